@@ -1,0 +1,56 @@
+"""The cases of a study: what they are, where they stand, and the digest of it all."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from liverseg.settings import digest
+
+Role = Literal["training", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One case as the scan found it."""
+
+    name: str
+    """Folder name; shown to people, never part of a key."""
+    patient: str
+    """Pseudonym from case.json, or the case's name; the unit of every split."""
+    role: Role
+    key: str
+    """Hash of its files' bytes and of the preparation settings; the prepared case's address."""
+    raters: tuple[str, ...]
+    files: dict[str, str]
+    """Path below the data folder by "image", "liver", "R1", ..."""
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    synthetic: bool = False
+    """case.json says so; shown wherever the case is shown."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All cases, sorted by name."""
+
+    cases: tuple[CaseRecord, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over every case's key, patient and role: what a result depends on."""
+        return digest(sorted([c.key, c.name, c.patient, c.role] for c in self.cases))
+
+    def role(self, role: Role) -> tuple[CaseRecord, ...]:
+        """Return the cases that train, validate or test."""
+        return tuple(c for c in self.cases if c.role == role)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"digest": self.digest, "cases": [asdict(c) for c in self.cases]}
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any]) -> "Dataset":
+        """Return the dataset that `to_mapping` wrote."""
+        tuples = ("raters", "shape", "spacing_mm")
+        records: Iterable[dict[str, Any]] = values["cases"]
+        return cls(tuple(CaseRecord(**r | {t: tuple(r[t]) for t in tuples}) for r in records))

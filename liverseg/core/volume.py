@@ -1,0 +1,46 @@
+"""A volume: voxels with their spacing and place in the patient."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a voxel grid lies; kept only to check that grids agree and to write files back."""
+
+    shape: tuple[int, int, int]
+    """Voxels (z, y, x)."""
+    spacing_mm: Spacing
+    """Distance of voxel centres (z, y, x)."""
+    origin_mm: tuple[float, float, float]
+    """Centre of voxel (0, 0, 0) as (x, y, z) in LPS, DICOM (0020,0032)."""
+    direction: tuple[float, ...]
+    """Row-major 3 x 3 direction matrix, columns are the x, y and z axis of the grid in LPS."""
+    orientation: str
+    """Orientation code of the file as it was read, such as "RAS"; writing goes back to it."""
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any]) -> "Geometry":
+        """Return the geometry that `dataclasses.asdict` wrote (lists become tuples again)."""
+        fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fixed)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels (z, y, x), nearest to LPS: x grows to the left, y to the back, z to the head."""
+
+    voxels: npt.NDArray[Any]
+    geometry: Geometry
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Distance of voxel centres (z, y, x)."""
+        return self.geometry.spacing_mm

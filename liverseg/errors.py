@@ -1,0 +1,55 @@
+"""Every error a user can meet, by what the caller may do about it.
+
+LiversegError            exit code 1
+├─ SettingsError         2   a setting, flag or split is wrong: correct it and start again
+├─ CaseError             3   one case cannot be used: mend it or leave it out
+├─ StoreError            4   the store refuses (rights, disk, network): mend it and start again
+│  └─ NotFound               no such key
+├─ IntegrityError        5   stored bytes differ from what their manifest promises
+└─ StudyError            6   the race cannot go on or has not got that far
+   └─ Fenced                 another controller has taken the study over
+"""
+
+
+class LiversegError(Exception):
+    """Something the user can understand and act on; the message says what to do."""
+
+    exit_code = 1
+
+
+class SettingsError(LiversegError):
+    """A setting, flag or split file is wrong."""
+
+    exit_code = 2
+
+
+class CaseError(LiversegError):
+    """One case cannot be used; the message names the case, the file and both values."""
+
+    exit_code = 3
+
+
+class StoreError(LiversegError):
+    """The object store refused: no rights, no space, no connection."""
+
+    exit_code = 4
+
+
+class NotFound(StoreError):  # noqa: N818 - reads as the fact it states, like KeyError
+    """The store has no such key."""
+
+
+class IntegrityError(LiversegError):
+    """Stored bytes do not have the SHA-256 that their manifest promises."""
+
+    exit_code = 5
+
+
+class StudyError(LiversegError):
+    """The race cannot go on, or has not got as far as the step needs."""
+
+    exit_code = 6
+
+
+class Fenced(StudyError):  # noqa: N818 - a state, not a mistake
+    """Another controller has taken the study over; this one must stop acting."""

@@ -1,0 +1,263 @@
+"""Every setting that changes a result, by topic; what only changes speed is an argument.
+
+The whole of it is hashed into the study's id, so nothing here may depend on a machine.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Literal
+
+from liverseg.errors import SettingsError
+
+# Raised when the same settings and data would give other weights; a test pins the hash of a
+# 20-iteration training.
+TRAINING_VERSION = 1
+# Raised when the same files would be prepared differently; part of every case's key.
+PREPARATION_VERSION = 1
+
+# The seed of A2, the single training that the paper compares with; no race uses it.
+SINGLE_SEED = 9999
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """How a case is brought to the network's grid (science.md section 2)."""
+
+    in_plane_mm: float = 1.0
+    """Voxel size within a slice after resampling; slices keep their spacing."""
+    interpolation: Literal["linear", "bspline"] = "linear"
+    """In-plane interpolation of the image; masks are resampled as probabilities."""
+    lower_percentile: float = 2.0
+    """Grey value inside the liver that becomes 0."""
+    upper_percentile: float = 98.0
+    """Grey value inside the liver that becomes 1; values beyond are not clipped."""
+    loss_dilation_mm: float = 10.0
+    """The loss is computed inside the liver dilated in-plane by this much."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The anisotropic U-Net of figure 1; axes are (z, y, x)."""
+
+    features: tuple[int, ...] = (16, 32, 64, 128, 256)
+    """Channels per level, finest first."""
+    z_convolutions: tuple[bool, ...] = (False, False, True, True, True)
+    """Levels whose 3x3x1 convolutions are followed by 1x1x3 ones."""
+    pooling: tuple[tuple[int, int, int], ...] = ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
+    """Max pooling (z, y, x) below each level but the last."""
+    dropout: float = 0.25
+    """Spatial dropout after each concatenation."""
+    batch_norm_momentum: float = 0.01
+    """In torch's sense: the weight of the new batch. Keras' default 0.99 is 0.01 here."""
+    batch_norm_epsilon: float = 1e-3
+    """Keras' default."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One training (science.md section 4)."""
+
+    patch: tuple[int, int, int] = (72, 236, 236)
+    """Input patch (z, y, x) in voxels; must be a valid size of the network."""
+    batch_size: int = 2
+    """Patches per iteration."""
+    learning_rate: float = 1e-3
+    """Adam's."""
+    lesion_fraction: float = 0.9
+    """Share of patches with a lesion voxel in the output window; the others have a liver voxel."""
+    dice_smoothing: float = 1e-5
+    """Added to numerator and denominator of the Dice loss."""
+    flip_probability: float = 0.5
+    """Chance of a flip, for each axis."""
+    contrast: tuple[float, float] = (0.75, 1.25)
+    """Range of the factor about the patch's mean."""
+    brightness_sd: float = 0.25
+    """Standard deviation of the offset."""
+    validation_interval: int = 500
+    """Iterations between two validations; each writes a checkpoint."""
+    threads: int = 1
+    """CPU threads of a trainer. Part of the study, since sums round differently with another."""
+
+
+@dataclass(frozen=True)
+class RaceSettings:
+    """The multi-model schedule (science.md section 5)."""
+
+    seeds: int = 16
+    """Trainings at the start; they differ only in their seed, 0 to seeds - 1."""
+    minimum_iterations: int = 5_000
+    """Iterations at the first rung."""
+    maximum_iterations: int = 80_000
+    """Iterations at the last."""
+    eta: int = 2
+    """One in eta goes on."""
+    rung_metric: Literal["best", "last"] = "best"
+    """Rank by the best validation Jaccard so far, or by the one at the rung."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which contours teach, and what happens to a case that cannot be used."""
+
+    training_rater: str = "R1"
+    """The rater whose contours train, validate and fit the threshold baseline."""
+    refused_cases: Literal["stop", "exclude"] = "stop"
+    """Stop when a case is refused, or go on without it."""
+    validation_fraction: float = 0.06
+    """Share of patients that validate where there is no split file (5 of 82 in the paper)."""
+    test_fraction: float = 0.23
+    """Share of patients that test where there is no split file (19 of 82 in the paper)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One study's settings; `preset` only says where they started from."""
+
+    preset: str = "paper"
+    preparation: PreparationSettings = field(default_factory=PreparationSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    race: RaceSettings = field(default_factory=RaceSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+
+
+PRESETS: dict[str, Settings] = {
+    "paper": Settings(),
+    "small": Settings(
+        preset="small",
+        network=NetworkSettings(
+            features=(8, 16, 32, 64),
+            z_convolutions=(False, False, True, True),
+            pooling=((1, 2, 2), (1, 2, 2), (1, 2, 2)),
+            batch_norm_momentum=0.1,
+        ),
+        training=TrainingSettings(patch=(20, 140, 140), validation_interval=100),
+        race=RaceSettings(minimum_iterations=125, maximum_iterations=2_000),
+    ),
+    "demo": Settings(
+        preset="demo",
+        network=NetworkSettings(
+            features=(8, 16, 32),
+            z_convolutions=(False, False, True),
+            pooling=((1, 2, 2), (1, 2, 2)),
+            batch_norm_momentum=0.1,
+        ),
+        training=TrainingSettings(patch=(12, 76, 76), validation_interval=50),
+        race=RaceSettings(minimum_iterations=50, maximum_iterations=800),
+        data=DataSettings(validation_fraction=0.2, test_fraction=0.25),
+    ),
+}
+
+
+def preset(name: str) -> Settings:
+    """Return the named preset; an unknown name raises SettingsError with the known ones."""
+    if name not in PRESETS:
+        raise SettingsError(f"preset '{name}' is unknown; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def from_mapping(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """Overlay nested `values`, such as {"race": {"seeds": 4}}, on `base` (default: paper).
+
+    An unknown key raises SettingsError with the known ones, a wrong type with both types.
+    """
+    start = base or Settings()
+    unknown = set(values) - {f.name for f in dataclasses.fields(Settings)}
+    if unknown:
+        raise SettingsError(_unknown(sorted(unknown)[0], "", Settings))
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        changed[name] = value if name == "preset" else _overlay(getattr(start, name), value, name)
+    return _checked(dataclasses.replace(start, **changed))
+
+
+def to_mapping(settings: Settings) -> dict[str, Any]:
+    """Return the settings as nested plain values, ready for JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return plain
+
+
+def digest(values: object) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of `values`."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def _overlay(topic: Any, values: object, path: str) -> Any:
+    """Replace fields of the dataclass `topic`; `path` is for messages."""
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"setting '{path}' must be a table of settings, not {values!r}")
+    hints = typing.get_type_hints(type(topic))
+    changed = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise SettingsError(_unknown(name, path + ".", type(topic)))
+        changed[name] = _converted(value, hints[name], f"{path}.{name}")
+    return dataclasses.replace(topic, **changed)
+
+
+def _unknown(name: str, prefix: str, topic: type) -> str:
+    known = ", ".join(prefix + f.name for f in dataclasses.fields(topic))
+    return f"setting '{prefix}{name}' is unknown; known: {known}"
+
+
+def _converted(value: Any, hint: Any, path: str) -> Any:
+    """Return `value` as the annotated type, or raise SettingsError with both."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, list | tuple):
+        variable = len(arguments) == 2 and isinstance(arguments[1], types.EllipsisType)
+        if not variable and len(value) != len(arguments):
+            raise SettingsError(f"setting '{path}' needs {len(arguments)} values, not {value!r}")
+        inner = [arguments[0]] * len(value) if variable else list(arguments)
+        return tuple(_converted(v, h, path) for v, h in zip(value, inner, strict=True))
+    if origin is Literal:
+        if value not in arguments:
+            raise SettingsError(f"setting '{path}' must be one of {arguments}, not {value!r}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    # JSON from a KFP parameter brings whole numbers back as floats.
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if origin is tuple or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise SettingsError(f"setting '{path}' must be {hint}, not {value!r}")
+    return value
+
+
+def _checked(settings: Settings) -> Settings:
+    """Refuse values that no training could use."""
+    race, network, preparation = settings.race, settings.network, settings.preparation
+    rules = [
+        (race.seeds >= 1, f"race.seeds ({race.seeds}) must be at least 1"),
+        (race.seeds <= SINGLE_SEED, f"race.seeds ({race.seeds}) must be <= {SINGLE_SEED}"),
+        (race.eta >= 2, f"race.eta ({race.eta}) must be at least 2"),
+        (
+            1 <= race.minimum_iterations <= race.maximum_iterations,
+            f"race.minimum_iterations ({race.minimum_iterations}) must be between 1 and "
+            f"race.maximum_iterations ({race.maximum_iterations})",
+        ),
+        (
+            len(network.features) == len(network.z_convolutions) == len(network.pooling) + 1,
+            f"network.features ({len(network.features)}) and network.z_convolutions "
+            f"({len(network.z_convolutions)}) need one entry a level, network.pooling "
+            f"({len(network.pooling)}) one fewer",
+        ),
+        (settings.training.batch_size >= 1, "training.batch_size must be at least 1"),
+        (settings.training.threads >= 1, "training.threads must be at least 1"),
+        (settings.training.validation_interval >= 1, "training.validation_interval must be >= 1"),
+        (preparation.in_plane_mm > 0, "preparation.in_plane_mm must be greater than 0"),
+        (
+            0 <= preparation.lower_percentile < preparation.upper_percentile <= 100,
+            f"preparation.lower_percentile ({preparation.lower_percentile}) must be below "
+            f"preparation.upper_percentile ({preparation.upper_percentile}), both in 0..100",
+        ),
+    ]
+    for holds, message in rules:
+        if not holds:
+            raise SettingsError(message)
+    return settings
