@@ -35,7 +35,7 @@ class StoreError(LiversegError):
     exit_code = 4
 
 
-class NotFound(StoreError):  # noqa: N818 - reads as the fact it states, like KeyError
+class NotFound(StoreError):
     """The store has no such key."""
 
 
@@ -51,5 +51,5 @@ class StudyError(LiversegError):
     exit_code = 6
 
 
-class Fenced(StudyError):  # noqa: N818 - a state, not a mistake
+class Fenced(StudyError):
     """Another controller has taken the study over; this one must stop acting."""

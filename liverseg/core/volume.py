@@ -29,7 +29,10 @@ class Geometry:
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> "Geometry":
         """Return the geometry that `dataclasses.asdict` wrote (lists become tuples again)."""
-        fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fixed: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
         return cls(**fixed)
 
 

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from liverseg.core.case import PreparedCase
+from liverseg.core.volume import Geometry
+from liverseg.settings import Settings, from_mapping
+
+TINY = {
+    "network": {
+        "features": [4, 6, 8],
+        "z_convolutions": [False, False, True],
+        "pooling": [[1, 2, 2], [2, 2, 2]],
+        "batch_norm_momentum": 0.2,
+    },
+    "training": {"patch": [18, 60, 52], "validation_interval": 4},
+    "race": {"seeds": 2, "minimum_iterations": 4, "maximum_iterations": 8},
+}
+
+
+@pytest.fixture
+def tiny() -> Settings:
+    return from_mapping(TINY)
+
+
+def synthetic_case(seed: int, with_lesion: bool = True) -> PreparedCase:
+    rng = np.random.default_rng(seed)
+    shape = (12, 70, 64)
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    liver = (np.abs(z - 6) < 5) & ((y - 34) ** 2 + (x - 30) ** 2 < 22**2)
+    lesion = (np.abs(z - 6) < 3) & ((y - 30) ** 2 + (x - 34) ** 2 < 6**2) & liver
+    lesion = lesion & with_lesion
+    image = rng.normal(0.5, 0.1, shape) - 0.4 * lesion
+    spacing = (4.0, 1.0, 1.0)
+    geometry = Geometry(shape, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
+    masks = {"R1": np.asarray(lesion)}
+    return PreparedCase(
+        image.astype(np.float32), liver, liver, masks, spacing, liver, masks, geometry
+    )
+
+
+@pytest.fixture
+def cases() -> dict[str, PreparedCase]:
+    return {"one": synthetic_case(1), "two": synthetic_case(2), "none": synthetic_case(3, False)}

@@ -1,0 +1,104 @@
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from liverseg.core.case import PreparedCase
+from liverseg.core.grid import NetworkGrid
+from liverseg.errors import CaseError
+from liverseg.network.augmentation import Augmentation, change_grey_values, sample
+from liverseg.network.patches import PatchSampler, TrainingCase, gather, reflected_indices
+from liverseg.settings import Settings, TrainingSettings
+
+
+def sampler(cases: Mapping[str, PreparedCase], settings: Settings, seed: int = 3) -> PatchSampler:
+    found = [TrainingCase.from_prepared(c, "R1") for c in cases.values()]
+    return PatchSampler(found, settings.network, settings.training, seed)
+
+
+def test_ninety_percent_of_the_patches_hold_a_lesion_voxel_in_the_output_window(
+    cases: dict[str, PreparedCase], tiny: Settings
+) -> None:
+    source = sampler({"one": cases["one"], "none": cases["none"]}, tiny)
+    shares = [bool(source.patch(i).lesion.any()) for i in range(300)]
+    # The other tenth comes from either case and may see a lesion by chance.
+    assert 0.85 < np.mean(shares) < 0.98
+
+
+def test_every_other_patch_holds_a_liver_voxel(
+    cases: dict[str, PreparedCase], tiny: Settings
+) -> None:
+    only_liver = replace(tiny, training=replace(tiny.training, lesion_fraction=0.0))
+    source = sampler(cases, only_liver)
+    assert all(source.patch(i).loss_mask.any() for i in range(50))
+
+
+def test_a_patch_depends_on_seed_and_index_alone(
+    cases: dict[str, PreparedCase], tiny: Settings
+) -> None:
+    first, second = sampler(cases, tiny), sampler(cases, tiny)
+    second.patch(0)
+    np.testing.assert_array_equal(first.patch(7).image, second.patch(7).image)
+    assert not np.array_equal(first.patch(7).image, sampler(cases, tiny, 4).patch(7).image)
+
+
+def test_image_and_masks_of_a_patch_lie_on_each_other(
+    cases: dict[str, PreparedCase], tiny: Settings
+) -> None:
+    case = cases["one"]
+    marked = replace(case, image=case.raters["R1"].astype(np.float32))
+    still = replace(tiny.training, contrast=(1.0, 1.0), brightness_sd=0.0)
+    source = sampler({"one": marked}, replace(tiny, training=still))
+    halo = NetworkGrid(tiny.network).halo
+    inner = tuple(slice(h, -h) for h in halo)
+    for index in range(40):
+        patch = source.patch(index)
+        np.testing.assert_array_equal(patch.image[inner], patch.lesion)
+
+
+def test_no_training_case_with_a_lesion_is_refused(
+    cases: dict[str, PreparedCase], tiny: Settings
+) -> None:
+    with pytest.raises(CaseError, match="none of the 1 training cases has a lesion"):
+        sampler({"none": cases["none"]}, tiny)
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "expected"),
+    [
+        (-6, 8, [3, 3, 3, 3, 2, 1, 0, 1]),
+        (2, 8, [2, 3, 2, 1, 0, 0, 0, 0]),
+        (0, 4, [0, 1, 2, 3]),
+    ],
+)
+def test_outside_the_image_reflects_to_size_minus_one_then_edge(
+    start: int, count: int, expected: list[int]
+) -> None:
+    assert reflected_indices(start, count, 4).tolist() == expected
+
+
+def test_a_single_slice_can_be_padded() -> None:
+    assert reflected_indices(-2, 5, 1).tolist() == [0] * 5
+
+
+def test_gather_equals_plain_indexing() -> None:
+    volume = np.random.default_rng(0).random((5, 7, 9))
+    indices = [np.array([4, 0, 0]), np.array([6, 5, 4, 3]), np.array([8, 2, 2, 7])]
+    np.testing.assert_array_equal(gather(volume, indices), volume[np.ix_(*indices)])
+
+
+def test_contrast_turns_about_the_mean_and_brightness_is_added() -> None:
+    patch = np.array([[[0.0, 1.0, 2.0]]], dtype=np.float32)
+    changed = change_grey_values(patch, Augmentation((False,) * 3, 0.5, 0.25))
+    np.testing.assert_allclose(changed, [[[0.75, 1.25, 1.75]]])
+
+
+def test_drawn_changes_have_the_paper_s_distributions() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [sample(rng, TrainingSettings()) for _ in range(4000)]
+    assert np.mean([d.flips for d in drawn], axis=0) == pytest.approx([0.5] * 3, abs=0.03)
+    contrast = [d.contrast for d in drawn]
+    assert 0.75 <= min(contrast) < 0.76
+    assert 1.24 < max(contrast) <= 1.25
+    assert np.std([d.brightness for d in drawn]) == pytest.approx(0.25, abs=0.01)
