@@ -1,0 +1,159 @@
+"""Reading and writing volumes, so that everything else sees one orientation (science.md 2).
+
+Any orientation is brought to the nearest LPS on reading, by flips and swaps of axes only: an
+oblique acquisition stays as oblique as it is. Writing goes back to the orientation of the file.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+
+from liverseg.core.volume import Geometry, Volume
+from liverseg.errors import CaseError, StoreError
+from liverseg.imaging.integrity import check_complete
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+"""Formats that are read, in order of preference for writing."""
+
+# Formats round differently (float32, quaternions, text). Over 256 voxels these differences move
+# a voxel by less than half a millimetre.
+SPACING_TOLERANCE_MM = 1e-3
+ORIGIN_TOLERANCE_MM = 5e-2
+DIRECTION_TOLERANCE = 1e-3
+
+# ITK repeats to stderr what it also raises, and what `check_complete` says with the file's name.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+def read(path: Path) -> Volume:
+    """Return grey values (float32), nearest to LPS.
+
+    Raises CaseError, naming the file, if it cannot be read, is truncated, is not a volume with
+    one value a voxel, or holds NaN or infinite voxels.
+    """
+    image = sitk.Cast(_read(path), sitk.sitkFloat32)
+    voxels = sitk.GetArrayFromImage(image)
+    wrong = int(voxels.size - np.isfinite(voxels).sum())
+    if wrong:
+        raise CaseError(f"'{path.name}' has {wrong} voxels that are NaN or infinite")
+    return _oriented(image)
+
+
+def read_mask(path: Path) -> Volume:
+    """Return a mask (bool), nearest to LPS; every value above 0.5 is inside.
+
+    Raises CaseError as `read` does.
+    """
+    volume = read(path)
+    return Volume(volume.voxels > 0.5, volume.geometry)
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write in the orientation that the geometry remembers; the suffix chooses the format.
+
+    The file appears whole or not at all. Masks are stored as uint8. Raises StoreError.
+    """
+    suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
+    if suffix is None or suffix == ".mhd":  # .mhd is two files, which no rename can move at once
+        known = ", ".join(s for s in SUFFIXES if s != ".mhd")
+        raise StoreError(f"cannot write '{path}': its suffix must be one of {known}")
+    part = path.with_name(f".{os.getpid()}.{path.name.removesuffix(suffix)}.part{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(_image(volume), str(part), useCompression=True)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"cannot write '{path}': {_reason(error)}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def nifti_bytes(volume: Volume) -> bytes:
+    """Return what `write` would put into a .nii.gz file; the same volume gives the same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "volume.nii.gz"
+        write(path, volume)
+        return path.read_bytes()
+
+
+def check_same_grid(reference: Volume, other: Volume, name: str) -> None:
+    """Raise CaseError unless both volumes have the same voxel grid within tolerance.
+
+    `name` is the other's file; the message gives the field and both values.
+    """
+    ours, theirs = reference.geometry, other.geometry
+    if ours.shape != theirs.shape:
+        raise CaseError(f"'{name}' has {theirs.shape} voxels (z, y, x), the image has {ours.shape}")
+    rules = (
+        ("spacing (z, y, x) mm", ours.spacing_mm, theirs.spacing_mm, SPACING_TOLERANCE_MM),
+        ("origin (x, y, z) mm", ours.origin_mm, theirs.origin_mm, ORIGIN_TOLERANCE_MM),
+        ("direction", ours.direction, theirs.direction, DIRECTION_TOLERANCE),
+    )
+    for field, expected, found, tolerance in rules:
+        if not np.allclose(expected, found, rtol=0, atol=tolerance):
+            raise CaseError(
+                f"'{name}' has {field} {_rounded(found)}, the image has {_rounded(expected)}"
+            )
+
+
+def _read(path: Path) -> sitk.Image:
+    """Return the image as it is in the file, checked to be a volume of single values."""
+    if not path.is_file():
+        raise CaseError(f"'{path.name}' does not exist in '{path.parent}'")
+    try:
+        check_complete(path)
+        image = sitk.ReadImage(str(path))
+    except (OSError, RuntimeError) as error:
+        raise CaseError(f"'{path.name}' cannot be read: {_reason(error)}") from error
+    size = image.GetSize()
+    if len(size) != 3 or min(size) < 2:
+        raise CaseError(f"'{path.name}' is not a volume: it has {_times(size)} voxels (x, y, ...)")
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise CaseError(
+            f"'{path.name}' has {image.GetNumberOfComponentsPerPixel()} values a voxel "
+            f"({image.GetPixelIDTypeAsString()}); one is needed"
+        )
+    return image
+
+
+def _oriented(image: sitk.Image) -> Volume:
+    """Flip and swap axes to the nearest LPS and remember where they came from."""
+    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
+        image.GetDirection()
+    )
+    image = sitk.DICOMOrient(image, "LPS")
+    x, y, z = image.GetSize()
+    sx, sy, sz = image.GetSpacing()
+    geometry = Geometry(
+        (z, y, x), (sz, sy, sx), image.GetOrigin(), image.GetDirection(), orientation
+    )
+    return Volume(sitk.GetArrayFromImage(image), geometry)
+
+
+def _image(volume: Volume) -> sitk.Image:
+    voxels: npt.NDArray[np.generic] = volume.voxels
+    image = sitk.GetImageFromArray(voxels.astype(np.uint8) if voxels.dtype == bool else voxels)
+    image.SetSpacing(volume.geometry.spacing_mm[::-1])
+    image.SetOrigin(volume.geometry.origin_mm)
+    image.SetDirection(volume.geometry.direction)
+    oriented: sitk.Image = sitk.DICOMOrient(image, volume.geometry.orientation)
+    return oriented
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line that says something; ITK's messages are a page of file names."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _times(size: Iterable[int]) -> str:
+    return " x ".join(str(extent) for extent in size)
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(v), 4) for v in values)

@@ -1,0 +1,85 @@
+"""Between a file's grid and the network's: in-plane only, slices keep their place.
+
+Both grids share the centre of voxel (z, 0, 0). The network's has as many voxels as it takes to
+reach the last centre of the file's grid, so that the way back only ever interpolates between
+voxels and never beyond them.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+
+from liverseg.core.volume import FloatArray, Geometry, Mask, Spacing, Volume
+from liverseg.settings import PreparationSettings
+
+Plane = tuple[float, float]
+
+# Spacings are read from float32 fields; a grid must not gain a voxel from their rounding.
+_ROUNDING = 1e-4
+_INTERPOLATORS = {"linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}
+
+
+def to_network_grid(
+    image: Volume, masks: Mapping[str, Volume], settings: PreparationSettings
+) -> tuple[FloatArray, dict[str, Mask], Spacing]:
+    """Return image, masks and spacing (z, y, x) on the network's grid.
+
+    Masks are resampled linearly as probabilities; above 0.5 is inside. A voxel exactly half-way
+    is outside, as it is when a probability becomes a segmentation (science.md sections 2 and 6).
+    """
+    _, height, width = image.geometry.shape
+    z, y, x = image.spacing_mm
+    mm = settings.in_plane_mm
+    size = _extent(height, y, mm), _extent(width, x, mm)
+    grey = in_plane(image.voxels, (y, x), size, (mm, mm), settings.interpolation)
+    cut = {
+        name: in_plane(mask.voxels, (y, x), size, (mm, mm), "linear") > 0.5
+        for name, mask in masks.items()
+    }
+    return grey, cut, (z, mm, mm)
+
+
+def probability_to_original(
+    probability: FloatArray, spacing_mm: Spacing, original: Geometry
+) -> FloatArray:
+    """Return a probability (z, y, x) of the network's grid on the file's grid, linear in-plane."""
+    _, height, width = original.shape
+    return in_plane(probability, spacing_mm[1:], (height, width), original.spacing_mm[1:], "linear")
+
+
+def in_plane(
+    voxels: npt.NDArray[np.generic],
+    spacing_mm: Plane,
+    size: tuple[int, int],
+    new_spacing_mm: Plane,
+    interpolation: str,
+) -> FloatArray:
+    """Resample every slice on its own to `size` (y, x) voxels of `new_spacing_mm` (y, x).
+
+    Centres are compared in the slice's own millimetres, without the patient's direction matrix,
+    so that an oblique acquisition gives the same numbers as a straight one. Beyond the outermost
+    centres the nearest voxel counts.
+    """
+    if spacing_mm == new_spacing_mm and voxels.shape[1:] == size:
+        return voxels.astype(np.float32)
+    resample = sitk.ResampleImageFilter()
+    resample.SetInterpolator(_INTERPOLATORS[interpolation])
+    resample.SetUseNearestNeighborExtrapolator(True)
+    resample.SetOutputPixelType(sitk.sitkFloat32)
+    resample.SetSize(size[::-1])
+    resample.SetOutputSpacing(new_spacing_mm[::-1])
+    result = np.zeros((len(voxels), *size), np.float32)
+    for z, plane in enumerate(voxels):
+        if plane.any():
+            slice_image = sitk.GetImageFromArray(plane.astype(np.float32))
+            slice_image.SetSpacing(spacing_mm[::-1])
+            result[z] = sitk.GetArrayFromImage(resample.Execute(slice_image))
+    return result
+
+
+def _extent(count: int, spacing_mm: float, new_spacing_mm: float) -> int:
+    """Return how many new voxels reach from the first centre to the last."""
+    return math.ceil((count - 1) * spacing_mm / new_spacing_mm - _ROUNDING) + 1

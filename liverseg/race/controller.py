@@ -1,0 +1,198 @@
+"""The controller: read facts, decide, act; again and again until the race is where it should be.
+
+It remembers nothing that is not in the store, so it may be killed at any point and started again.
+It deletes nothing: a trainer that has committed a checkpoint removes older ones of its own seed,
+so what remains of a pruned seed is the checkpoint that it reported with.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from liverseg.errors import (
+    CaseError,
+    Fenced,
+    IntegrityError,
+    LiversegError,
+    SettingsError,
+    StoreError,
+    StudyError,
+)
+from liverseg.race import facts
+from liverseg.race.executor import SETTINGS_DIFFER, Executor, JobState, parse_job_name
+from liverseg.race.facts import Arm, Report
+from liverseg.race.lease import Lease
+from liverseg.race.plan import Actions, Capacity, Until, plan, reached
+from liverseg.race.result import write_result
+from liverseg.race.snapshot import Snapshot, SnapshotReader
+from liverseg.race.state import RaceState, fold
+from liverseg.race.study import Study, require_current
+from liverseg.race.verdicts import Failure
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+# A trainer that ends with one of our own errors met something that only a person can mend; the
+# next attempt would meet it too, and a race decided without that seed would be another race.
+_MENDABLE: tuple[type[LiversegError], ...] = (
+    SettingsError,
+    CaseError,
+    StoreError,
+    IntegrityError,
+    StudyError,
+)
+_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {SETTINGS_DIFFER: StudyError}
+
+
+class Controller:
+    """Runs one study's race on an executor.
+
+    `clock` (unix time) and `sleep` are the only way time comes in. `listener` is told what
+    happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
+    "finished" | "cancelled", "seed", "rung", ...}.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        executor: Executor,
+        study: Study,
+        capacity: Capacity,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        poll_seconds: float = 0.5,
+        listener: Listener = lambda _: None,
+    ) -> None:
+        require_current(study)
+        if capacity.gpus < 1:
+            raise SettingsError(f"gpus ({capacity.gpus}) must be at least 1")
+        self.started = 0
+        """Jobs that this controller started; 0 if everything was there already."""
+        self._store = store
+        self._executor = executor
+        self._study = study
+        self._capacity = capacity
+        self._sleep = sleep
+        self._poll_seconds = poll_seconds
+        self._listener = listener
+        self._lease = Lease(store, study.id, clock)
+        self._reader = SnapshotReader(store, study.id)
+        self._heard: set[str] | None = None
+
+    def run(self, until: Until) -> None:
+        """Return when the race has got as far as `until`; jobs of later rungs go on running.
+
+        Raises StudyError where no seed is left or a trainer met other settings, Fenced where
+        another controller has taken over, and a trainer's own StoreError and the like. Except
+        when fenced, an interrupted or failing controller stops its trainers; they save first.
+        """
+        self._lease.acquire()
+        try:
+            while True:
+                over, acted = self._turn(until)
+                if over:
+                    return
+                if not acted:
+                    self._sleep(self._poll_seconds)
+        except Fenced:
+            raise
+        except (KeyboardInterrupt, LiversegError):
+            self._executor.interrupt(self._study.id)
+            raise
+
+    def _turn(self, until: Until) -> tuple[bool, bool]:
+        """Look once and act; return whether the race is there, and whether anything was done."""
+        self._lease.renew()
+        # Jobs before facts: a job reports and then ends. Asked the other way round, one that
+        # did both in between would look like one that ended without a report.
+        states = self._executor.states()
+        snapshot = self._reader.read()
+        state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.epoch)
+        self._tell_reports(snapshot)
+        if reached(state, snapshot, until):
+            return True, False
+        if until == "single" and state.single.lost:
+            raise StudyError(f"A2 failed: {state.single.failures[-1].reason}")
+        actions = plan(self._study.id, state, snapshot, states, self._capacity, self._lease.epoch)
+        self._apply(actions, state)
+        return False, bool(actions.facts or actions.jobs)
+
+    def _apply(self, actions: Actions, state: RaceState) -> None:
+        for failure in actions.failures:
+            key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
+            self._record(key, "failed", failure.to_mapping())
+        for ended in actions.closed:
+            self._close(ended)
+        self._stop_if_mending_is_needed(actions.failures)
+        for promotion in actions.promotions:
+            key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
+            self._record(key, "promoted", promotion.to_mapping())
+        for decision in actions.decisions:
+            key = facts.decision_key(self._study.id, decision.rung)
+            self._record(key, "decided", decision.to_mapping())
+        for arm in actions.results:
+            result = write_result(self._store, self._study, arm, _final_report(state, arm))
+            self._listener({"event": "finished", "arm": arm} | result.to_mapping())
+        for job in actions.jobs:
+            if self._executor.submit(job):
+                self.started += 1
+                place = {"seed": job.seed, "rung": job.rung_name, "attempt": job.attempt}
+                self._listener({"event": "started", "iterations": job.iterations} | place)
+        for name in actions.cancelled:
+            self._executor.cancel(name)
+            self._listener({"event": "cancelled", "job": name})
+
+    def _record(self, key: str, event: str, values: Mapping[str, Any]) -> None:
+        """Write a fact once; another controller may have been faster with the same one."""
+        record.write_new(self._store, key, values)
+        self._listener({"event": event} | dict(values))
+
+    def _close(self, job: JobState) -> None:
+        """End the segment of a job that was killed; without a time of its own, at its last word."""
+        parts = parse_job_name(job.name)
+        assert parts is not None
+        prefix = facts.segment_key(self._study.id, job.name, "start").removesuffix("start.json")
+        marks = [record.read(self._store, key) for key in self._store.keys(prefix)]
+        last = max(marks, key=lambda mark: float(mark["time"]))
+        values = {
+            "seed": parts.seed,
+            "rung": parts.rung,
+            "attempt": parts.attempt,
+            "iteration": last["iteration"],
+            "time": last["time"] if job.ended is None else max(job.ended, last["time"]),
+            "exit_code": job.exit_code,
+        }
+        record.write_new(self._store, facts.segment_key(self._study.id, job.name, "closed"), values)
+
+    def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...]) -> None:
+        for failure in failures:
+            kind = _STOPPING.get(failure.exit_code or 0)
+            if kind is not None:
+                raise kind(
+                    f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
+                    f"{failure.reason}"
+                )
+
+    def _tell_reports(self, snapshot: Snapshot) -> None:
+        """Tell the listener what was reported since the last turn."""
+        known = {recorded.sha256 for recorded in snapshot.reports}
+        for recorded in snapshot.reports:
+            if self._heard is not None and recorded.sha256 not in self._heard:
+                report = recorded.report
+                jaccard = report.score(self._study.settings.race.rung_metric)
+                place = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
+                self._listener({"event": "reported", "jaccard": jaccard} | place)
+        self._heard = known
+
+
+def _final_report(state: RaceState, arm: Arm) -> Report:
+    """Return the report that an arm ends with."""
+    place = state.single
+    if arm == "multi":
+        last = state.rungs[-1]
+        assert last.decision is not None
+        place = last.seeds[last.decision.promoted[0]]
+    assert place.report is not None
+    return place.report.report

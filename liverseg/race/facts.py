@@ -1,0 +1,216 @@
+"""The facts of a race: where each lies in the store, what it holds, who writes it.
+
+One writer per key, written once; only heartbeat.json changes. What the controller concludes from
+these has its types in verdicts.py. A rung is its number, or "single"
+for A2, the single training that the paper compares with. Nothing else is remembered anywhere: what
+is open, promoted or over is computed from these records at every turn.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from liverseg.errors import NotFound
+from liverseg.settings import SINGLE_SEED
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+RungName = int | Literal["single"]
+Arm = Literal["multi", "single"]
+
+
+def study_prefix(study: str) -> str:
+    """Return the prefix of everything that belongs to a study."""
+    return f"studies/{study}/"
+
+
+def spec_key(study: str) -> str:
+    """Settings and dataset; written when the study is opened."""
+    return study_prefix(study) + "spec.json"
+
+
+def heartbeat_key(study: str) -> str:
+    """Epoch, owner and time of the controller: the only record that changes."""
+    return study_prefix(study) + "heartbeat.json"
+
+
+def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
+    """Bundle of state.safetensors, best.safetensors and state.json; written by the trainer."""
+    return f"{study_prefix(study)}checkpoints/{seed:04d}/{iteration}-a{attempt}/"
+
+
+def curve_key(study: str, seed: int, iteration: int, attempt: int) -> str:
+    """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
+    return f"{study_prefix(study)}curves/{seed:04d}/{iteration}-a{attempt}.json"
+
+
+def report_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
+    """What a trainer that reached its rung says; written by the trainer."""
+    return f"{study_prefix(study)}reports/{rung}/{seed:04d}-a{attempt}.json"
+
+
+def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
+    """Why an attempt ended without a report; written by the controller."""
+    return f"{study_prefix(study)}failures/{rung}/{seed:04d}-a{attempt}.json"
+
+
+def promotion_key(study: str, rung: int, seed: int) -> str:
+    """A seed that may go on before its rung is decided; written by the controller."""
+    return f"{study_prefix(study)}promotions/{rung}/{seed:04d}.json"
+
+
+def decision_key(study: str, rung: int) -> str:
+    """Who goes on and who does not; closes the rung; written by the controller."""
+    return f"{study_prefix(study)}decisions/{rung}.json"
+
+
+def segment_key(study: str, job: str, part: int | Literal["start", "end", "closed"]) -> str:
+    """How far a job was when; `part` is an iteration or a name. "closed" is the controller's."""
+    return f"{study_prefix(study)}segments/{job}/{part}.json"
+
+
+def result_key(study: str, arm: Arm = "multi") -> str:
+    """The race's winner, or A2's end; written by the controller."""
+    return study_prefix(study) + ("result.json" if arm == "multi" else "single.json")
+
+
+def model_prefix(study: str, arm: Arm = "multi") -> str:
+    """Bundle of model.safetensors and model.json; written by the controller."""
+    return study_prefix(study) + ("model/" if arm == "multi" else "single-model/")
+
+
+def rung_name(seed: int, rung: int) -> RungName:
+    """Return the name under which the facts of this seed's rung are kept."""
+    return "single" if seed == SINGLE_SEED else rung
+
+
+def job_name(study: str, seed: int, rung: RungName, attempt: int) -> str:
+    """Return the name of an attempt; valid as a Kubernetes name (lower case, "-")."""
+    rung_part = "single" if rung == "single" else f"r{rung}"
+    return f"lv-{study}-s{seed:04d}-{rung_part}-a{attempt}"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A record whose entries are the fields of a dataclass."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Return the fact; keys that this version does not know are passed over."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in values.items() if k in names})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Heartbeat(Fact):
+    """The lease of the controller; a higher epoch has taken the study over."""
+
+    epoch: int
+    owner: str
+    time: float
+    """Unix time; a trainer that sees it grow old takes itself for an orphan."""
+
+
+@dataclass(frozen=True)
+class Report(Fact):
+    """A trainer reached its rung and paused; its checkpoint was committed before."""
+
+    seed: int
+    rung: RungName
+    attempt: int
+    iterations: int
+    best_jaccard: float | None
+    """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
+    best_iteration: int
+    last_jaccard: float | None
+    """Mean validation Jaccard at the rung."""
+    cases: dict[str, float | None]
+    """Jaccard of every validation case at the best iteration."""
+    checkpoint: str
+    """Prefix of the checkpoint's bundle."""
+    checkpoint_sha256: str
+    """Of the checkpoint's manifest.json."""
+    weights_sha256: str
+    """Of best.safetensors: the weights that would be delivered."""
+
+    def score(self, metric: Literal["best", "last"]) -> float | None:
+        """Return the value that ranks the seed; None where it has none from 0 to 1."""
+        value = self.best_jaccard if metric == "best" else self.last_jaccard
+        # Written so that NaN fails it; a trainer that never had a value starts at -1.
+        return value if value is not None and 0 <= value <= 1 else None
+
+
+@dataclass(frozen=True)
+class Result(Fact):
+    """An arm's end: the winner of the race, or A2."""
+
+    seed: int
+    jaccard: float | None
+    weights_sha256: str
+    iterations: int
+    best_iteration: int
+    model: str
+    """Prefix of the model's bundle."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint; its bytes are verified when it is loaded (storage/bundle.py)."""
+
+    iteration: int
+    attempt: int
+    prefix: str
+
+
+def read_heartbeat(store: ObjectStore, study: str) -> Heartbeat | None:
+    """Return the last controller's lease, or None before the first."""
+    try:
+        return Heartbeat.from_mapping(record.read(store, heartbeat_key(study)))
+    except NotFound:
+        return None
+
+
+def read_result(store: ObjectStore, study: str, arm: Arm = "multi") -> Result | None:
+    """Return the end of an arm, or None before it."""
+    try:
+        return Result.from_mapping(record.read(store, result_key(study, arm)))
+    except NotFound:
+        return None
+
+
+def write_report(store: ObjectStore, study: str, report: Report) -> None:
+    """Commit a report; one of the same attempt that is there already stays as it is."""
+    key = report_key(study, report.rung, report.seed, report.attempt)
+    record.write_new(store, key, report.to_mapping())
+
+
+def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
+    """Return a seed's validations in order of iteration, each of its lowest attempt."""
+    prefix = f"{study_prefix(study)}curves/{seed:04d}/"
+    lowest: dict[int, tuple[int, str]] = {}
+    for key in store.keys(prefix):
+        iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))
+        lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
+    return [record.read(store, lowest[iteration][1]) for iteration in sorted(lowest)]
+
+
+def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
+    """Return a seed's committed checkpoints, newest first; of one iteration the lowest attempt."""
+    prefix, end = f"{study_prefix(study)}checkpoints/{seed:04d}/", "/manifest.json"
+    found = []
+    for key in store.keys(prefix):
+        if key.endswith(end):
+            iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end))
+            found.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
+    return sorted(found, key=lambda c: (-c.iteration, c.attempt))
+
+
+def _numbers(name: str) -> tuple[int, int]:
+    """Return (iteration, attempt) of a name such as "500-a0"."""
+    iteration, attempt = name.split("-a")
+    return int(iteration), int(attempt)

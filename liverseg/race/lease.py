@@ -1,0 +1,49 @@
+"""The lease on a study: of two controllers the newer one acts, the older one stops."""
+
+import os
+import socket
+import uuid
+from collections.abc import Callable
+
+from liverseg.errors import Fenced
+from liverseg.race import facts
+from liverseg.race.facts import Heartbeat
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+# Far below the grace after which trainers take themselves for orphans (30 min).
+RENEW_SECONDS = 10.0
+
+
+class Lease:
+    """Owner and epoch in heartbeat.json; a higher epoch, or the same by another, fences."""
+
+    def __init__(self, store: ObjectStore, study: str, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._study = study
+        self._clock = clock
+        self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._written = 0.0
+        self.epoch = 0
+
+    def acquire(self) -> None:
+        """Take the study over from whoever has it."""
+        before = facts.read_heartbeat(self._store, self._study)
+        self.epoch = before.epoch + 1 if before else 1
+        self._write()
+
+    def renew(self) -> None:
+        """Say that the controller lives; Fenced if another one has taken over."""
+        now = facts.read_heartbeat(self._store, self._study)
+        if now is not None and now.epoch >= self.epoch and now.owner != self._owner:
+            raise Fenced(
+                f"study {self._study} was taken over by another controller ({now.owner}, epoch "
+                f"{now.epoch}; this one has epoch {self.epoch}); its trainers go on there"
+            )
+        if now is None or self._clock() - self._written >= RENEW_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = self._clock()
+        beat = Heartbeat(self.epoch, self._owner, self._written)
+        record.write(self._store, facts.heartbeat_key(self._study), beat.to_mapping())

@@ -1,0 +1,194 @@
+"""Where the race stands, computed from facts alone. Pure: the same facts give the same state."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from liverseg.core.halving import Rung, Standing, certain, decide, hopeful, places
+from liverseg.race.executor import INTERRUPTED, SETTINGS_DIFFER
+from liverseg.race.facts import RungName
+from liverseg.race.snapshot import Recorded, Snapshot
+from liverseg.race.verdicts import Decision, Failure, Input
+from liverseg.settings import SINGLE_SEED, RaceSettings
+
+# Attempts in a row that got no further, after which a seed has failed for good.
+ATTEMPTS = 3
+# Endings that somebody outside wanted (SIGTERM, other settings); they say nothing of the seed.
+_NOT_THE_SEEDS_DOING = (INTERRUPTED, SETTINGS_DIFFER, -15)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One seed at one rung."""
+
+    report: Recorded | None
+    """The report that counts; of several attempts the one that was named first, else the lowest."""
+    lost: bool
+    """Failed for good, and no report counts."""
+    attempt: int
+    """The attempt that is due or running where neither holds."""
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class RungState:
+    """One rung: who is there and what is known of them."""
+
+    index: int
+    rung: Rung
+    places: int
+    """How many leave it."""
+    seeds: dict[int, Place]
+    """Everybody who has got here so far."""
+    coming: int
+    """How many may still come from the rung before."""
+    scores: dict[int, float | None]
+    """Of the seeds that reported (None: not a finite number) or failed for good (None)."""
+    promotions: frozenset[int]
+    """Recorded promotions."""
+    decision: Decision | None
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Seeds that have neither reported nor failed for good."""
+        return tuple(seed for seed in self.seeds if seed not in self.scores)
+
+    @property
+    def gone_on(self) -> frozenset[int]:
+        """Seeds that are recorded as promoted, early or by the decision."""
+        decided = self.decision.promoted if self.decision else ()
+        return self.promotions | frozenset(decided)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more can be heard from this rung."""
+        return not self.waiting and self.coming == 0
+
+    def certain(self) -> list[int]:
+        """Return the seeds, best first, that go on whatever is still to come."""
+        return certain(self.scores, len(self.waiting) + self.coming, self.places)
+
+    def hopeful(self) -> frozenset[int]:
+        """Return the seeds here that are still to train or may still go on."""
+        return hopeful(self.scores, self.waiting, self.places)
+
+    def standing(self) -> Standing:
+        """Return who goes on, once the rung is complete."""
+        return decide(self.scores, self.places)
+
+    def inputs(self, seeds: Iterable[int]) -> tuple[Input, ...]:
+        """Return what a promotion or decision says of `seeds`, in their order."""
+        found = []
+        for seed in sorted(seeds):
+            counted = self.seeds[seed].report
+            attempt = counted.report.attempt if counted else None
+            sha256 = counted.sha256 if counted else None
+            found.append(Input(seed, attempt, self.scores[seed], sha256))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class RaceState:
+    """The whole race, and A2 beside it."""
+
+    rungs: tuple[RungState, ...]
+    single: Place
+
+    def place(self, seed: int, rung: RungName) -> Place | None:
+        """Return what is known of a seed at a rung, or None if it never got there."""
+        if rung == "single":
+            return self.single
+        return self.rungs[rung].seeds.get(seed) if rung < len(self.rungs) else None
+
+
+def fold(rungs: tuple[Rung, ...], race: RaceSettings, snapshot: Snapshot, epoch: int) -> RaceState:
+    """Return the state that the facts amount to.
+
+    `epoch` is that of the newest controller: attempts that failed under an earlier one do not
+    count against a seed of a rung that is still open, so that a person who mends what was wrong
+    and starts again gets all attempts anew.
+    """
+    facts = _Facts(snapshot, epoch)
+    states: list[RungState] = []
+    seeds: Iterable[int] = range(race.seeds)
+    expected = race.seeds
+    for index, rung in enumerate(rungs):
+        before = rungs[index - 1].iterations if index else 0
+        promotions = frozenset(p.seed for p in snapshot.promotions if p.rung == index)
+        decision = next((d for d in snapshot.decisions if d.rung == index), None)
+        standing = {seed: facts.place(seed, index, before) for seed in sorted(seeds)}
+        state = RungState(
+            index=index,
+            rung=rung,
+            places=places(rungs, index),
+            seeds=standing,
+            coming=expected - len(standing),
+            scores=_scores(standing, race),
+            promotions=promotions,
+            decision=decision,
+        )
+        states.append(state)
+        seeds = state.gone_on
+        # A seed that failed for good may be tried anew by the next controller: until the decision
+        # every place may still be taken.
+        expected = len(state.gone_on) if decision else min(state.places, expected)
+    return RaceState(tuple(states), facts.place(SINGLE_SEED, "single", 0))
+
+
+def _scores(places: Mapping[int, Place], race: RaceSettings) -> dict[int, float | None]:
+    """Return the ranking value of every seed of which nothing more will be heard."""
+    return {
+        seed: place.report.report.score(race.rung_metric) if place.report else None
+        for seed, place in places.items()
+        if place.report or place.lost
+    }
+
+
+class _Facts:
+    """The snapshot, sorted by rung and seed."""
+
+    def __init__(self, snapshot: Snapshot, epoch: int) -> None:
+        self._epoch = epoch
+        self._reports: dict[tuple[RungName, int], list[Recorded]] = {}
+        for recorded in snapshot.reports:
+            at = (recorded.report.rung, recorded.report.seed)
+            self._reports.setdefault(at, []).append(recorded)
+        self._failures: dict[tuple[RungName, int], list[Failure]] = {}
+        for failure in snapshot.failures:
+            self._failures.setdefault((failure.rung, failure.seed), []).append(failure)
+        # What a promotion or decision rests on counts for good: a report or, None, a failure.
+        self._named: dict[tuple[RungName, int], str | None] = {}
+        for promotion in snapshot.promotions:
+            self._name(promotion.rung, promotion.inputs)
+        for decision in snapshot.decisions:
+            self._name(decision.rung, decision.inputs)
+
+    def _name(self, rung: int, inputs: Iterable[Input]) -> None:
+        self._named |= {(rung, entry.seed): entry.sha256 for entry in inputs}
+
+    def place(self, seed: int, rung: RungName, before: int) -> Place:
+        """Return the seed's place; `before` is the iteration at which it came to the rung."""
+        at = (rung, seed)
+        reports = sorted(self._reports.get(at, []), key=lambda r: r.report.attempt)
+        failures = tuple(sorted(self._failures.get(at, []), key=lambda f: f.attempt))
+        if at in self._named:
+            report = next((r for r in reports if r.sha256 == self._named[at]), None)
+            lost = self._named[at] is None
+        else:
+            lost = _failed_for_good(failures, before, self._epoch)
+            report = None if lost or not reports else reports[0]
+        failed = {failure.attempt for failure in failures}
+        attempt = next(a for a in range(len(failed) + 1) if a not in failed)
+        return Place(report, lost, attempt, failures)
+
+
+def _failed_for_good(failures: Iterable[Failure], before: int, epoch: int) -> bool:
+    """Return whether no further attempt is due. An attempt that got further starts a new count."""
+    furthest, strikes = before, 0
+    for failure in failures:
+        if failure.kind == "model":
+            return True
+        if failure.iteration > furthest:
+            furthest, strikes = failure.iteration, 0
+        elif failure.epoch == epoch and failure.exit_code not in _NOT_THE_SEEDS_DOING:
+            strikes += 1
+    return strikes >= ATTEMPTS

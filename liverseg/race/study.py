@@ -1,0 +1,114 @@
+"""A study: one race, made of settings and a dataset, whose id is their hash."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from liverseg import __version__
+from liverseg.core.dataset import Dataset
+from liverseg.core.halving import Rung, schedule
+from liverseg.errors import IntegrityError, NotFound, StudyError
+from liverseg.race import facts
+from liverseg.settings import TRAINING_VERSION, Settings, digest, from_mapping, to_mapping
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+_ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings and data of one race."""
+
+    id: str
+    settings: Settings
+    dataset: Dataset
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The schedule (science.md section 5)."""
+        race = self.settings.race
+        return schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
+
+
+def study_id(settings: Settings, dataset: Dataset) -> str:
+    """Return the hash of everything that weights depend on; the preset's name is not part."""
+    values = to_mapping(settings)
+    del values["preset"]
+    whole = {
+        "settings": values,
+        "dataset": dataset.digest,
+        "training_version": TRAINING_VERSION,
+    }
+    return digest(whole)[:_ID_LENGTH]
+
+
+def open_study(
+    store: ObjectStore,
+    settings: Settings,
+    dataset: Dataset,
+    clock: Callable[[], float] = time.time,
+) -> Study:
+    """Return the study of these settings and data; its spec.json is written once."""
+    study = Study(study_id(settings, dataset), settings, dataset)
+    spec = {
+        "study": study.id,
+        "settings": to_mapping(settings),
+        "dataset": dataset.to_mapping(),
+        "training_version": TRAINING_VERSION,
+        "code_version": __version__,
+        "time": clock(),
+    }
+    record.write_new(store, facts.spec_key(study.id), spec)
+    return study
+
+
+def load_study(store: ObjectStore, study: str) -> Study:
+    """Return a study by its id; StudyError where the store has none of that name."""
+    key = facts.spec_key(study)
+    try:
+        spec = record.read(store, key)
+    except NotFound as exc:
+        known = ", ".join(study_ids(store)) or "none"
+        raise StudyError(f"the store has no study '{study}'; known: {known}") from exc
+    dataset = Dataset.from_mapping(spec["dataset"])
+    if dataset.digest != spec["dataset"]["digest"]:
+        raise IntegrityError(
+            f"'{key}' is damaged: its dataset's digest is {dataset.digest}, "
+            f"it says {spec['dataset']['digest']}"
+        )
+    return Study(study, from_mapping(spec["settings"]), dataset)
+
+
+def require_current(study: Study) -> None:
+    """Raise StudyError if this version of liverseg would train the study to other weights."""
+    current = study_id(study.settings, study.dataset)
+    if current != study.id:
+        raise StudyError(
+            f"study {study.id} was opened by another version of liverseg; this one would train "
+            f"the same settings and data as study {current}"
+        )
+
+
+def study_ids(store: ObjectStore) -> list[str]:
+    """Return the ids of all studies in the store, sorted."""
+    specs = (key for key in store.keys("studies/") if key.endswith("/spec.json"))
+    return [key.split("/")[1] for key in specs]
+
+
+def latest_study(store: ObjectStore) -> str:
+    """Return the id of the study that a controller worked on, or that was opened, last.
+
+    Raises StudyError where the store has no study.
+    """
+    ids = study_ids(store)
+    if not ids:
+        raise StudyError("the store has no study yet")
+    return max(ids, key=lambda study: (_last_seen(store, study), study))
+
+
+def _last_seen(store: ObjectStore, study: str) -> float:
+    """Return the unix time of the heartbeat or, before the first one, of the opening."""
+    opened = float(record.read(store, facts.spec_key(study))["time"])
+    heartbeat = facts.read_heartbeat(store, study)
+    return opened if heartbeat is None else max(opened, heartbeat.time)

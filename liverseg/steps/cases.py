@@ -1,0 +1,49 @@
+"""Prepared cases and data sets in the store, for every step that comes after `preprocess`."""
+
+from liverseg.core.case import PreparedCase, decode
+from liverseg.core.dataset import Dataset
+from liverseg.errors import NotFound, StudyError
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+CASE_FILE = "case.npz"
+
+
+def case_prefix(key: str) -> str:
+    """Return where the bundle of a prepared case lies."""
+    return f"cases/{key}/"
+
+
+def dataset_key(digest: str) -> str:
+    """Return where the list of a data set's cases lies."""
+    return f"datasets/{digest}.json"
+
+
+def load_case(store: ObjectStore, key: str) -> PreparedCase:
+    """Return a prepared case.
+
+    Raises:
+        StudyError: It has not been prepared.
+        IntegrityError: Its bytes are not those that were written.
+    """
+    try:
+        return decode(bundle.load(store, case_prefix(key), (CASE_FILE,))[CASE_FILE])
+    except NotFound as error:
+        raise StudyError(
+            f"case {key[:12]} is not prepared in this store; run `liverseg preprocess` first"
+        ) from error
+
+
+def save_dataset(store: ObjectStore, dataset: Dataset) -> None:
+    """Write the data set under its digest."""
+    record.write(store, dataset_key(dataset.digest), dataset.to_mapping())
+
+
+def load_dataset(store: ObjectStore, digest: str) -> Dataset:
+    """Return a data set by its digest; raises StudyError if no scan has written it."""
+    try:
+        return Dataset.from_mapping(record.read(store, dataset_key(digest)))
+    except NotFound as error:
+        raise StudyError(
+            f"data set {digest[:12]} is not in this store; run `liverseg scan` first"
+        ) from error

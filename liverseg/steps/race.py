@@ -1,0 +1,159 @@
+"""The race as a step: run it up to a rung or to its end, say where it stands, say what it costs."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from types import FrameType
+from typing import Any
+
+from liverseg.core.halving import figures, rank, schedule
+from liverseg.race import accounts, facts
+from liverseg.race.controller import Controller, Listener
+from liverseg.race.executor import Executor
+from liverseg.race.facts import Arm
+from liverseg.race.plan import Capacity, Until
+from liverseg.race.snapshot import SnapshotReader
+from liverseg.race.state import RungState, fold
+from liverseg.race.study import Study, latest_study, load_study
+from liverseg.settings import RaceSettings, from_mapping
+from liverseg.storage.port import ObjectStore
+
+
+def run(
+    store: ObjectStore,
+    executor: Executor,
+    study: Study,
+    until: Until,
+    gpus: int,
+    compare_single: bool,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    poll_seconds: float = 0.5,
+    on_event: Listener = lambda _: None,
+) -> dict[str, Any]:
+    """Run the race until rung `until` is decided, or to its "end", or until A2 too has ended.
+
+    Args:
+        store: Where the facts lie.
+        executor: Runs the trainers.
+        study: An opened study (race/study.py).
+        until: Index of a rung (the last, or one beyond it, means "end"), "end" or "single".
+        gpus: Trainers at a time.
+        compare_single: Whether A2 is trained in places that the race leaves free; with until
+            "single" it always is.
+        clock: Unix time.
+        sleep: Waits the given seconds.
+        poll_seconds: Between two looks at the facts.
+        on_event: Told what happens, see race/controller.py.
+
+    Returns:
+        What `status` returns, and "started": how many trainers this call started; 0 where
+        everything had been trained before.
+
+    Raises:
+        SettingsError: `gpus` is below 1.
+        StudyError: No seed of a rung is left, or a trainer met other settings.
+        Fenced: Another controller has taken the study over.
+        KeyboardInterrupt: On SIGINT or SIGTERM, after the trainers were told to save and end.
+    """
+    controller = Controller(
+        store,
+        executor,
+        study,
+        Capacity(gpus, compare_single or until == "single"),
+        clock=clock,
+        sleep=sleep,
+        poll_seconds=poll_seconds,
+        listener=on_event,
+    )
+    with _terminated_as_interrupted():
+        controller.run(until)
+    return status(store, study.id) | {"started": controller.started}
+
+
+def status(store: ObjectStore, study_id: str | None = None) -> dict[str, Any]:
+    """Return where a study stands (default: the latest), ready for JSON.
+
+    Keys: `study`; `rungs`, each with `iterations`, `seeds` (who got there), `promoted` (best
+    first; at the last rung the winner), `pruned`, `failed`, `waiting`, `decided` and `reports`
+    (best first: seed, attempt, jaccard, best_iteration); `winner` and `single`, each with `seed`,
+    `jaccard`, `sha256`, `best_iteration`, `iterations` and `model`, or None; `ledger` (see
+    race/accounts.py).
+    """
+    study = load_study(store, study_id or latest_study(store))
+    snapshot = SnapshotReader(store, study.id).read()
+    heartbeat = facts.read_heartbeat(store, study.id)
+    state = fold(study.rungs, study.settings.race, snapshot, heartbeat.epoch if heartbeat else 0)
+    return {
+        "study": study.id,
+        "rungs": [_rung(rung) for rung in state.rungs],
+        "winner": _arm(store, study.id, "multi"),
+        "single": _arm(store, study.id, "single"),
+        "ledger": accounts.ledger(store, study, snapshot),
+    }
+
+
+def plan(seeds: int, gpus: int, seconds_per_iteration: float, race: RaceSettings) -> dict[str, Any]:
+    """Return what a race of `seeds` would cost, ready for JSON; `race` gives the rest.
+
+    Keys: `iterations`, `gpu_seconds`, `makespan_seconds`, `longest_chain_iterations` and `rungs`
+    with `iterations` and `seeds`.
+    """
+    checked = from_mapping({"race": asdict(replace(race, seeds=seeds))}).race
+    rungs = schedule(
+        checked.seeds, checked.minimum_iterations, checked.maximum_iterations, checked.eta
+    )
+    cost = asdict(figures(rungs, gpus, seconds_per_iteration))
+    cost["rungs"] = [{"iterations": r.iterations, "seeds": r.size} for r in rungs]
+    return cost
+
+
+def _rung(rung: RungState) -> dict[str, Any]:
+    ranked = rank(rung.scores)
+    reports = []
+    for seed in ranked:
+        counted = rung.seeds[seed].report
+        if counted is not None:
+            entry = {"seed": seed, "jaccard": rung.scores[seed]}
+            told = counted.report
+            reports.append(entry | {"attempt": told.attempt, "best_iteration": told.best_iteration})
+    return {
+        "iterations": rung.rung.iterations,
+        "seeds": sorted(rung.seeds),
+        "promoted": [seed for seed in ranked if seed in rung.gone_on],
+        "pruned": list(rung.decision.pruned) if rung.decision else [],
+        "failed": [seed for seed in ranked if rung.seeds[seed].lost],
+        "waiting": sorted(rung.waiting),
+        "decided": rung.decision is not None,
+        "reports": reports,
+    }
+
+
+def _arm(store: ObjectStore, study_id: str, arm: Arm) -> dict[str, Any] | None:
+    result = facts.read_result(store, study_id, arm)
+    if result is None:
+        return None
+    values = result.to_mapping()
+    values["sha256"] = values.pop("weights_sha256")
+    return values
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the step as Ctrl-C does; only the main thread may catch signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

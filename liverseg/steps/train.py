@@ -1,0 +1,231 @@
+"""One trainer: a seed goes up to a rung, reports, and its process ends.
+
+It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
+it ended (architecture.md "The race"); what follows is the controller's decision.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+
+import torch
+
+from liverseg.core.case import PreparedCase
+from liverseg.core.dataset import Role
+from liverseg.errors import SettingsError
+from liverseg.network import checkpoint
+from liverseg.network.device import best_device
+from liverseg.network.training import LossNotFiniteError, Training, Validation, train
+from liverseg.race import facts
+from liverseg.race.facts import RungName
+from liverseg.race.study import Study, load_study, require_current
+from liverseg.settings import SINGLE_SEED
+from liverseg.steps.cases import load_case
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+REPORTED, INTERRUPTED, ORPHANED, NOT_FINITE = 0, 75, 76, 78
+# What the exit code of a crash would be; written as the end of a segment that had none of its own.
+CRASHED = 1
+HEARTBEAT_CHECK_SECONDS = 10.0
+Progress = Callable[[str, int, int], None]
+
+
+class _Stop(Exception):
+    """Ends the training loop in good order; the process ends with `code`."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def run(
+    store: ObjectStore,
+    study_id: str,
+    seed: int,
+    rung: RungName,
+    attempt: int,
+    *,
+    orphan_grace: float,
+    now: Callable[[], float],
+    progress: Progress = lambda what, done, total: None,
+) -> int:
+    """Train a seed up to a rung and return the exit code; at 0 the report is committed.
+
+    Args:
+        store: Holds the study, its prepared cases and everything this writes.
+        study_id: An opened study.
+        seed: 0 to seeds - 1, or 9999 for A2.
+        rung: Index of the rung, or "single" for A2.
+        attempt: From 0; part of every key that is written.
+        orphan_grace: Seconds without a controller's heartbeat after which the trainer stops.
+        now: The wall clock, seconds since 1970.
+        progress: Called with ("iterations", done, total).
+
+    Raises:
+        StudyError: This version of liverseg would give other weights (exit code 77).
+        IntegrityError: A checkpoint differs from its manifest.
+    """
+    study = load_study(store, study_id)
+    require_current(study)
+    target = _target(study, seed, rung)
+    trainer = _Trainer(store, study, seed, rung, attempt, target, orphan_grace, now, progress)
+    trainer.segment("start")
+    code = CRASHED
+    try:
+        code = trainer.run()
+    finally:
+        trainer.segment("end", exit_code=code)
+    return code
+
+
+def _target(study: Study, seed: int, rung: RungName) -> int:
+    if (rung == "single") != (seed == SINGLE_SEED):
+        raise SettingsError(f"seed {SINGLE_SEED} and rung 'single' go together, not {seed}, {rung}")
+    index = len(study.rungs) - 1 if rung == "single" else rung
+    if not 0 <= index < len(study.rungs):
+        raise SettingsError(f"rung ({rung}) must be in 0 .. {len(study.rungs) - 1}")
+    return study.rungs[index].iterations
+
+
+@dataclass
+class _Trainer:
+    """The world around one training: checkpoints, facts, signals, the controller's heartbeat."""
+
+    store: ObjectStore
+    study: Study
+    seed: int
+    rung: RungName
+    attempt: int
+    target: int
+    orphan_grace: float
+    now: Callable[[], float]
+    progress: Progress
+    iteration: int = 0
+    interrupted: bool = False
+    checked: float = 0.0
+    started: float = 0.0
+
+    def run(self) -> int:
+        self.started = self.checked = self.now()
+        torch.set_num_threads(self.study.settings.training.threads)
+        training = self._restored()
+        try:
+            with self._signals():
+                train(
+                    training,
+                    self.target,
+                    lambda validation: self._validated(training, validation),
+                    self._after,
+                )
+        except _Stop as stop:
+            self._commit(training)
+            return stop.code
+        except LossNotFiniteError:
+            return NOT_FINITE
+        self._report(training)
+        return REPORTED
+
+    def segment(self, part: str, **more: int) -> None:
+        """Record how far this process is; the ledger of GPU time is made of these."""
+        name = facts.job_name(self.study.id, self.seed, self.rung, self.attempt)
+        key = f"{facts.study_prefix(self.study.id)}segments/{name}/{part}.json"
+        values = self._who() | {"iteration": self.iteration, "time": self.now()} | more
+        record.write(self.store, key, values)
+
+    def _who(self) -> dict[str, int | str]:
+        return {"seed": self.seed, "rung": self.rung, "attempt": self.attempt}
+
+    def _restored(self) -> Training:
+        """Return the training at the seed's newest checkpoint, or at its start."""
+        training = Training(
+            self.study.settings,
+            self.seed,
+            self._cases("training"),
+            self._cases("validation"),
+            best_device(),
+        )
+        for saved in facts.checkpoints(self.store, self.study.id, self.seed):
+            if saved.iteration <= self.target:
+                checkpoint.restore(training, bundle.load(self.store, saved.prefix))
+                break
+        self.iteration = training.iteration
+        self.segment(str(self.iteration))
+        return training
+
+    def _cases(self, role: Role) -> dict[str, PreparedCase]:
+        return {c.name: load_case(self.store, c.key) for c in self.study.dataset.role(role)}
+
+    def _validated(self, training: Training, validation: Validation) -> None:
+        """Record the validation; the curve first, since a checkpoint would skip what it lacks."""
+        self.iteration = validation.iteration
+        key = facts.curve_key(self.study.id, self.seed, validation.iteration, self.attempt)
+        now = self.now()
+        times = {"seconds": now - self.started, "time": now}
+        record.write_new(self.store, key, self._who() | asdict(validation) | times)
+        self.segment(str(validation.iteration))
+        self._commit(training)
+
+    def _after(self, iteration: int) -> None:
+        """Look up from the work: was the process asked to stop, is the controller alive?"""
+        self.iteration = iteration
+        self.progress("iterations", iteration, self.target)
+        if iteration == self.target:
+            return
+        if self.interrupted:
+            raise _Stop(INTERRUPTED)
+        if self.now() - self.checked >= HEARTBEAT_CHECK_SECONDS:
+            self.checked = self.now()
+            heartbeat = facts.read_heartbeat(self.store, self.study.id)
+            if heartbeat is not None and self.checked - heartbeat.time > self.orphan_grace:
+                raise _Stop(ORPHANED)
+
+    def _commit(self, training: Training) -> None:
+        """Commit a checkpoint; what it makes superfluous is removed after that."""
+        prefix = facts.checkpoint_prefix(self.study.id, self.seed, training.iteration, self.attempt)
+        extra = {"seed": self.seed, "iteration": training.iteration, "attempt": self.attempt}
+        bundle.commit(self.store, prefix, checkpoint.encode(training), extra)
+        for saved in facts.checkpoints(self.store, self.study.id, self.seed):
+            if saved.iteration < training.iteration:
+                # The manifest first, so that what is left of a bundle never counts.
+                for key in [saved.prefix + bundle.MANIFEST, *self.store.keys(saved.prefix)]:
+                    self.store.delete(key)
+
+    def _report(self, training: Training) -> None:
+        """Commit what the controller ranks by; the checkpoint it names is already there."""
+        saved = next(
+            c
+            for c in facts.checkpoints(self.store, self.study.id, self.seed)
+            if c.iteration == self.target
+        )
+        described = bundle.manifest(self.store, saved.prefix)["files"]
+        report = facts.Report(
+            seed=self.seed,
+            rung=self.rung,
+            attempt=self.attempt,
+            iterations=training.iteration,
+            best_jaccard=training.best.jaccard,
+            best_iteration=training.best.iteration,
+            last_jaccard=training.last_jaccard,
+            cases=dict(training.best.cases),
+            checkpoint=saved.prefix,
+            checkpoint_sha256=bundle.manifest_sha256(self.store, saved.prefix),
+            weights_sha256=described[checkpoint.BEST]["sha256"],
+        )
+        facts.write_report(self.store, self.study.id, report)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT end the training after the running iteration."""
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
+            self.interrupted = True
+
+        before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

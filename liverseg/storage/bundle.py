@@ -1,0 +1,79 @@
+"""A bundle: files that count only together, such as a checkpoint or a prepared case.
+
+The payload is written first and `manifest.json`, with every file's SHA-256, last: a bundle whose
+writing was cut short has no manifest and does not exist.
+"""
+
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+from typing import Any
+
+from liverseg.errors import IntegrityError, NotFound
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+MANIFEST = "manifest.json"
+
+
+def commit(
+    store: ObjectStore,
+    prefix: str,
+    files: Mapping[str, bytes],
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write `files` below `prefix` (ends with "/") and then the manifest, which is returned.
+
+    `extra` are further entries of the manifest, beside {"files": {name: {"sha256", "bytes"}}}.
+    """
+    for name, data in files.items():
+        store.put(prefix + name, data)
+    described = {
+        name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in files.items()
+    }
+    values = dict(extra or {}) | {"files": described}
+    record.write(store, prefix + MANIFEST, values)
+    return values
+
+
+def exists(store: ObjectStore, prefix: str) -> bool:
+    """Return whether a bundle was committed at `prefix`; its bytes are not verified."""
+    try:
+        store.get(prefix + MANIFEST)
+    except NotFound:
+        return False
+    return True
+
+
+def manifest(store: ObjectStore, prefix: str) -> dict[str, Any]:
+    """Return the manifest; raises NotFound where nothing was committed."""
+    return record.read(store, prefix + MANIFEST)
+
+
+def manifest_sha256(store: ObjectStore, prefix: str) -> str:
+    """Return the SHA-256 (hex) of the manifest's bytes, which fixes every byte of the bundle."""
+    return sha256(store.get(prefix + MANIFEST)).hexdigest()
+
+
+def load(store: ObjectStore, prefix: str, names: Collection[str] | None = None) -> dict[str, bytes]:
+    """Return the bundle's files (or those of `names`), each compared with its SHA-256.
+
+    Raises NotFound where nothing was committed, and IntegrityError, naming the key and both
+    hashes, where a file is gone or its bytes are not those that were committed.
+    """
+    described = manifest(store, prefix)["files"]
+    wanted = described.keys() if names is None else names
+    return {name: _verified(store, prefix + name, described[name]["sha256"]) for name in wanted}
+
+
+def _verified(store: ObjectStore, key: str, promised: str) -> bytes:
+    try:
+        data = store.get(key)
+    except NotFound as exc:
+        raise IntegrityError(f"'{key}' is gone; its manifest promises SHA-256 {promised}") from exc
+    found = sha256(data).hexdigest()
+    if found != promised:
+        raise IntegrityError(
+            f"'{key}' is damaged: its SHA-256 is {found}, its manifest promises {promised}"
+        )
+    return data

@@ -1,0 +1,194 @@
+"""The store on a file system: a key is a path below one folder, a put is a rename into place."""
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from liverseg.errors import NotFound, StoreError
+from liverseg.storage.keys import check_key
+
+# Bytes on their way into the store; dot entries are invisible to keys().
+_INCOMING = ".incoming"
+# What a writer that was killed left there is removed when it is this old.
+_STALE_SECONDS = 24 * 3600.0
+# delete() removes empty folders; a put that loses its folder to one makes it again.
+_FOLDER_RETRIES = 20
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
+
+
+class FolderStore:
+    """An ObjectStore below `root`, which is made at the first write.
+
+    Bytes are written to a temporary file, flushed to the disk and renamed, so a reader never
+    sees a part of them and a power cut loses whole objects only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._swept = False
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace; StoreError without rights or space, and then nothing is left."""
+        target = self._path(key)
+        with self._incoming(data, key) as temporary:
+            _into_place(temporary, target, os.replace)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write unless the key exists; return whether it was written."""
+        target = self._path(key)
+        with self._incoming(data, key) as temporary:
+            try:
+                # link, unlike rename, refuses a name that exists.
+                _into_place(temporary, target, os.link)
+            except FileExistsError:
+                return False
+            return True
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes; raises NotFound."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
+            raise NotFound(f"the store {self.root} has no '{key}'") from exc
+        except OSError as exc:
+            raise _refusal(exc, "read", path) from exc
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return every key that starts with `prefix`, sorted."""
+        folder, _, beginning = prefix.rpartition("/")
+        start = self._path(folder) if folder else self.root
+        above = folder + "/" if folder else ""
+        found: list[str] = []
+        _collect(start, above, beginning, found)
+        return sorted(found)
+
+    def delete(self, key: str) -> None:
+        """Remove; an unknown key is no error. Folders that become empty go too."""
+        path = self._path(key)
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as exc:
+            raise _refusal(exc, "delete", path) from exc
+        for folder in path.parents:
+            if folder == self.root:
+                return
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        return self.root / key
+
+    @contextmanager
+    def _incoming(self, data: bytes, key: str) -> Iterator[Path]:
+        """Yield a flushed temporary file with `data`; it is gone afterwards, whatever happens."""
+        folder = self.root / _INCOMING
+        temporary = folder / uuid.uuid4().hex
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._sweep(folder)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        except OSError as exc:
+            raise _refusal(exc, "write", self.root / key) from exc
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+    def _sweep(self, folder: Path) -> None:
+        if self._swept:
+            return
+        self._swept = True
+        for path in folder.iterdir():
+            # Another writer's file may vanish between the listing and the look at it.
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+
+
+def _into_place(temporary: Path, target: Path, move: Callable[[Path, Path], None]) -> None:
+    """Move a flushed file to `target`, whose folder is made first, and flush that too."""
+    for _ in range(_FOLDER_RETRIES):
+        if not _made(target.parent):
+            continue
+        try:
+            move(temporary, target)
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            if move is os.link and exc.errno in _NO_LINKS:
+                raise StoreError(_no_links(target)) from exc
+            raise
+        _flush_folder(target.parent)
+        return
+    raise StoreError(f"cannot write {target}: its folder is removed as often as it is made")
+
+
+def _made(folder: Path) -> bool:
+    """Make the folder; False if a delete was faster in removing what was there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        if folder.is_file():
+            raise
+        return False
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _collect(folder: Path, above: str, beginning: str, found: list[str]) -> None:
+    """Append the keys in `folder` (key prefix `above`) whose next segment has `beginning`."""
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as exc:
+        raise _refusal(exc, "list", folder) from exc
+    for entry in entries:
+        if entry.name.startswith(".") or not entry.name.startswith(beginning):
+            continue
+        if entry.is_dir():
+            _collect(Path(entry.path), f"{above}{entry.name}/", "", found)
+        else:
+            found.append(above + entry.name)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    with suppress(FileNotFoundError):  # emptied and removed by a delete in the meantime
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _refusal(exc: OSError, action: str, path: Path) -> StoreError:
+    """Return the StoreError that says what is missing and where."""
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return StoreError(f"no right to {action} {path} (user id {os.geteuid()}): {exc.strerror}")
+    if exc.errno == errno.EROFS:
+        return StoreError(f"no right to {action} {path}: the file system is read-only")
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(f"disk full: cannot {action} {path} ({exc.strerror})")
+    return StoreError(f"cannot {action} {path}: {exc.strerror or exc}")
+
+
+def _no_links(target: Path) -> str:
+    return (
+        f"cannot write {target}: its file system has no hard links, without which two writers of "
+        "one key cannot be told apart; choose a store on another file system"
+    )

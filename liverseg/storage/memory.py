@@ -1,0 +1,69 @@
+"""A store in a dictionary: small, complete, and able to fail at the n-th write."""
+
+from collections.abc import Callable
+
+from liverseg.errors import NotFound
+from liverseg.storage.keys import check_key
+
+
+class MemoryStore:
+    """An ObjectStore for rehearsals.
+
+    `before_write` is called with the number of the write (from 0, deletions included) and the
+    key, before anything changes; what it raises is what the writer meets. `after_write` is called
+    when the change is there: a crash of the writer after its last write took effect.
+    """
+
+    def __init__(
+        self,
+        before_write: Callable[[int, str], None] | None = None,
+        after_write: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.writes = 0
+        self.before_write = before_write
+        self.after_write = after_write
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace."""
+        number = self._begin(key)
+        self.objects[key] = bytes(data)
+        self._end(number, key)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write unless the key exists; return whether it was written."""
+        number = self._begin(key)
+        if key in self.objects:
+            return False
+        self.objects[key] = bytes(data)
+        self._end(number, key)
+        return True
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes; raises NotFound."""
+        check_key(key)
+        if key not in self.objects:
+            raise NotFound(f"the store has no '{key}'")
+        return self.objects[key]
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return every key that starts with `prefix`, sorted."""
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        """Remove; an unknown key is no error."""
+        number = self._begin(key)
+        self.objects.pop(key, None)
+        self._end(number, key)
+
+    def _begin(self, key: str) -> int:
+        check_key(key)
+        number = self.writes
+        self.writes += 1
+        if self.before_write is not None:
+            self.before_write(number, key)
+        return number
+
+    def _end(self, number: int, key: str) -> None:
+        if self.after_write is not None:
+            self.after_write(number, key)

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+
+from liverseg.errors import CaseError
+from liverseg.imaging.files import read
+from liverseg.imaging.integrity import check_complete, data_file
+
+
+@pytest.fixture
+def image():
+    return sitk.GetImageFromArray(np.random.default_rng(0).random((6, 40, 30)).astype(np.float32))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("missing", [20, 1_000, 15_000])
+def test_a_truncated_file_is_refused_by_name(tmp_path, image, suffix, missing):
+    path = tmp_path / f"image{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    check_complete(path)
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(CaseError, match=f"'image{suffix}'"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_itk_itself_reads_a_truncated_nifti_file(tmp_path, image, suffix):
+    """The reason for this module; once ITK refuses such a file it can go."""
+    path = tmp_path / f"image{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    path.write_bytes(path.read_bytes()[:-1_000])
+    sitk.ReadImage(str(path))
+
+
+def test_a_gzip_file_without_its_last_byte_is_refused(tmp_path, image):
+    path = tmp_path / "image.nii.gz"
+    sitk.WriteImage(image, str(path))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CaseError, match=r"'image.nii.gz' is truncated or damaged"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_a_damaged_compressed_file_is_refused(tmp_path, image, suffix):
+    path = tmp_path / f"image{suffix}"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(CaseError, match=f"'image{suffix}'"):
+        read(path)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    path = tmp_path / "image.nii"
+    path.touch()
+    with pytest.raises(CaseError, match=r"'image.nii' is truncated or damaged"):
+        read(path)
+
+
+def test_a_big_endian_header_is_understood(tmp_path, image):
+    path = tmp_path / "image.nii"
+    sitk.WriteImage(image, str(path))
+    data = path.read_bytes()
+    swapped = bytearray(data)
+    swapped[0:4] = data[0:4][::-1]
+    for start in range(40, 56, 2):
+        swapped[start : start + 2] = data[start : start + 2][::-1]
+    swapped[72:74] = data[72:74][::-1]
+    swapped[108:112] = data[108:112][::-1]
+    path.write_bytes(swapped)
+    check_complete(path)
+    path.write_bytes(swapped[:-1])
+    with pytest.raises(CaseError, match="truncated"):
+        check_complete(path)
+
+
+def test_the_voxels_of_an_mhd_header_lie_in_the_file_that_it_names(tmp_path, image):
+    sitk.WriteImage(image, str(tmp_path / "image.mhd"))
+    assert data_file(tmp_path / "image.mhd") == tmp_path / "image.raw"
+    sitk.WriteImage(image, str(tmp_path / "image.mha"))
+    assert data_file(tmp_path / "image.mha") is None
+
+
+def test_voxels_spread_over_several_files_are_refused(tmp_path):
+    (tmp_path / "image.mhd").write_text("NDims = 3\nElementDataFile = LIST\na.raw\nb.raw\n")
+    with pytest.raises(CaseError, match="several files"):
+        data_file(tmp_path / "image.mhd")

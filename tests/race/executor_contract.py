@@ -1,0 +1,98 @@
+"""What every executor promises; an adapter's test class makes one, and jobs for it."""
+
+from liverseg.race.executor import Executor, Job
+
+
+class ExecutorContract:
+    def make(self) -> Executor:
+        """An executor of study "study1"."""
+        raise NotImplementedError
+
+    def pass_time(self, executor: Executor) -> None:
+        """Let a little time pass, in which a short job makes progress."""
+        raise NotImplementedError
+
+    def short(self, seed: int = 0) -> Job:
+        """A job that ends by itself."""
+        return Job.of(self.study, seed, 0, 0, 2)
+
+    study = "study1"
+
+    def wait(self, executor: Executor, name: str) -> None:
+        for _ in range(1000):
+            if not executor.states()[name].running:
+                return
+            self.pass_time(executor)
+        raise AssertionError(f"{name} did not end")
+
+    def test_a_job_that_nobody_submitted_is_unknown(self):
+        assert dict(self.make().states()) == {}
+
+    def test_a_submitted_job_runs_at_once_and_occupies_a_place(self):
+        executor = self.make()
+        assert executor.submit(self.short())
+        state = executor.states()[self.short().name]
+        assert state.running
+        assert state.exit_code is None
+        self.wait(executor, self.short().name)
+
+    def test_a_job_that_succeeded_has_ended_with_exit_code_0_and_stays_known(self):
+        executor = self.make()
+        executor.submit(self.short())
+        self.wait(executor, self.short().name)
+        state = executor.states()[self.short().name]
+        assert (state.name, state.running, state.exit_code) == (self.short().name, False, 0)
+        assert state.ended is not None
+
+    def test_a_name_that_runs_is_left_as_it_is(self):
+        executor = self.make()
+        assert executor.submit(self.short())
+        assert not executor.submit(self.short())
+        assert len(executor.states()) == 1
+        self.wait(executor, self.short().name)
+
+    def test_a_name_that_has_ended_is_not_started_again(self):
+        executor = self.make()
+        executor.submit(self.short())
+        self.wait(executor, self.short().name)
+        assert not executor.submit(self.short())
+        assert not executor.states()[self.short().name].running
+
+    def test_several_jobs_run_side_by_side(self):
+        executor = self.make()
+        jobs = [self.short(seed) for seed in range(3)]
+        for job in jobs:
+            executor.submit(job)
+        assert sorted(executor.states()) == [job.name for job in jobs]
+        assert all(state.running for state in executor.states().values())
+        for job in jobs:
+            self.wait(executor, job.name)
+
+    def test_a_cancelled_job_ends_and_not_with_exit_code_0(self):
+        executor = self.make()
+        executor.submit(self.short())
+        executor.cancel(self.short().name)
+        self.wait(executor, self.short().name)
+        assert executor.states()[self.short().name].exit_code != 0
+
+    def test_cancelling_twice_or_after_the_end_is_no_error(self):
+        executor = self.make()
+        executor.submit(self.short())
+        executor.cancel(self.short().name)
+        executor.cancel(self.short().name)
+        self.wait(executor, self.short().name)
+        executor.cancel(self.short().name)
+
+    def test_cancelling_an_unknown_name_is_no_error(self):
+        executor = self.make()
+        executor.cancel("lv-study1-s0000-r0-a0")
+        assert dict(executor.states()) == {}
+
+    def test_an_interrupt_ends_the_jobs_of_the_study_only(self):
+        executor = self.make()
+        executor.submit(self.short())
+        executor.interrupt("another")
+        assert executor.states()[self.short().name].running
+        executor.interrupt(self.study)
+        self.wait(executor, self.short().name)
+        assert executor.states()[self.short().name].exit_code != 0

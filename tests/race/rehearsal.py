@@ -1,0 +1,79 @@
+"""A small race in virtual time: 4 seeds, rungs of 4, 2 and 1 at 2, 4 and 8 iterations."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from liverseg.core.dataset import CaseRecord, Dataset
+from liverseg.race.controller import Controller, Listener
+from liverseg.race.plan import Capacity, Until
+from liverseg.race.simulated import Fault, Score, SimulatedExecutor
+from liverseg.race.study import Study, open_study
+from liverseg.settings import Settings, from_mapping
+from liverseg.storage.memory import MemoryStore
+
+SETTINGS = from_mapping(
+    {
+        "race": {"seeds": 4, "minimum_iterations": 2, "maximum_iterations": 8},
+        "training": {"validation_interval": 2},
+    }
+)
+
+
+def record(name: str, synthetic: bool = True) -> CaseRecord:
+    files = {"image": f"{name}/image.nii.gz"}
+    return CaseRecord(
+        name, name, "training", f"key-{name}", ("R1",), files, (2, 3, 4), (5.0, 1.0, 1.0), synthetic
+    )
+
+
+DATASET = Dataset((record("case_01"), record("case_02")))
+
+
+def rising(seed: int, iteration: int) -> float:
+    """The higher the seed, the better; everybody learns."""
+    return 0.1 * seed + 0.01 * iteration
+
+
+class Rehearsal:
+    """A store, a study, an executor; and as many controllers as a test wants."""
+
+    def __init__(
+        self,
+        store: MemoryStore | None = None,
+        *,
+        settings: Settings = SETTINGS,
+        faults: Sequence[Fault] = (),
+        score: Score = rising,
+        gpus: int = 2,
+        compare_single: bool = False,
+    ) -> None:
+        self.store = store or MemoryStore()
+        self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: 1_000_000.0)
+        self.executor = SimulatedExecutor(
+            self.store, self.study, score=score, faults=faults, startup_seconds=1.0
+        )
+        self.capacity = Capacity(gpus, compare_single)
+        self.events: list[dict[str, Any]] = []
+
+    def controller(
+        self,
+        sleep: Callable[[float], None] | None = None,
+        listener: Listener | None = None,
+    ) -> Controller:
+        return Controller(
+            self.store,
+            self.executor,
+            self.study,
+            self.capacity,
+            clock=self.executor.clock,
+            sleep=sleep or self.executor.sleep,
+            listener=listener or (lambda event: self.events.append(dict(event))),
+        )
+
+    def run(self, until: Until = "end") -> Controller:
+        controller = self.controller()
+        controller.run(until)
+        return controller
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        return [e for e in self.events if e["event"] == event]

@@ -1,0 +1,211 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from liverseg.errors import StoreError
+from liverseg.race.executor import Executor, Job
+from liverseg.race.process import ProcessExecutor
+from tests.race.executor_contract import ExecutorContract
+
+JOB = Job.of("study1", 7, 2, 0, 20_000)
+SLEEPS = "import time; time.sleep(30)"
+DEADLINE_SECONDS = 20.0
+
+
+def make(work: Path, script: str, **options: float) -> ProcessExecutor:
+    environment = {"PATH": os.environ["PATH"], "LIVERSEG_TEST": "set"}
+    command = [sys.executable, "-S", "-c", script]
+    return ProcessExecutor(work, command, environment, **options)
+
+
+def wait(executor: ProcessExecutor, name: str = JOB.name) -> int | None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if not executor.states()[name].running:
+            return executor.states()[name].exit_code
+        time.sleep(0.01)
+    raise AssertionError(f"{name} did not end")
+
+
+def wait_for(path: Path) -> str:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text():
+            return path.read_text()
+        time.sleep(0.01)
+    raise AssertionError(f"{path} did not appear")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "jobs" / JOB.name
+
+
+class TestProcessExecutor(ExecutorContract):
+    @pytest.fixture(autouse=True)
+    def _work(self, tmp_path):
+        self.work = tmp_path
+
+    def make(self) -> Executor:
+        return make(self.work, "import time; time.sleep(0.2)")
+
+    def pass_time(self, executor: Executor) -> None:
+        time.sleep(0.02)
+
+
+def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tmp_path, folder):
+    executor = make(tmp_path, "import os, sys; print(sys.argv[1:], sorted(os.environ))")
+    executor.submit(JOB)
+    assert wait(executor) == 0
+    log = (folder / "log.txt").read_text()
+    expected = ["--study", "study1", "--seed", "7", "--rung", "2", "--attempt", "0"]
+    assert str(expected) in log
+    assert "'LIVERSEG_TEST'" in log
+    assert "HOME" not in log
+
+
+def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
+    single = Job.of("study1", 9999, 4, 0, 80_000)
+    executor = make(tmp_path, "import sys; print(sys.argv[1:])")
+    executor.submit(single)
+    wait(executor, single.name)
+    log = (tmp_path / "jobs" / single.name / "log.txt").read_text()
+    assert "'--seed', '9999', '--rung', 'single'" in log
+
+
+def test_a_failure_is_told_with_its_exit_code_its_last_line_and_its_log(tmp_path, folder):
+    executor = make(tmp_path, "import sys; print('went wrong\\n'); sys.exit(78)")
+    executor.submit(JOB)
+    assert wait(executor) == 78
+    message = executor.states()[JOB.name].message
+    assert "went wrong" in message
+    assert str(folder / "log.txt") in message
+
+
+def test_a_killed_trainer_is_told_with_its_signal(tmp_path):
+    executor = make(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    executor.submit(JOB)
+    assert wait(executor) == -9
+
+
+def test_a_later_executor_knows_how_a_job_ended(tmp_path):
+    executor = make(tmp_path, "import sys; sys.exit(75)")
+    executor.submit(JOB)
+    wait(executor)
+    later = make(tmp_path, SLEEPS)
+    assert later.states()[JOB.name].exit_code == 75
+    assert later.states()[JOB.name].ended is not None
+    assert not later.submit(JOB)
+
+
+def test_the_trainer_has_a_session_of_its_own_so_that_ctrl_c_does_not_reach_it(tmp_path, folder):
+    executor = make(tmp_path, SLEEPS)
+    executor.submit(JOB)
+    pid = int(wait_for(folder / "pid"))
+    assert os.getsid(pid) == pid != os.getsid(0)
+    executor.cancel(JOB.name)
+    assert wait(executor) == -15
+
+
+def controller_that_is_killed(work: Path, script: str) -> None:
+    """Start the job from a process of its own, which then dies as by kill -9."""
+    source = (
+        "import os, sys, signal\n"
+        "from pathlib import Path\n"
+        "from liverseg.race.executor import Job\n"
+        "from liverseg.race.process import ProcessExecutor\n"
+        f"command = [sys.executable, '-S', '-c', {script!r}]\n"
+        f"executor = ProcessExecutor(Path({str(work)!r}), command, dict(os.environ))\n"
+        "executor.submit(Job.of('study1', 7, 2, 0, 20_000))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], check=False)
+    assert done.returncode == -9
+
+
+def test_a_trainer_outlives_a_killed_controller_and_is_adopted(tmp_path, folder):
+    controller_that_is_killed(tmp_path, SLEEPS)
+    later = make(tmp_path, SLEEPS)
+    assert later.states()[JOB.name].running
+    assert not later.submit(JOB)
+    wait_for(folder / "pid")
+    later.cancel(JOB.name)
+    assert wait(later) is None
+
+
+def test_an_adopted_trainer_that_ended_unseen_has_no_known_exit_code(tmp_path):
+    controller_that_is_killed(tmp_path, "import sys; print('last words'); sys.exit(3)")
+    later = make(tmp_path, SLEEPS)
+    assert wait(later) is None
+    assert "last words" in later.states()[JOB.name].message
+
+
+def test_an_adopted_trainer_is_interrupted_with_the_study(tmp_path, folder):
+    controller_that_is_killed(tmp_path, SLEEPS)
+    later = make(tmp_path, SLEEPS)
+    wait_for(folder / "pid")
+    later.interrupt("study1")
+    assert wait(later) is None
+
+
+def test_a_job_whose_controller_died_before_starting_it_can_be_started(tmp_path, folder):
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    executor = make(tmp_path, "")
+    assert dict(executor.states()) == {}
+    assert executor.submit(JOB)
+    assert wait(executor) == 0
+
+
+def test_nobody_is_signalled_once_the_trainer_is_gone_and_its_pid_may_be_anothers(tmp_path, folder):
+    bystander = subprocess.Popen([sys.executable, "-S", "-c", SLEEPS], start_new_session=True)
+    try:
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+        (folder / "pid").write_text(f"{bystander.pid}\n")
+        executor = make(tmp_path, SLEEPS, grace_seconds=0.0)
+        executor.cancel(JOB.name)
+        executor.interrupt("study1")
+        executor.cancel(JOB.name)
+        time.sleep(0.05)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_trainer_that_does_not_listen_is_killed_after_the_grace(tmp_path, folder):
+    now = [0.0]
+    deaf = (
+        "import signal, time, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('heard', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.01)"
+    )
+    environment = {"PATH": os.environ["PATH"]}
+    command = [sys.executable, "-S", "-c", deaf]
+    executor = ProcessExecutor(
+        tmp_path, command, environment, grace_seconds=10.0, monotonic=lambda: now[0]
+    )
+    executor.submit(JOB)
+    wait_for(folder / "log.txt")
+    executor.cancel(JOB.name)
+    now[0] = 9.0
+    executor.cancel(JOB.name)
+    time.sleep(0.05)
+    assert executor.states()[JOB.name].running
+    now[0] = 10.0
+    executor.cancel(JOB.name)
+    assert wait(executor) == -signal.SIGKILL
+    assert (folder / "log.txt").read_text().count("heard") == 1
+
+
+def test_a_work_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot start a trainer"):
+        make(tmp_path / "file", SLEEPS).submit(JOB)

@@ -1,0 +1,78 @@
+import pytest
+
+from liverseg.errors import NotFound
+from liverseg.race import facts
+from liverseg.race.executor import Executor, Job
+from liverseg.race.simulated import Crash, Fault, SimulatedExecutor, invented_score
+from liverseg.storage import bundle, record
+from liverseg.storage.memory import MemoryStore
+from tests.race.executor_contract import ExecutorContract
+from tests.race.rehearsal import Rehearsal
+
+
+class TestSimulatedExecutor(ExecutorContract):
+    def make(self) -> Executor:
+        rehearsal = Rehearsal()
+        self.study = rehearsal.study.id
+        return rehearsal.executor
+
+    def pass_time(self, executor: Executor) -> None:
+        assert isinstance(executor, SimulatedExecutor)
+        executor.sleep(1)
+
+
+def job(rehearsal: Rehearsal, rung: int = 0, attempt: int = 0) -> Job:
+    return Job.of(rehearsal.study.id, 3, rung, attempt, 2 ** (rung + 1))
+
+
+def finish(rehearsal: Rehearsal, job: Job) -> int | None:
+    rehearsal.executor.submit(job)
+    rehearsal.executor.sleep(100)
+    return rehearsal.executor.states()[job.name].exit_code
+
+
+def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
+    rehearsal = Rehearsal()
+    assert finish(rehearsal, job(rehearsal)) == 0
+    store, study = rehearsal.store, rehearsal.study.id
+    report = record.read(store, facts.report_key(study, 0, 3, 0))
+    assert report["best_jaccard"] == pytest.approx(0.32)
+    assert bundle.load(store, report["checkpoint"])["best.safetensors"]
+    assert [c["iteration"] for c in facts.read_curve(store, study, 3)] == [2]
+    for part in ("start", 0, 2, "end"):
+        assert store.get(facts.segment_key(study, job(rehearsal).name, part))
+
+
+def test_a_trainer_resumes_from_the_newest_checkpoint():
+    rehearsal = Rehearsal()
+    finish(rehearsal, job(rehearsal))
+    before = rehearsal.executor.now
+    rehearsal.executor.submit(job(rehearsal, rung=1))
+    # 1 second to start and 2 iterations; from its start it would be 4.
+    rehearsal.executor.sleep(3)
+    assert rehearsal.executor.states()[job(rehearsal, rung=1).name].ended == before + 3
+
+
+@pytest.mark.parametrize("exit_code", [-9, 78, 0])
+def test_a_fault_ends_a_trainer_before_it_writes_anything_more(exit_code):
+    rehearsal = Rehearsal(faults=[Fault(3, 0, iteration=2, exit_code=exit_code)])
+    assert finish(rehearsal, job(rehearsal)) == exit_code
+    with pytest.raises(NotFound):
+        rehearsal.store.get(facts.report_key(rehearsal.study.id, 0, 3, 0))
+    assert finish(rehearsal, job(rehearsal, attempt=1)) == 0
+
+
+def test_a_trainer_whose_write_crashes_is_killed():
+    def crash(number: int, key: str) -> None:
+        if key.endswith("/manifest.json"):
+            raise Crash
+
+    rehearsal = Rehearsal(MemoryStore(before_write=crash))
+    assert finish(rehearsal, job(rehearsal)) == -9
+    assert facts.checkpoints(rehearsal.store, rehearsal.study.id, 3) == []
+
+
+def test_invented_scores_are_jaccards_and_do_not_change():
+    scores = [invented_score(s, i) for s in range(16) for i in range(500, 80_001, 500)]
+    assert all(0 <= score <= 1 for score in scores)
+    assert invented_score(3, 5_000) == pytest.approx(0.2653, abs=1e-4)

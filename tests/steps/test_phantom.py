@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from liverseg.errors import SettingsError, StoreError
+from liverseg.settings import preset
+from liverseg.steps import phantom, scan
+from liverseg.storage.memory import MemoryStore
+
+
+def contents(folder):
+    return {
+        p.relative_to(folder).as_posix(): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_the_default_phantom_is_a_usable_data_set_of_synthetic_cases(tmp_path):
+    folders = phantom.run(tmp_path / "phantom")
+    store = MemoryStore()
+    result = scan.run(
+        tmp_path / "phantom", store, preset("demo"), tmp_path / "phantom" / "split.json"
+    )
+    assert result.findings == []
+    assert len(folders) == len(result.dataset.cases) == 16
+    assert all(case.synthetic for case in result.dataset.cases)
+    sizes = {role: result.dataset.role(role) for role in ("training", "validation", "test")}
+    assert [len(cases) for cases in sizes.values()] == [7, 5, 4]
+    lesions = {row.case: row.lesion_ml for row in result.rows}
+    assert [name for name, ml in lesions.items() if ml["R1"] == 0] == ["phantom_04"]
+    assert [name for name, ml in lesions.items() if "R3" not in ml] == ["phantom_03"]
+    assert sum(lesions[case.name]["R1"] > 0 for case in sizes["test"]) == 4
+    assert len({case.patient for case in result.dataset.cases}) == 16
+
+
+def test_a_second_run_touches_nothing(tmp_path):
+    phantom.run(tmp_path, cases=2)
+    before = contents(tmp_path)
+    phantom.run(tmp_path, cases=2)
+    assert contents(tmp_path) == before
+
+
+def test_more_cases_leave_the_earlier_ones_as_they_are(tmp_path):
+    phantom.run(tmp_path, cases=1)
+    before = contents(tmp_path / "phantom_01")
+    phantom.run(tmp_path, cases=2)
+    assert contents(tmp_path / "phantom_01") == before
+    split = json.loads((tmp_path / "split.json").read_text())
+    assert split == {"test": [], "validation": ["phantom_02"]}
+
+
+def test_more_cases_change_nobodys_role():
+    few, many = phantom.split(16), phantom.split(40)
+    for role, names in few.items():
+        assert many[role][: len(names)] == names
+
+
+def test_three_cases_have_one_of_each_role(tmp_path):
+    assert phantom.split(3) == {"test": ["phantom_03"], "validation": ["phantom_02"]}
+
+
+def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
+    phantom.run(tmp_path, cases=2)
+    whole = {name: data for name, (data, _) in contents(tmp_path).items()}
+    (tmp_path / "phantom_02").rename(tmp_path / ".phantom_02.part")
+    (tmp_path / ".phantom_02.part" / "image.nii.gz").write_bytes(b"half")
+    phantom.run(tmp_path, cases=2)
+    assert {name: data for name, (data, _) in contents(tmp_path).items()} == whole
+
+
+@pytest.mark.parametrize(("cases", "seed"), [(1, 8), (1, 7)])
+def test_a_folder_with_another_phantom_is_refused(tmp_path, cases, seed):
+    phantom.run(tmp_path, cases=2, seed=7)
+    with pytest.raises(SettingsError, match=r"choose another folder or empty it"):
+        phantom.run(tmp_path, cases=cases, seed=seed)
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("final version")
+    with pytest.raises(SettingsError, match="holds other files"):
+        phantom.run(tmp_path, cases=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(SettingsError, match="is not a folder"):
+        phantom.run(tmp_path / "out", cases=1)
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        phantom.run(tmp_path / "file" / "out", cases=1)
+
+
+def test_no_case_is_no_phantom(tmp_path):
+    with pytest.raises(SettingsError, match=r"cases \(0\)"):
+        phantom.run(tmp_path, cases=0)

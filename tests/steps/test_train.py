@@ -1,0 +1,213 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from liverseg.core.case import PreparedCase, encode
+from liverseg.core.dataset import CaseRecord, Dataset, Role
+from liverseg.core.volume import Geometry
+from liverseg.errors import IntegrityError, SettingsError, StudyError
+from liverseg.race import facts
+from liverseg.race.study import Study, open_study
+from liverseg.settings import Settings, from_mapping
+from liverseg.steps import train
+from liverseg.steps.cases import CASE_FILE, case_prefix
+from liverseg.storage import bundle, record
+from liverseg.storage.memory import MemoryStore
+
+SETTINGS = from_mapping(
+    {
+        "network": {
+            "features": [4, 6],
+            "z_convolutions": [False, True],
+            "pooling": [[1, 2, 2]],
+            "batch_norm_momentum": 0.2,
+        },
+        "training": {"patch": [8, 32, 32], "validation_interval": 2},
+        "race": {"seeds": 2, "minimum_iterations": 3, "maximum_iterations": 6},
+    }
+)
+SHAPE = (8, 40, 36)
+
+
+def prepared(seed: int, factor: float = 1.0) -> PreparedCase:
+    rng = np.random.default_rng(seed)
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    liver = np.broadcast_to((y - 20) ** 2 + (x - 18) ** 2 < 14**2, SHAPE).copy()
+    lesion = (np.abs(z - 4) < 2) & ((y - 18) ** 2 + (x - 16) ** 2 < 16) & liver
+    image = ((rng.normal(0.6, 0.1, SHAPE) - 0.4 * lesion) * factor).astype(np.float32)
+    spacing = (4.0, 1.0, 1.0)
+    geometry = Geometry(SHAPE, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
+    return PreparedCase(
+        image, liver, liver, {"R1": lesion}, spacing, liver, {"R1": lesion}, geometry
+    )
+
+
+def study_in(store: MemoryStore, settings: Settings = SETTINGS, factor: float = 1.0) -> Study:
+    roles: tuple[Role, ...] = ("training", "validation", "test")
+    records = []
+    for seed, role in enumerate(roles):
+        key = f"key{seed}"
+        case = prepared(seed, factor)
+        bundle.commit(store, case_prefix(key), {CASE_FILE: encode(case)})
+        files = {"image": "i", "liver": "l", "R1": "r"}
+        records.append(
+            CaseRecord(role, role, role, key, ("R1",), files, SHAPE, (4.0, 1.0, 1.0), True)
+        )
+    return open_study(store, settings, Dataset(tuple(records)))
+
+
+class Clock:
+    """Unix time that passes by `step` seconds at every look."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.time, self.step = 1000.0, step
+
+    def __call__(self) -> float:
+        self.time += self.step
+        return self.time
+
+
+def trained(
+    store: MemoryStore, study: Study, rung: int, attempt: int = 0, step: float = 0.0
+) -> int:
+    return train.run(store, study.id, 1, rung, attempt, orphan_grace=60, now=Clock(step))
+
+
+def report(store: MemoryStore, study: Study, rung: int, attempt: int = 0) -> dict[str, object]:
+    return record.read(store, facts.report_key(study.id, rung, 1, attempt))
+
+
+def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
+    paused, straight = MemoryStore(), MemoryStore()
+    study = study_in(paused)
+    assert trained(paused, study, 0) == train.REPORTED
+    assert report(paused, study, 0)["iterations"] == 3
+    assert trained(paused, study, 1) == train.REPORTED
+    # Never paused, but validated at the same iterations.
+    study_in(straight)
+    with_stop = report(paused, study, 1)
+    assert trained(straight, study, 0) == train.REPORTED
+    assert trained(straight, study, 1) == train.REPORTED
+    assert with_stop["weights_sha256"] == report(straight, study, 1)["weights_sha256"]
+    curve = facts.read_curve(paused, study.id, 1)
+    assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
+    assert all(set(c["cases"]) == {"validation"} for c in curve)
+
+
+def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> None:
+    class Crash(Exception):
+        pass
+
+    undisturbed = MemoryStore()
+    study = study_in(undisturbed)
+    trained(undisturbed, study, 1)
+    expected = report(undisturbed, study, 1)["weights_sha256"]
+    writes = 0
+    while True:
+        crashed = MemoryStore()
+        study_in(crashed)
+        left = writes
+
+        def before_write(_number: int, _key: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Crash
+
+        crashed.before_write = before_write
+        try:
+            trained(crashed, study, 1)
+        except Crash:
+            crashed.before_write = lambda _number, _key: None
+            assert trained(crashed, study, 1, attempt=1) == train.REPORTED
+            assert report(crashed, study, 1, 1)["weights_sha256"] == expected, writes
+            writes += 1
+        else:
+            break
+    assert writes > 20
+
+
+def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there() -> None:
+    store, undisturbed = MemoryStore(), MemoryStore()
+    study = study_in(store)
+    study_in(undisturbed)
+
+    def terminate(_what: str, done: int, _total: int) -> None:
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    code = train.run(store, study.id, 1, 1, 0, orphan_grace=60, now=Clock(), progress=terminate)
+    assert code == train.INTERRUPTED
+    assert facts.checkpoints(store, study.id, 1)[0].iteration == 5
+    seen: list[int] = []
+    again = train.run(
+        store,
+        study.id,
+        1,
+        1,
+        1,
+        orphan_grace=60,
+        now=Clock(),
+        progress=lambda _what, done, _total: seen.append(done),
+    )
+    assert (again, seen) == (train.REPORTED, [6])
+    trained(undisturbed, study, 1)
+    assert (
+        report(store, study, 1, 1)["weights_sha256"]
+        == report(undisturbed, study, 1)["weights_sha256"]
+    )
+
+
+def test_a_trainer_whose_controller_is_gone_saves_and_ends_with_76() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    record.write(store, facts.heartbeat_key(study.id), {"epoch": 1, "owner": "gone", "time": 900.0})
+    assert trained(store, study, 1, step=11.0) == train.ORPHANED
+    assert facts.checkpoints(store, study.id, 1)
+
+
+def test_a_loss_that_is_nan_ends_with_78_and_without_a_report() -> None:
+    store = MemoryStore()
+    study = study_in(store, factor=float("nan"))
+    assert trained(store, study, 0) == train.NOT_FINITE
+    assert not store.keys(f"studies/{study.id}/reports/")
+
+
+def test_the_segments_tell_where_a_process_began_and_how_it_ended() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    trained(store, study, 0)
+    name = facts.job_name(study.id, 1, 0, 0)
+    start = record.read(store, facts.segment_key(study.id, name, "start"))
+    end = record.read(store, facts.segment_key(study.id, name, "end"))
+    assert (start["iteration"], end["iteration"], end["exit_code"]) == (0, 3, 0)
+
+
+def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    trained(store, study, 0)
+    saved = facts.checkpoints(store, study.id, 1)[0]
+    store.objects[saved.prefix + "state.safetensors"] += b"x"
+    with pytest.raises(IntegrityError, match=r"state.safetensors.*SHA-256 is .*promises"):
+        trained(store, study, 1)
+    assert not store.keys(f"studies/{study.id}/reports/1/")
+
+
+def test_a_study_of_another_version_is_refused() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    spec = record.read(store, facts.spec_key(study.id))
+    spec["settings"]["training"]["learning_rate"] = 0.5
+    record.write(store, facts.spec_key(study.id), spec)
+    with pytest.raises(StudyError, match="another version"):
+        trained(store, study, 0)
+
+
+def test_a_rung_that_does_not_exist_is_refused() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    with pytest.raises(SettingsError, match=r"rung \(7\) must be in 0 .. 1"):
+        trained(store, study, 7)
