@@ -8,7 +8,7 @@ is background.
 import numpy as np
 from scipy import ndimage
 
-from liverseg.core.volume import FloatArray, Mask
+from liverseg.core.volume import FloatArray, Mask, bounding_box
 
 THRESHOLD = 0.5
 BORDER_KERNEL = 7
@@ -25,7 +25,7 @@ def clean(probability: FloatArray, liver: Mask) -> FloatArray:
     Both arrays are (z, y, x) on the network's grid.
     """
     result = np.zeros(probability.shape, np.float32)
-    box = _box(liver)
+    box = bounding_box(liver)
     if box is None:
         return result
     # Beyond the liver's box everything is background, as it is beyond the image: cropping there
@@ -57,9 +57,3 @@ def binarise(probability: FloatArray, liver: Mask) -> Mask:
 def _square(size: int) -> Mask:
     """A kernel within one slice."""
     return np.ones((1, size, size), bool)
-
-
-def _box(mask: Mask) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box around the mask, None if it is empty."""
-    bounds = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
-    return None if bounds is None else (bounds[0], bounds[1], bounds[2])

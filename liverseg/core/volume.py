@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -47,3 +48,9 @@ class Volume:
     def spacing_mm(self) -> Spacing:
         """Distance of voxel centres (z, y, x)."""
         return self.geometry.spacing_mm
+
+
+def bounding_box(mask: Mask) -> tuple[slice, slice, slice] | None:
+    """Return the smallest box (z, y, x) around a mask, None if it is empty."""
+    bounds = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
+    return None if bounds is None else (bounds[0], bounds[1], bounds[2])

@@ -14,11 +14,13 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
 
 from liverseg.core.volume import Geometry, Volume
-from liverseg.errors import CaseError, StoreError
+from liverseg.errors import CaseError, SettingsError, StoreError
 from liverseg.imaging.integrity import check_complete
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-"""Formats that are read, in order of preference for writing."""
+"""Formats that are read."""
+WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Formats that are written: one file each, which a rename moves into place."""
 
 # Formats round differently (float32, quaternions, text). Over 256 voxels these differences move
 # a voxel by less than half a millimetre.
@@ -36,9 +38,10 @@ def read(path: Path) -> Volume:
     Raises CaseError, naming the file, if it cannot be read, is truncated, is not a volume with
     one value a voxel, or holds NaN or infinite voxels.
     """
-    image = sitk.Cast(_read(path), sitk.sitkFloat32)
+    stored, wrong = _read(path)
+    image = sitk.Cast(stored, sitk.sitkFloat32)
     voxels = sitk.GetArrayFromImage(image)
-    wrong = int(voxels.size - np.isfinite(voxels).sum())
+    wrong = wrong or int(voxels.size - np.isfinite(voxels).sum())
     if wrong:
         raise CaseError(f"'{path.name}' has {wrong} voxels that are NaN or infinite")
     return _oriented(image)
@@ -56,18 +59,23 @@ def read_mask(path: Path) -> Volume:
 def write(path: Path, volume: Volume) -> None:
     """Write in the orientation that the geometry remembers; the suffix chooses the format.
 
-    The file appears whole or not at all. Masks are stored as uint8. Raises StoreError.
+    The file appears whole or not at all. Masks are stored as uint8.
+
+    Raises:
+        SettingsError: The suffix is unknown.
+        StoreError: The file cannot be written (rights, disk).
     """
-    suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
-    if suffix is None or suffix == ".mhd":  # .mhd is two files, which no rename can move at once
-        known = ", ".join(s for s in SUFFIXES if s != ".mhd")
-        raise StoreError(f"cannot write '{path}': its suffix must be one of {known}")
+    suffix = next((s for s in WRITABLE_SUFFIXES if path.name.endswith(s)), None)
+    if suffix is None:
+        known = ", ".join(WRITABLE_SUFFIXES)
+        raise SettingsError(f"cannot write '{path}': its suffix must be one of {known}")
     part = path.with_name(f".{os.getpid()}.{path.name.removesuffix(suffix)}.part{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(_image(volume), str(part), useCompression=True)
+        check_complete(part)  # ITK says nothing when the disk fills up under a NIfTI file
         part.replace(path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, CaseError) as error:
         raise StoreError(f"cannot write '{path}': {_reason(error)}") from error
     finally:
         part.unlink(missing_ok=True)
@@ -101,12 +109,15 @@ def check_same_grid(reference: Volume, other: Volume, name: str) -> None:
             )
 
 
-def _read(path: Path) -> sitk.Image:
-    """Return the image as it is in the file, checked to be a volume of single values."""
+def _read(path: Path) -> tuple[sitk.Image, int]:
+    """Return the image as it is in the file, and how many of its voxels ITK made numbers.
+
+    It is checked to be a volume of single values.
+    """
     if not path.is_file():
         raise CaseError(f"'{path.name}' does not exist in '{path.parent}'")
     try:
-        check_complete(path)
+        wrong = check_complete(path)
         image = sitk.ReadImage(str(path))
     except (OSError, RuntimeError) as error:
         raise CaseError(f"'{path.name}' cannot be read: {_reason(error)}") from error
@@ -118,7 +129,7 @@ def _read(path: Path) -> sitk.Image:
             f"'{path.name}' has {image.GetNumberOfComponentsPerPixel()} values a voxel "
             f"({image.GetPixelIDTypeAsString()}); one is needed"
         )
-    return image
+    return image, wrong
 
 
 def _oriented(image: sitk.Image) -> Volume:

@@ -57,19 +57,24 @@ def data_file(path: Path) -> Path | None:
     return path.parent / name
 
 
-def check_complete(path: Path) -> None:
-    """Raise CaseError if the file is truncated or damaged, or a NIfTI file holds NaN."""
+def check_complete(path: Path) -> int:
+    """Raise CaseError if the file is truncated or damaged.
+
+    Returns how many voxels of a NIfTI file are NaN or infinite, which ITK would hide; 0 for
+    other formats, where it does not.
+    """
     try:
         if path.name.endswith((".nii", ".nii.gz")):
-            _check_nifti(path)
-        elif path.suffix in (".mha", ".mhd"):
+            return _check_nifti(path)
+        if path.suffix in (".mha", ".mhd"):
             _check_meta_image(path)
     except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
         raise CaseError(f"'{path.name}' is truncated or damaged: {error}") from error
+    return 0
 
 
-def _check_nifti(path: Path) -> None:
-    """Go through all (unpacked) bytes once: their number, and whether floats are numbers."""
+def _check_nifti(path: Path) -> int:
+    """Go through all (unpacked) bytes once: how many there are, and how many are no numbers."""
     opened = gzip.open if path.name.endswith(".gz") else open
     with opened(path, "rb") as file:
         header = _nifti_header(file.read(_NIFTI2_HEADER), path)
@@ -85,8 +90,7 @@ def _check_nifti(path: Path) -> None:
         raise CaseError(
             f"'{path.name}' is truncated: {found} bytes of voxels instead of {header.voxel_bytes}"
         )
-    if wrong:
-        raise CaseError(f"'{path.name}' has {wrong} voxels that are NaN or infinite")
+    return wrong
 
 
 def _nifti_header(data: bytes, path: Path) -> _NiftiHeader:

@@ -34,15 +34,15 @@ class FoldedAUNet(nn.Module):
         self.encoder = nn.ModuleList(_fold(block) for block in network.encoder)
         self.decoder = nn.ModuleList(_fold(block) for block in network.decoder)
         self.pooling, self.up = network.pooling, network.up
-        # skip_init: an initialisation would draw from the random generator of a running training.
-        self.head = nn.utils.skip_init(nn.Conv3d, network.head.in_channels, 1, 1)
+        # No new layer: its initialisation would draw from a running training's random generator.
+        self.head = deepcopy(network.head)
+        self.head.out_channels = 1
         with torch.no_grad():
             weight, bias = network.head.weight, network.head.bias
             assert bias is not None
             # The softmax over two logits is the logistic function of their difference.
-            self.head.weight.copy_(weight[1:] - weight[:1])
-            assert self.head.bias is not None
-            self.head.bias.copy_(bias[1:] - bias[:1])
+            self.head.weight = nn.Parameter(weight[1:] - weight[:1])
+            self.head.bias = nn.Parameter(bias[1:] - bias[:1])
         self.eval()
 
     def forward(self, patch: Tensor) -> Tensor:

@@ -80,6 +80,16 @@ def model_prefix(study: str, arm: Arm = "multi") -> str:
     return study_prefix(study) + ("model/" if arm == "multi" else "single-model/")
 
 
+def evaluation_key(study: str) -> str:
+    """The test cases' figures; written by the evaluation."""
+    return study_prefix(study) + "evaluation.json"
+
+
+def report_page_key(study: str) -> str:
+    """The HTML report of the study."""
+    return study_prefix(study) + "report.html"
+
+
 def rung_name(seed: int, rung: int) -> RungName:
     """Return the name under which the facts of this seed's rung are kept."""
     return "single" if seed == SINGLE_SEED else rung
@@ -181,6 +191,13 @@ def read_result(store: ObjectStore, study: str, arm: Arm = "multi") -> Result | 
         return Result.from_mapping(record.read(store, result_key(study, arm)))
     except NotFound:
         return None
+
+
+def ended_arms(store: ObjectStore, study: str) -> dict[Arm, str]:
+    """Return the SHA-256 of the delivered weights of every arm that has ended."""
+    arms: tuple[Arm, ...] = ("multi", "single")
+    results = {arm: read_result(store, study, arm) for arm in arms}
+    return {arm: result.weights_sha256 for arm, result in results.items() if result is not None}
 
 
 def write_report(store: ObjectStore, study: str, report: Report) -> None:

@@ -40,7 +40,9 @@ class Lease:
                 f"study {self._study} was taken over by another controller ({now.owner}, epoch "
                 f"{now.epoch}; this one has epoch {self.epoch}); its trainers go on there"
             )
-        if now is None or self._clock() - self._written >= RENEW_SECONDS:
+        # An older controller may have renewed between its own look and our taking over.
+        overwritten = now is None or now.owner != self._owner
+        if overwritten or self._clock() - self._written >= RENEW_SECONDS:
             self._write()
 
     def _write(self) -> None:

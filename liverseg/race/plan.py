@@ -208,11 +208,18 @@ def _single(study: str, state: RaceState, running: Mapping[str, JobName], gpus: 
 
 
 def _most_at_once(state: RaceState) -> int:
-    """Return how many trainings the race can still have at a time."""
+    """Return how many trainings the race can still have at a time.
+
+    A seed goes on early only when its rank and the waiting together stay below the places, so
+    the waiting and those who have gone on are never more than the larger of the two numbers.
+    """
     current = next((rung for rung in state.rungs if rung.decision is None), None)
     if current is None:
         return 0
-    return len(current.waiting) if current is state.rungs[-1] else len(current.hopeful())
+    waiting = len(current.waiting)
+    if current is state.rungs[-1]:
+        return waiting
+    return max(waiting, min(current.places, len(current.hopeful())))
 
 
 def _is_stray(state: RaceState, parts: JobName) -> bool:

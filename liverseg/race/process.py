@@ -25,6 +25,8 @@ GRACE_SECONDS = 120.0
 # The shell writes its own pid and becomes the trainer: no moment without a pid on record.
 _LAUNCH = ("/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"')
 _TAIL_BYTES = 4096
+# Trainers may outlive their executor, and Popen warns when it is collected before its child ends.
+_STARTED: list[subprocess.Popen[bytes]] = []
 
 
 class ProcessExecutor:
@@ -33,7 +35,7 @@ class ProcessExecutor:
     Args:
         work: Folder for locks, pids and logs; one per store, on a local file system.
         command: The beginning of the command line, such as `python -m liverseg.cli train`.
-        environment: The whole environment of a trainer.
+        environment: The whole environment of a trainer; None: that of this process.
         grace_seconds: From SIGTERM to SIGKILL for a cancelled trainer.
         monotonic: Clock for the grace.
     """
@@ -42,14 +44,14 @@ class ProcessExecutor:
         self,
         work: Path,
         command: Sequence[str],
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | None = None,
         *,
         grace_seconds: float = GRACE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jobs = work / "jobs"
         self._command = tuple(command)
-        self._environment = dict(environment)
+        self._environment = None if environment is None else dict(environment)
         self._grace_seconds = grace_seconds
         self._monotonic = monotonic
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -64,9 +66,11 @@ class ProcessExecutor:
             with _locked(folder) as lock:
                 if lock is None or (folder / "pid").exists():
                     return False
-                self._children[job.name] = self._start(job, folder, lock)
+                child = self._start(job, folder, lock)
         except OSError as exc:
             raise StoreError(f"cannot start a trainer in {folder}: {exc.strerror}") from exc
+        _STARTED.append(child)
+        self._children[job.name] = child
         return True
 
     def states(self) -> Mapping[str, JobState]:

@@ -1,17 +1,34 @@
-"""Prepared cases and data sets in the store, for every step that comes after `preprocess`."""
+"""Cases in the store: prepared, predicted, segmented; for every step after `preprocess`."""
+
+import io
+
+import numpy as np
 
 from liverseg.core.case import PreparedCase, decode
 from liverseg.core.dataset import Dataset
+from liverseg.core.volume import FloatArray
 from liverseg.errors import NotFound, StudyError
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
 CASE_FILE = "case.npz"
+PROBABILITY_FILE = "probability.npy"
+SEGMENTATION_FILE = "segmentation.nii.gz"
 
 
 def case_prefix(key: str) -> str:
     """Return where the bundle of a prepared case lies."""
     return f"cases/{key}/"
+
+
+def prediction_prefix(weights_sha256: str, key: str) -> str:
+    """Return where the bundle of what a network predicted for a case lies."""
+    return f"predictions/{weights_sha256[:16]}/{key}/"
+
+
+def segmentation_prefix(weights_sha256: str, key: str) -> str:
+    """Return where the bundle of the segmentation of a case by a network lies."""
+    return f"segmentations/{weights_sha256[:16]}/{key}/"
 
 
 def dataset_key(digest: str) -> str:
@@ -32,6 +49,24 @@ def load_case(store: ObjectStore, key: str) -> PreparedCase:
         raise StudyError(
             f"case {key[:12]} is not prepared in this store; run `liverseg preprocess` first"
         ) from error
+
+
+def load_probability(store: ObjectStore, weights_sha256: str, key: str) -> FloatArray:
+    """Return P(lesion) (z, y, x) on the network's grid, as the network predicted it for a case.
+
+    Raises:
+        StudyError: It has not been predicted.
+        IntegrityError: Its bytes are not those that were written.
+    """
+    try:
+        files = bundle.load(store, prediction_prefix(weights_sha256, key), (PROBABILITY_FILE,))
+    except NotFound as error:
+        raise StudyError(
+            f"case {key[:12]} has no prediction by the network {weights_sha256[:16]}; run "
+            "`liverseg predict` first"
+        ) from error
+    probability: FloatArray = np.load(io.BytesIO(files[PROBABILITY_FILE]), allow_pickle=False)
+    return probability
 
 
 def save_dataset(store: ObjectStore, dataset: Dataset) -> None:

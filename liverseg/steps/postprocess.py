@@ -1,25 +1,25 @@
 """From probabilities to segmentations that lie on the images as they came (science.md 6)."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from liverseg.core.case import PreparedCase
 from liverseg.core.postprocessing import binarise, clean
 from liverseg.core.volume import FloatArray, Mask, Volume
-from liverseg.errors import CaseError, NotFound, StudyError
+from liverseg.errors import CaseError
 from liverseg.imaging.files import nifti_bytes
 from liverseg.imaging.resampling import probability_to_original
 from liverseg.race.study import Study
-from liverseg.steps.cases import load_case
+from liverseg.steps.cases import (
+    SEGMENTATION_FILE,
+    load_case,
+    load_probability,
+    segmentation_prefix,
+)
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
 Progress = Callable[[str, int, int], None]
-PROBABILITY_FILE = "probability.npy"
-SEGMENTATION_FILE = "segmentation.nii.gz"
 
 
 @dataclass
@@ -70,22 +70,3 @@ def segment(probability: FloatArray, case: PreparedCase) -> Mask:
     cleaned = clean(probability, case.liver)
     original = probability_to_original(cleaned, case.spacing_mm, case.original_geometry)
     return binarise(original, case.original_liver)
-
-
-def segmentation_prefix(weights_sha256: str, key: str) -> str:
-    """Return where the segmentation of a case by a network lies."""
-    return f"segmentations/{weights_sha256[:16]}/{key}/"
-
-
-def load_probability(store: ObjectStore, weights_sha256: str, key: str) -> FloatArray:
-    """Return what the network predicted for a case; raises StudyError if it has not yet."""
-    prefix = f"predictions/{weights_sha256[:16]}/{key}/"
-    try:
-        data = bundle.load(store, prefix, (PROBABILITY_FILE,))[PROBABILITY_FILE]
-    except NotFound as error:
-        raise StudyError(
-            f"case {key[:12]} has no prediction by the network {weights_sha256[:16]}; run "
-            "`liverseg predict` first"
-        ) from error
-    probability: FloatArray = np.load(io.BytesIO(data), allow_pickle=False)
-    return probability

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from liverseg.core.volume import FloatArray, Volume
+from liverseg.core.volume import Volume
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
 from liverseg.imaging import files
 from liverseg.imaging.resampling import probability_to_original
@@ -20,30 +20,18 @@ from liverseg.race import facts
 from liverseg.race.facts import Arm
 from liverseg.race.study import Study
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps.cases import load_case
+from liverseg.steps.cases import PROBABILITY_FILE, load_case, prediction_prefix
 from liverseg.steps.postprocess import segment
 from liverseg.steps.preprocess import prepare
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
-WEIGHTS, DESCRIPTION, PROBABILITY = "model.safetensors", "model.json", "probability.npy"
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 Progress = Callable[[str, int, int], None]
 
 
 def _silent(what: str, done: int, total: int) -> None:
     """Show nothing."""
-
-
-def prediction_prefix(weights_sha256: str, case_key: str) -> str:
-    """Return where the probabilities of these weights for this case lie."""
-    return f"predictions/{weights_sha256[:16]}/{case_key}/"
-
-
-def load_probability(store: ObjectStore, weights_sha256: str, case_key: str) -> FloatArray:
-    """Return P(lesion) (z, y, x), float32, on the network's grid; raises NotFound."""
-    data = bundle.load(store, prediction_prefix(weights_sha256, case_key))[PROBABILITY]
-    probability: FloatArray = np.load(io.BytesIO(data), allow_pickle=False)
-    return probability
 
 
 def run(
@@ -76,7 +64,7 @@ def run(
         target = io.BytesIO()
         np.save(target, predictor.probabilities(case.image, case.liver), allow_pickle=False)
         prefix = prediction_prefix(result.weights_sha256, record.key)
-        bundle.commit(store, prefix, {PROBABILITY: target.getvalue()})
+        bundle.commit(store, prefix, {PROBABILITY_FILE: target.getvalue()})
     progress("predict", len(cases), len(cases))
     return [c.name for c in cases]
 
@@ -110,8 +98,10 @@ def one(
         SettingsError, IntegrityError: The folder is no model, or its weights were changed.
     """
     for target in (out, probabilities):
-        if target is not None and not target.name.endswith(files.SUFFIXES):
-            raise SettingsError(f"'{target}' must end with one of {', '.join(files.SUFFIXES)}")
+        if target is not None and not target.name.endswith(files.WRITABLE_SUFFIXES):
+            raise SettingsError(
+                f"'{target}' must end with one of {', '.join(files.WRITABLE_SUFFIXES)}"
+            )
     settings, weights, described = _read_model(model)
     volume, mask = files.read(image), files.read_mask(liver)
     files.check_same_grid(volume, mask, liver.name)

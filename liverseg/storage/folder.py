@@ -31,6 +31,11 @@ class FolderStore:
         self.root = root
         self._swept = False
 
+    @property
+    def url(self) -> str:
+        """The URL that opens this store from anywhere on this machine."""
+        return self.root.absolute().as_uri()
+
     def put(self, key: str, data: bytes) -> None:
         """Write or replace; StoreError without rights or space, and then nothing is left."""
         target = self._path(key)

@@ -86,10 +86,10 @@ def test_removed_voxels_become_0_and_all_others_keep_their_probability(liver):
 
 
 def test_a_probability_of_exactly_one_half_is_no_tumour(liver):
-    probability = np.full(SHAPE, 0.5, np.float32)
+    probability = np.zeros(SHAPE, np.float32)
+    probability[1, 20, :] = 0.5  # a line that the opening would remove, were it tumour
     assert not binarise(probability, liver).any()
-    # and hence nothing for the opening to remove
-    assert np.array_equal(clean(probability, liver), np.where(liver, np.float32(0.5), 0))
+    assert np.array_equal(clean(probability, liver), np.where(liver, probability, 0))
 
 
 def test_cropping_to_the_liver_changes_nothing(liver):

@@ -1,10 +1,12 @@
+import resource
+
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
 from scipy.spatial.transform import Rotation
 
 from liverseg.core.volume import Geometry, Volume
-from liverseg.errors import CaseError, StoreError
+from liverseg.errors import CaseError, SettingsError, StoreError
 from liverseg.imaging.files import check_same_grid, nifti_bytes, read, read_mask, write
 
 
@@ -161,5 +163,19 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
 
 
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(StoreError, match=r"must be one of .nii.gz, .nii, .nrrd, .mha"):
+    with pytest.raises(SettingsError, match=r"must be one of .nii.gz, .nii, .nrrd, .mha"):
         write(tmp_path / "seg.png", volume())
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_disk_that_fills_up_is_noticed_and_leaves_nothing_behind(tmp_path, suffix):
+    voxels = np.random.default_rng(0).random((8, 60, 50)).astype(np.float32)
+    noise = Volume(voxels, geometry(shape=voxels.shape))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot write"):
+            write(tmp_path / f"probability{suffix}", noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

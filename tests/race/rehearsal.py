@@ -5,6 +5,7 @@ from typing import Any
 
 from liverseg.core.dataset import CaseRecord, Dataset
 from liverseg.race.controller import Controller, Listener
+from liverseg.race.executor import Job, parse_job_name
 from liverseg.race.plan import Capacity, Until
 from liverseg.race.simulated import Fault, Score, SimulatedExecutor
 from liverseg.race.study import Study, open_study
@@ -34,6 +35,21 @@ def rising(seed: int, iteration: int) -> float:
     return 0.1 * seed + 0.01 * iteration
 
 
+class WatchedExecutor(SimulatedExecutor):
+    """Fails the test where a job is started beyond capacity or beside one of the same seed."""
+
+    gpus = 1
+
+    def submit(self, job: Job) -> bool:
+        live = [name for name, state in self.states().items() if state.running]
+        seeds = {parts.seed for name in live if (parts := parse_job_name(name)) is not None}
+        started = super().submit(job)
+        if started:
+            assert len(live) < self.gpus, f"{job.name} beside {live}"
+            assert job.seed not in seeds, f"{job.name} beside {live}"
+        return started
+
+
 class Rehearsal:
     """A store, a study, an executor; and as many controllers as a test wants."""
 
@@ -49,9 +65,10 @@ class Rehearsal:
     ) -> None:
         self.store = store or MemoryStore()
         self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: 1_000_000.0)
-        self.executor = SimulatedExecutor(
+        self.executor = WatchedExecutor(
             self.store, self.study, score=score, faults=faults, startup_seconds=1.0
         )
+        self.executor.gpus = gpus
         self.capacity = Capacity(gpus, compare_single)
         self.events: list[dict[str, Any]] = []
 

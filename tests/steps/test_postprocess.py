@@ -11,7 +11,7 @@ from liverseg.errors import CaseError, StudyError
 from liverseg.race.study import Study
 from liverseg.settings import Settings
 from liverseg.steps import postprocess, preprocess, scan
-from liverseg.steps.cases import load_case
+from liverseg.steps.cases import load_case, segmentation_prefix
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 
@@ -101,7 +101,7 @@ def predict(store, study):
 def test_segmentations_lie_on_the_image_as_it_came(data, store, study, tmp_path):
     record = predict(store, study)
     assert postprocess.run(store, study, WEIGHTS).done == ["d"]
-    prefix = postprocess.segmentation_prefix(WEIGHTS, record.key)
+    prefix = segmentation_prefix(WEIGHTS, record.key)
     (tmp_path / "seg.nii.gz").write_bytes(bundle.load(store, prefix)["segmentation.nii.gz"])
     segmentation = sitk.ReadImage(str(tmp_path / "seg.nii.gz"))
     image = sitk.ReadImage(str(data / "d" / "image.nii.gz"))

@@ -1,0 +1,72 @@
+# liverseg: `make` lists the targets. PYTHON, DATA, PRESET, SPLIT, STORE, GPUS, SETTINGS may be set.
+PYTHON ?= python3
+DATA ?=
+PRESET ?= demo
+SPLIT ?=
+STORE ?= build/store
+GPUS ?= 2
+SETTINGS ?= {}
+TEST_DATA ?= ../shared/data/liver-mri
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PHANTOM := build/phantom
+
+export TEST_DATA
+
+.DEFAULT_GOAL := help
+.PHONY: help setup pipeline compile test lint format bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## make .venv with exactly the locked packages
+
+# The stamp comes last: an installation that was cut short does not count.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "liverseg needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+pipeline: $(STAMP) ## run the whole study here (DATA= PRESET= SPLIT= STORE= GPUS=); without DATA on synthetic cases
+ifeq ($(DATA),)
+	$(BIN)/liverseg phantom $(PHANTOM)
+	$(BIN)/liverseg pipeline run --data $(PHANTOM) --split $(PHANTOM)/split.json \
+	  --preset $(PRESET) --store "$(STORE)" --gpus $(GPUS) --settings '$(SETTINGS)'
+else
+	$(BIN)/liverseg pipeline run --data "$(DATA)" $(if $(SPLIT),--split "$(SPLIT)") \
+	  --preset $(PRESET) --store "$(STORE)" --gpus $(GPUS) --settings '$(SETTINGS)'
+endif
+
+compile: $(STAMP) ## write build/training.yaml for the Kubeflow UI
+	$(BIN)/liverseg pipeline compile --out build
+
+test: $(STAMP) ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## measure prediction and training against what the README promises
+	$(BIN)/python bench/prediction.py
+	$(BIN)/python bench/training.py
+
+lock: $(STAMP) ## choose package versions anew and write them with their hashes
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --generate-hashes --upgrade \
+	  --no-header --no-annotate --python-version 3.11 -o requirements.lock
+
+clean: ## remove what was built; .venv stays
+	rm -rf build

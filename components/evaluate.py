@@ -1,0 +1,12 @@
+"""Task `evaluate`: the segmentations against every rater, and against one threshold."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(store: str, study: str, metrics: dsl.Output[dsl.Metrics]) -> None:
+    from liverseg.steps import tasks
+
+    metrics.metadata.update(tasks.evaluate(store, study))

@@ -1,0 +1,12 @@
+"""Exit handler: say where the study stands, however the run ended."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def finish(store: str) -> None:
+    from liverseg.steps import tasks
+
+    tasks.finish(store)

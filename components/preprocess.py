@@ -1,0 +1,12 @@
+"""Task `preprocess`: bring one shard of the cases to the network's grid."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def preprocess(data: str, store: str, shard: str) -> None:
+    from liverseg.steps import tasks
+
+    tasks.preprocess(data, store, shard)

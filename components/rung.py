@@ -1,0 +1,20 @@
+"""Task `rung`: race until one rung is decided; its page shows who leads and how they learned."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def rung(
+    store: str,
+    study: str,
+    until: str,
+    gpus: int,
+    compare_single: bool,
+    metrics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.HTML],
+) -> None:
+    from liverseg.steps import tasks
+
+    metrics.metadata.update(tasks.rung(store, study, until, gpus, compare_single, page.path))

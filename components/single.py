@@ -1,0 +1,12 @@
+"""Task `single`: train A2, the one long training that the paper compares with (seed 9999)."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def single(store: str, study: str, gpus: int, compare_single: bool) -> None:
+    from liverseg.steps import tasks
+
+    tasks.single(store, study, gpus, compare_single)

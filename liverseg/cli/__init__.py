@@ -1,0 +1,74 @@
+"""The command line: arguments and environment to settings and steps; the only place that prints.
+
+Commands import what they need when they run, so that `--help` is quick and the commands of the
+controller's side work where torch is not installed.
+"""
+
+import sys
+
+import click
+
+from liverseg import __version__
+from liverseg.cli.console import error_console
+from liverseg.cli.data import phantom, preprocess, scan
+from liverseg.cli.network import postprocess, predict, train
+from liverseg.cli.pipeline import pipeline
+from liverseg.cli.results import evaluate, report
+from liverseg.cli.study import study
+from liverseg.errors import LiversegError
+
+EPILOG = """\b
+Exit codes
+  0  done
+  1  a defect of liverseg (please report the traceback)
+  2  a setting, flag or split file is wrong
+  3  a case cannot be used
+  4  the store refuses: rights, space, connection
+  5  stored bytes are damaged
+  6  the race cannot go on, or has not got that far
+  75 to 78  only `train`: interrupted and saved, no controller any more, settings differ,
+            loss not finite
+  130  interrupted with Ctrl-C; the same command goes on from there
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def root() -> None:
+    r"""Race sixteen 3D U-Nets to one that finds liver tumours in late-phase MRI.
+
+    The method is Hänsch et al., Sci Rep 12:12262 (2022). Research software, not a medical device.
+
+    \b
+    The whole study in one command:
+      liverseg phantom build/phantom
+      liverseg pipeline run --data build/phantom --split build/phantom/split.json \\
+               --preset demo --store build/store
+    """
+
+
+for command in (
+    phantom, scan, preprocess, train, predict, postprocess, evaluate, report, study, pipeline,
+):  # fmt: skip
+    root.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; our own errors become one line and their exit code."""
+    try:
+        root(standalone_mode=False)
+    except click.exceptions.Abort:
+        error_console.print("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LiversegError as error:
+        error_console.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

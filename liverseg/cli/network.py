@@ -1,0 +1,121 @@
+"""Commands on the network: train, predict, postprocess."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from liverseg.cli.console import console, print_json, progress_bar
+from liverseg.cli.options import json_option, store_option, study_option
+
+
+@click.command()
+@store_option
+@click.option("--study", required=True, help="Id of an opened study.")
+@click.option("--seed", type=int, required=True, help="0 to seeds - 1; 9999 is A2.")
+@click.option("--rung", required=True, help="Index of the rung to reach, or 'single' for A2.")
+@click.option("--attempt", type=int, default=0, show_default=True, help="Part of every key.")
+@click.option(
+    "--orphan-grace",
+    type=float,
+    default=1800.0,
+    show_default=True,
+    help="Seconds without a controller's heartbeat after which the trainer saves and ends.",
+)
+def train(store: str, study: str, seed: int, rung: str, attempt: int, orphan_grace: float) -> None:
+    """Train one seed of a study up to a rung, report, and end.
+
+    The race starts these itself; by hand it is for looking at one seed. SIGTERM saves a
+    checkpoint and ends with 75; the same command goes on from there, bit for bit on the CPU.
+    """
+    from liverseg.errors import SettingsError
+    from liverseg.steps import train as step
+    from liverseg.storage.open import open_store
+
+    if rung != "single" and not rung.isdigit():
+        raise SettingsError(f"--rung '{rung}' must be a number or 'single'")
+    with progress_bar() as report:
+        code = step.run(
+            open_store(store),
+            study,
+            seed,
+            "single" if rung == "single" else int(rung),
+            attempt,
+            orphan_grace=orphan_grace,
+            now=time.time,
+            progress=report,
+        )
+    sys.exit(code)
+
+
+@click.command()
+@click.option("--image", type=click.Path(path_type=Path), required=True, help="MR volume.")
+@click.option("--liver", type=click.Path(path_type=Path), required=True, help="Its liver mask.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder with model.safetensors and model.json, such as STORE/studies/ID/model.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Lesion mask.")
+@click.option("--probabilities", type=click.Path(path_type=Path), help="P(lesion), optional.")
+@click.option(
+    "--memory-mb",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Budget for one tile; a smaller one gives the same result more slowly.",
+)
+@json_option
+def predict(
+    image: Path,
+    liver: Path,
+    model: Path,
+    out: Path,
+    probabilities: Path | None,
+    memory_mb: int,
+    as_json: bool,
+) -> None:
+    r"""Segment the lesions of one image, in its own grid and orientation.
+
+    \b
+    Example:
+      liverseg predict --image image.nii.gz --liver liver.nii.gz \\
+               --model build/store/studies/0123456789ab/model --out lesions.nii.gz
+    """
+    from liverseg.steps import predict as step
+
+    with progress_bar() as report:
+        found = step.one(
+            image, liver, model, out, probabilities, memory_mb=memory_mb, progress=report
+        )
+    if as_json:
+        print_json(found)
+    else:
+        voxels, ml = found["lesion_voxels"], found["lesion_ml"]
+        console.print(f"{out}: {voxels} lesion voxels, {ml:.2f} ml", soft_wrap=True)
+
+
+@click.command()
+@store_option
+@study_option
+def postprocess(store: str, study: str | None) -> None:
+    """Predict and segment a study's test cases with every network that has been trained to its end.
+
+    Removes what the opening with a 3x3 kernel takes from the liver's border, goes back to the
+    original grid and writes segmentations/<weights>/<case>/segmentation.nii.gz into the store.
+    """
+    from liverseg.race import facts
+    from liverseg.race.study import latest_study, load_study
+    from liverseg.steps import postprocess as step
+    from liverseg.steps import predict as prediction
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    loaded = load_study(opened, study or latest_study(opened))
+    for arm, sha256 in facts.ended_arms(opened, loaded.id).items():
+        with progress_bar() as report:
+            prediction.run(opened, loaded, arm, progress=report)
+            result = step.run(opened, loaded, sha256, report)
+        console.print(f"{arm}: {len(result.done)} cases segmented, {len(result.reused)} reused")

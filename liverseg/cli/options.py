@@ -1,0 +1,112 @@
+"""Options that several commands share, and how settings are put together."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from liverseg.errors import SettingsError
+from liverseg.settings import PRESETS, Settings, from_mapping, preset
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Folder with one folder a case."
+)
+store_option = click.option(
+    "--store",
+    required=True,
+    envvar="LIVERSEG_STORE",
+    show_envvar=True,
+    help="Where everything is kept: a folder or file:///folder.",
+)
+study_option = click.option("--study", default=None, help="Study id [default: the newest].")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+split_option = click.option(
+    "--split",
+    type=click.Path(path_type=Path),
+    help='JSON {"test": [case, ...], "validation": [...]}; all others train '
+    "[default: a rule on the patient that never moves a case when others are added].",
+)
+
+
+def gpus_option(default: int | None = 2) -> Callable[[Function], Function]:
+    """Return --gpus; a value below 1 is refused with what to write instead."""
+    return click.option(
+        "--gpus",
+        type=int,
+        default=default,
+        show_default=True,
+        callback=_at_least_one,
+        help="Trainers at a time. Without a GPU: processes at a time, one a core.",
+    )
+
+
+def _at_least_one(_context: click.Context, _parameter: click.Parameter, value: int) -> int:
+    if value < 1:
+        raise click.BadParameter(f"{value} trainers cannot train anything; give 1 or more")
+    return value
+
+
+def settings_options(function: Function) -> Function:
+    """Add --preset, --settings and --set."""
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="One setting, such as race.seeds=8; may be given several times.",
+        ),
+        click.option(
+            "--settings",
+            "settings_text",
+            default="{}",
+            help='JSON, or a file with JSON, such as {"race": {"seeds": 8}}.',
+        ),
+        click.option(
+            "--preset",
+            "preset_name",
+            default="paper",
+            show_default=True,
+            help=f"Network, schedule and patch that belong together: {', '.join(PRESETS)}.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Return what --settings and --set say as one nested table; raises SettingsError."""
+    text = settings_text
+    if not text.lstrip().startswith("{"):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"settings '{settings_text}': {error.strerror}") from error
+    try:
+        values: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"settings are not JSON: {error}") from error
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        topic, dot, setting = name.partition(".")
+        if not equals or not dot:
+            raise SettingsError(f"--set '{assignment}': write TOPIC.NAME=VALUE")
+        values.setdefault(topic, {})[setting] = _value(value)
+    return values
+
+
+def chosen_settings(preset_name: str, settings_text: str, assignments: tuple[str, ...]) -> Settings:
+    """Return the preset with everything that overrides it; raises SettingsError."""
+    return from_mapping(overrides(settings_text, assignments), preset(preset_name))
+
+
+def _value(text: str) -> Any:
+    """Return a JSON value, or the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,90 @@
+"""Commands on the pipeline: compile it for a cluster, or run the same definition here."""
+
+import json
+from pathlib import Path
+
+import click
+
+from liverseg.cli.console import console
+from liverseg.cli.options import (
+    data_option,
+    gpus_option,
+    overrides,
+    settings_options,
+    split_option,
+    store_option,
+)
+from liverseg.cli.results import show_results
+from liverseg.cli.study import show
+from liverseg.settings import from_mapping, preset
+
+
+@click.group()
+def pipeline() -> None:
+    """The whole study as a KFP pipeline."""
+
+
+@pipeline.command("compile")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("build"),
+    show_default=True,
+    help="Folder for training.yaml.",
+)
+def compile_(out: Path) -> None:
+    """Write training.yaml, to be uploaded in the Kubeflow UI."""
+    from kfp import compiler
+
+    from pipelines.training import training
+
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / "training.yaml"
+    compiler.Compiler().compile(training, str(target))
+    console.print(f"{target}", soft_wrap=True)
+
+
+@pipeline.command()
+@data_option
+@store_option
+@settings_options
+@split_option
+@gpus_option()
+@click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
+def run(
+    data: Path,
+    store: str,
+    preset_name: str,
+    settings_text: str,
+    assignments: tuple[str, ...],
+    split: Path | None,
+    gpus: int,
+    compare_single: bool,
+) -> None:
+    """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
+
+    Killed at any point and started again with the same words it goes on, and ends with the same
+    weights. A second run on unchanged data prepares and trains nothing.
+    """
+    from liverseg.steps.race import status
+    from liverseg.steps.tasks import WORK
+    from liverseg.storage.open import open_store
+    from pipelines.local import run_here
+
+    changed = overrides(settings_text, assignments)
+    from_mapping(changed, preset(preset_name))  # a wrong setting is better told now
+    opened = open_store(store)
+    arguments = {
+        "data": str(data.absolute()),
+        "store": opened.url,
+        "preset": preset_name,
+        "split": str(split.absolute()) if split else "",
+        "settings": json.dumps(changed),
+        "gpus": gpus,
+        "compare_single": compare_single,
+    }
+    run_here(arguments, opened.root / WORK / "kfp")
+    found = status(opened)
+    console.print()
+    show(found)
+    show_results(opened, found["study"])

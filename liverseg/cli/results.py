@@ -1,0 +1,71 @@
+"""Commands on results: evaluate, report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from liverseg.cli.console import console, print_json, print_table
+from liverseg.cli.options import json_option, store_option, study_option
+from liverseg.race import facts
+from liverseg.storage.folder import FolderStore
+
+
+@click.command()
+@store_option
+@study_option
+@json_option
+def evaluate(store: str, study: str | None, as_json: bool) -> None:
+    """Compare a study's segmentations with every rater and with the best single threshold."""
+    from liverseg.race.study import latest_study, load_study
+    from liverseg.steps import evaluate as step
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    result = step.run(opened, load_study(opened, study or latest_study(opened)))
+    if as_json:
+        print_json(result)
+    else:
+        show_dice(result)
+
+
+@click.command()
+@store_option
+@study_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page; it needs nothing beside it.",
+)
+def report(store: str, study: str | None, out: Path) -> None:
+    """Write one self-contained HTML page: data, race, results, slices with contours, costs."""
+    from liverseg.race.study import latest_study
+    from liverseg.steps import report as step
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    path = step.run(opened, study or latest_study(opened), out)
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+def show_dice(evaluation: Mapping[str, Any]) -> None:
+    """Print the mean test Dice of every arm."""
+    names = {
+        "multi": "winner of the race (A1)",
+        "single": "one long training (A2)",
+        "threshold": "best single threshold inside the liver",
+    }
+    rows = [(names[arm], f"{v['mean_dice']:.3f}") for arm, v in evaluation["arms"].items()]
+    of = "synthetic test cases" if evaluation["synthetic"] else "test cases"
+    print_table(f"Mean Dice over {of} and raters", ("method", "Dice"), rows)
+
+
+def show_results(store: FolderStore, study: str) -> None:
+    """Print the mean test Dice and where the report lies."""
+    from liverseg.steps.evaluate import load_evaluation
+
+    show_dice(load_evaluation(store, study))
+    console.print(f"report: {store.root / facts.report_page_key(study)}", soft_wrap=True)

@@ -1,0 +1,142 @@
+"""Commands on a study: run the race, say where it stands, say what one would cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from liverseg.cli.console import console, print_json, print_table
+from liverseg.cli.options import (
+    chosen_settings,
+    gpus_option,
+    json_option,
+    settings_options,
+    store_option,
+    study_option,
+)
+
+
+@click.group()
+def study() -> None:
+    """One race: run it, look at it, plan it."""
+
+
+@study.command()
+@store_option
+@click.option("--dataset", required=True, help="Digest that `liverseg scan` printed.")
+@settings_options
+@gpus_option()
+@click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
+def run(
+    store: str,
+    dataset: str,
+    preset_name: str,
+    settings_text: str,
+    assignments: tuple[str, ...],
+    gpus: int,
+    compare_single: bool,
+) -> None:
+    """Race the seeds of a scanned and preprocessed data set to one.
+
+    Started again, it goes on where it was: nothing is trained twice but what was lost since the
+    last checkpoint.
+    """
+    from liverseg.race.study import open_study
+    from liverseg.steps import tasks
+    from liverseg.steps.cases import load_dataset
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    settings = chosen_settings(preset_name, settings_text, assignments)
+    opened_study = open_study(opened, settings, load_dataset(opened, dataset))
+    show(tasks.race_to(opened, opened_study, "end", gpus, compare_single))
+    if compare_single:
+        tasks.race_to(opened, opened_study, "single", gpus, compare_single)
+
+
+@study.command()
+@store_option
+@study_option
+@json_option
+def status(store: str, study: str | None, as_json: bool) -> None:
+    """Say where a study stands: rungs, who was promoted, the winner.
+
+    JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
+    null; single (A2) or null; ledger.
+    """
+    from liverseg.steps import race
+    from liverseg.storage.open import open_store
+
+    found = race.status(open_store(store), study)
+    if as_json:
+        print_json(found)
+    else:
+        show(found)
+
+
+@study.command()
+@click.option("--seeds", type=int, default=16, show_default=True, help="Trainings at the start.")
+@gpus_option(4)
+@click.option(
+    "--seconds-per-iteration",
+    type=float,
+    default=0.763,
+    show_default=True,
+    help="The paper's, on a GPU of 2021.",
+)
+@settings_options
+@json_option
+def plan(
+    seeds: int,
+    gpus: int,
+    seconds_per_iteration: float,
+    preset_name: str,
+    settings_text: str,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say what a race would cost before it is run."""
+    from liverseg.steps import race
+
+    settings = chosen_settings(preset_name, settings_text, assignments)
+    cost = race.plan(seeds, gpus, seconds_per_iteration, settings.race)
+    if as_json:
+        print_json(cost)
+        return
+    rungs = [(r["iterations"], r["seeds"]) for r in cost["rungs"]]
+    print_table(f"{seeds} seeds on {gpus} GPUs", ("iterations", "seeds"), rungs)
+    console.print(
+        f"{cost['iterations']:,} iterations, {hours(cost['gpu_seconds'])} GPU-hours, done after "
+        f"{hours(cost['makespan_seconds'])} h"
+    )
+
+
+def show(status: Mapping[str, Any]) -> None:
+    """Print the table of rungs and the winner."""
+    rows = [
+        (
+            number,
+            f"{rung['iterations']:,}",
+            len(rung["seeds"]),
+            " ".join(map(str, rung["promoted"])) or "-",
+            "decided" if rung["decided"] else f"{len(rung['waiting'])} still train",
+        )
+        for number, rung in enumerate(status["rungs"])
+    ]
+    columns = ("rung", "iterations", "seeds", "promoted, best first", "")
+    print_table(f"Study {status['study']}", columns, rows)
+    winner = status["winner"]
+    if winner is None:
+        console.print("no winner yet")
+    else:
+        console.print(
+            f"winner: seed {winner['seed']}, validation Jaccard {winner['jaccard']:.4f}\n"
+            f"SHA-256 of its weights: {winner['sha256']}",
+            soft_wrap=True,
+        )
+
+
+def hours(seconds: float) -> str:
+    """Return seconds as hours and minutes, such as 21:11."""
+    minutes = int(seconds // 60)
+    return f"{minutes // 60}:{minutes % 60:02d}"

@@ -1,0 +1,116 @@
+"""Figures as PNG data URIs, so that a page needs nothing beside it."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from liverseg.core.volume import FloatArray, Mask, bounding_box
+
+RATER_COLOURS = ("#ffd92f", "#66c2ff", "#ff8ad8", "#8dff8a")
+NETWORK_COLOUR = "#ff3b30"
+MARGIN_VOXELS = 12
+GREY_RANGE = (-0.3, 1.3)
+"""Shown from black to white: the liver's 2nd and 98th percentile are 0 and 1."""
+
+
+def learning_curves(
+    curves: Mapping[int, Sequence[Mapping[str, Any]]],
+    rungs: Sequence[int],
+    winner: int | None,
+) -> str:
+    """Draw validation Jaccard over iterations, one line a seed, the winner's in front.
+
+    Args:
+        curves: By seed, validations with `iteration` and `jaccard`.
+        rungs: Iterations at which a rung lies.
+        winner: The seed that is drawn in colour; None while there is none.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for iteration in rungs:
+        axes.axvline(iteration, color="#bbbbbb", linewidth=0.8, linestyle=":")
+    for seed in sorted(curves, key=lambda s: s == winner):
+        points = [(c["iteration"], c["jaccard"]) for c in curves[seed] if c["jaccard"] is not None]
+        style: dict[str, Any] = {
+            "color": NETWORK_COLOUR,
+            "linewidth": 2.0,
+            "label": f"seed {seed}, winner",
+        }
+        if seed != winner:
+            style = {"color": "#7a8794", "linewidth": 0.9, "alpha": 0.8}
+        axes.plot(*zip(*points, strict=True) if points else ([], []), marker=".", **style)
+    axes.set(xscale="log", xlabel="iterations", ylabel="validation Jaccard", ylim=(0, None))
+    axes.set_xticks(list(rungs), [f"{r:,}" for r in rungs])
+    axes.minorticks_off()
+    if winner is not None:
+        axes.legend(frameon=False, loc="upper left")
+    return _data_uri(figure)
+
+
+def slices(
+    image: FloatArray,
+    liver: Mask,
+    raters: Mapping[str, Mask],
+    network: Mask,
+    spacing_mm: tuple[float, float, float],
+    count: int = 3,
+) -> str:
+    """Draw the slices with most lesion, cropped to the liver, with everybody's contours.
+
+    All arrays share one grid (z, y, x); pixels keep their shape in millimetres.
+    """
+    lesion = np.sum([network, *raters.values()], axis=0)
+    area = lesion.sum(axis=(1, 2))
+    # Without any lesion the slices with most liver are the ones to look at.
+    order = np.argsort(-(area if area.any() else liver.sum(axis=(1, 2))), kind="stable")
+    chosen = sorted(int(z) for z in order[:count])
+    box = bounding_box(liver)
+    assert box is not None, "a case without liver is refused when it is prepared"
+    y, x = (
+        slice(max(0, b.start - MARGIN_VOXELS), b.stop + MARGIN_VOXELS) for b in (box[1], box[2])
+    )
+    figure = Figure(figsize=(3.4 * len(chosen), 3.5), layout="constrained")
+    for place, z in enumerate(chosen, start=1):
+        axes = figure.add_subplot(1, len(chosen), place)
+        low, high = GREY_RANGE
+        axes.imshow(
+            image[z, y, x],
+            cmap="gray",
+            vmin=low,
+            vmax=high,
+            aspect=spacing_mm[1] / spacing_mm[2],
+            interpolation="bilinear",
+        )
+        for colour, mask in zip(RATER_COLOURS * 4, raters.values(), strict=False):
+            _contour(axes, mask[z, y, x], colour, 1.0)
+        _contour(axes, network[z, y, x], NETWORK_COLOUR, 1.8)
+        axes.set_title(f"slice {z + 1} of {len(image)}", fontsize=9)
+        axes.set_axis_off()
+    lines = [Line2D([], [], color=NETWORK_COLOUR, linewidth=2, label="network")]
+    lines += [
+        Line2D([], [], color=c, linewidth=1.2, label=name)
+        for c, name in zip(RATER_COLOURS * 4, raters, strict=False)
+    ]
+    legend = figure.legend(handles=lines, loc="outside lower center", ncols=6, fontsize=8)
+    legend.get_frame().set_facecolor("#444444")
+    for text in legend.get_texts():
+        text.set_color("white")
+    return _data_uri(figure)
+
+
+def _contour(axes: Axes, mask: Mask, colour: str, width: float) -> None:
+    if mask.any() and not mask.all():
+        axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=width)
+
+
+def _data_uri(figure: Figure) -> str:
+    target = io.BytesIO()
+    # No date in the file: the same numbers give the same page.
+    figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()

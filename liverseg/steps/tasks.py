@@ -1,0 +1,217 @@
+"""The steps as a pipeline calls them: plain values in, plain values out, one function a task.
+
+A component's body is one import and one call into this file. Whatever is large lies in the store;
+between tasks go only addresses and digests. An error of ours is logged as one line and ends the
+task with its own exit code.
+"""
+
+import functools
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from liverseg.errors import CaseError, LiversegError
+from liverseg.race import facts
+from liverseg.race.plan import Until
+from liverseg.race.process import ProcessExecutor
+from liverseg.race.study import Study, load_study, open_study
+from liverseg.settings import from_mapping, preset
+from liverseg.storage.folder import FolderStore
+from liverseg.storage.open import open_store
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+log = logging.getLogger("liverseg")
+# Where a task leaves its error for `liverseg pipeline run`, which sees only that a task failed.
+WORK, ERROR_FILE = ".local", "error.json"
+
+
+def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Log to standard output, and turn our errors into one line and their exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
+        log.setLevel(logging.INFO)
+        try:
+            return function(*args, **kwargs)
+        except LiversegError as error:
+            log.error("error: %s", error)
+            arguments = inspect.signature(function).bind(*args, **kwargs).arguments
+            _leave(arguments["store"], error)
+            sys.exit(error.exit_code)
+
+    return run
+
+
+@task
+def scan(
+    data: str, store: str, preset_name: str, split: str, settings: str, shards: int
+) -> tuple[str, list[str]]:
+    """Check all data and open the study; return its id and the names of the shards.
+
+    A shard's name holds all that `preprocess` has to know, since kfp.local hands a loop's tasks
+    the item and nothing else that was computed before.
+    """
+    from liverseg.steps import scan as step
+
+    chosen = from_mapping(_json(settings), preset(preset_name))
+    opened = open_store(store)
+    result = step.run(Path(data), opened, chosen, Path(split) if split else None)
+    for finding in result.findings:
+        log.info("%s %s: %s", finding.case, finding.file, finding.problem)
+    if result.dataset is None:
+        raise CaseError(f"{len(result.findings)} problems in '{data}'; nothing was written")
+    study = open_study(opened, chosen, result.dataset)
+    roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
+    log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
+    return study.id, [f"{study.id}:{shard}/{shards}" for shard in range(shards)]
+
+
+@task
+def preprocess(data: str, store: str, shard: str) -> None:
+    """Prepare the cases of one shard, named by `scan`, that are not in the store yet."""
+    from liverseg.steps import preprocess as step
+
+    study, _, part = shard.partition(":")
+    number, shards = (int(word) for word in part.split("/"))
+    opened = open_store(store)
+    loaded = load_study(opened, study)
+    result = step.run(Path(data), opened, loaded.dataset, loaded.settings, number, shards)
+    counts = len(result.done), len(result.reused)
+    log.info("shard %d of %d: %d cases prepared, %d reused", number + 1, shards, *counts)
+
+
+@task
+def rung(
+    store: str, study: str, until: str, gpus: int, compare_single: bool, page: str
+) -> dict[str, float]:
+    """Run the race until a rung is decided ("end": to its end); return the rung's metrics.
+
+    `page` is where an HTML page goes that shows who leads and how the seeds have learned so far.
+    """
+    from liverseg.steps import rung_page
+
+    opened = open_store(store)
+    loaded = load_study(opened, study)
+    last = len(loaded.rungs) - 1
+    goal: Until = "end" if until == "end" else int(until)
+    status = race_to(opened, loaded, goal, gpus, compare_single)
+    index = last if goal == "end" else min(int(until), last)
+    rung_page.write(opened, loaded, status, index, Path(page))
+    return rung_page.metrics(status, index)
+
+
+@task
+def single(store: str, study: str, gpus: int, compare_single: bool) -> None:
+    """Train A2 to its end, unless that is not wanted."""
+    if not compare_single:
+        log.info("no single training was asked for")
+        return
+    opened = open_store(store)
+    race_to(opened, load_study(opened, study), "single", gpus, compare_single)
+
+
+def race_to(
+    store: FolderStore, study: Study, until: Until, gpus: int, compare_single: bool
+) -> dict[str, Any]:
+    """Run the race with processes of this machine, logging its news; return where it stands."""
+    from liverseg.steps import race
+
+    command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
+    executor = ProcessExecutor(store.root / WORK, command)
+    status = race.run(store, executor, study, until, gpus, compare_single, on_event=_tell)
+    if not status["started"]:
+        log.info("nothing to train: every seed had been trained this far before")
+    return status
+
+
+@task
+def predict(store: str, study: str) -> None:
+    """Predict the test cases with the winner and, where it was trained, with A2."""
+    from liverseg.steps import predict as step
+
+    opened = open_store(store)
+    loaded = load_study(opened, study)
+    for arm in facts.ended_arms(opened, study):
+        log.info("%s: %d cases predicted", arm, len(step.run(opened, loaded, arm)))
+
+
+@task
+def postprocess(store: str, study: str) -> None:
+    """Turn probabilities into segmentations on the original images."""
+    from liverseg.steps import postprocess as step
+
+    opened = open_store(store)
+    loaded = load_study(opened, study)
+    for arm, sha256 in facts.ended_arms(opened, study).items():
+        log.info("%s: %d cases segmented", arm, len(step.run(opened, loaded, sha256).done))
+
+
+@task
+def evaluate(store: str, study: str) -> dict[str, float]:
+    """Compare the segmentations with every rater and with the best threshold; return metrics."""
+    from liverseg.steps import evaluate as step
+
+    opened = open_store(store)
+    result = step.run(opened, load_study(opened, study))
+    means = {f"dice_{arm}": values["mean_dice"] for arm, values in result["arms"].items()}
+    log.info("mean test Dice: %s", ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+    return means
+
+
+@task
+def report(store: str, study: str, out: str) -> None:
+    """Write the HTML report to `out` and into the store."""
+    from liverseg.steps import report as step
+
+    step.run(open_store(store), study, Path(out))
+
+
+@task
+def finish(store: str) -> None:
+    """Log where the newest study stands, however the run ended."""
+    from liverseg.steps import race
+
+    status = race.status(open_store(store))
+    decided = sum(rung["decided"] for rung in status["rungs"])
+    log.info("study %s: %d of %d rungs decided", status["study"], decided, len(status["rungs"]))
+
+
+def _leave(store: str, error: LiversegError) -> None:
+    told = json.dumps({"error": str(error), "exit_code": error.exit_code})
+    # A store that cannot be written to is the likeliest error of all.
+    with suppress(LiversegError, OSError):
+        (open_store(store).root / WORK / "kfp" / ERROR_FILE).write_text(told, encoding="utf-8")
+
+
+def _tell(event: Mapping[str, Any]) -> None:
+    """Log one line of news from the race."""
+    kind, seed = event["event"], event.get("seed")
+    if kind == "decided":
+        log.info("rung %s: %s go on", event["rung"], ", ".join(map(str, event["promoted"])))
+    elif kind == "reported":
+        jaccard = event["jaccard"]
+        value = "none" if jaccard is None else f"{jaccard:.4f}"
+        log.info("rung %s: seed %s reports Jaccard %s", event["rung"], seed, value)
+    elif kind == "failed":
+        log.info("rung %s: seed %s failed: %s", event["rung"], seed, event["reason"])
+    elif kind in ("started", "cancelled"):
+        log.info("rung %s: seed %s %s", event["rung"], seed, kind)
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    from liverseg.errors import SettingsError
+
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise SettingsError(f"settings are not JSON: {error}: {text!r}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"settings must be a JSON object, not {text!r}")
+    return values

@@ -1,0 +1,1 @@
+"""KFP pipelines: how the components follow each other, nothing else."""

@@ -1,0 +1,77 @@
+"""The training pipeline: scan, preprocess, one task a rung, predict, postprocess, evaluate, report.
+
+The same definition is compiled for a cluster and run on one machine.
+"""
+
+from kfp import dsl
+
+from components.evaluate import evaluate
+from components.finish import finish
+from components.postprocess import postprocess
+from components.predict import predict
+from components.preprocess import preprocess
+from components.report import report
+from components.rung import rung
+from components.scan import scan
+from components.single import single
+
+# 16 -> 8 -> 4 -> 2 -> 1. A schedule with fewer rungs leaves the later tasks nothing to do; one
+# with more is run to its end by the last task.
+RUNGS = 5
+# Parts in which the cases are prepared side by side: few tasks, since each costs two pods.
+SHARDS = 4
+
+
+@dsl.pipeline(
+    name="liverseg-training",
+    description="Race sixteen 3D U-Nets to one that finds liver tumours in late-phase MRI "
+    "(Hänsch et al. 2022). Research software, not a medical device.",
+)
+def training(
+    data: str,
+    store: str,
+    preset: str = "paper",
+    split: str = "",
+    settings: str = "{}",
+    gpus: int = 4,
+    compare_single: bool = True,
+) -> None:
+    """Train, choose, apply and evaluate.
+
+    Args:
+        data: Folder with one folder a case: image, liver, tumor_R1 .. tumor_Rn, case.json.
+        store: Where prepared cases, checkpoints and results lie, such as file:///data/store.
+        preset: Network, schedule and patch that belong together: paper, small or demo.
+        split: JSON file that names test and validation cases; empty for the rule on the patient.
+        settings: JSON that overrides the preset, such as {"race": {"seeds": 8}}.
+        gpus: Trainers at a time; on a machine without GPU, processes at a time.
+        compare_single: Also train one network straight to the end, as the paper's A2.
+    """
+    with dsl.ExitHandler(finish(store=store).set_display_name("where it stands")):
+        scanned = scan(
+            data=data, store=store, preset=preset, split=split, settings=settings, shards=SHARDS
+        )
+        # What lies in `data` may have changed since the last run: only looking tells.
+        scanned.set_caching_options(enable_caching=False)
+        study = scanned.outputs["study"]
+        with dsl.ParallelFor(scanned.outputs["Output"]) as shard:
+            before = preprocess(data=data, store=store, shard=shard)
+            before.set_caching_options(enable_caching=False)
+        for index in range(RUNGS):
+            step = rung(
+                store=store,
+                study=study,
+                until="end" if index == RUNGS - 1 else str(index),
+                gpus=gpus,
+                compare_single=compare_single,
+            )
+            step.set_display_name(f"rung {index}").set_caching_options(enable_caching=False)
+            before = step.after(before)
+        for component in (predict, postprocess, evaluate, report):
+            if component is predict:
+                step = single(store=store, study=study, gpus=gpus, compare_single=compare_single)
+                step.set_caching_options(enable_caching=False)
+                before = step.after(before)
+            step = component(store=store, study=study)
+            step.set_caching_options(enable_caching=False)
+            before = step.after(before)

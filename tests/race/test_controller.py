@@ -1,0 +1,494 @@
+"""The real controller, in virtual time, with everything going wrong that can."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, StudyError
+from liverseg.race import facts
+from liverseg.race.controller import Controller
+from liverseg.race.executor import JobState
+from liverseg.race.lease import Lease
+from liverseg.race.plan import Capacity
+from liverseg.race.result import write_result
+from liverseg.race.simulated import Crash, Fault, SimulatedExecutor, invented_score
+from liverseg.race.study import Study
+from liverseg.race.verdicts import Decision, Failure, Promotion
+from liverseg.settings import from_mapping
+from liverseg.storage import bundle, record
+from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
+
+Outcome = tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], str, str]
+
+
+def decisions(rehearsal: Rehearsal) -> list[Decision]:
+    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
+    return [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+
+
+def outcome(rehearsal: Rehearsal) -> Outcome:
+    """Who went on at every rung, and the winner's weights as delivered."""
+    result = facts.read_result(rehearsal.store, rehearsal.study.id)
+    assert result is not None
+    model = bundle.load(rehearsal.store, result.model)
+    assert model["model.safetensors"]
+    survivors = [(d.promoted, d.pruned) for d in decisions(rehearsal)]
+    described = bundle.manifest(rehearsal.store, result.model)["files"]["model.safetensors"]
+    return survivors, result.weights_sha256, described["sha256"]
+
+
+def failures(rehearsal: Rehearsal) -> list[Failure]:
+    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/failures/")
+    return [Failure.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+
+
+def undisturbed(**options: object) -> Outcome:
+    rehearsal = Rehearsal(**options)
+    rehearsal.run()
+    return outcome(rehearsal)
+
+
+def test_the_better_half_goes_on_until_one_is_left():
+    rehearsal = Rehearsal()
+    controller = rehearsal.run()
+    survivors, reported, delivered = outcome(rehearsal)
+    assert survivors == [((3, 2), (1, 0)), ((3,), (2,)), ((3,), ())]
+    assert reported == delivered
+    assert controller.started == 4 + 2 + 1
+
+
+def test_a_decision_names_the_reports_it_rests_on():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    for decision in decisions(rehearsal):
+        for entry in decision.inputs:
+            key = facts.report_key(
+                rehearsal.study.id, decision.rung, entry.seed, entry.attempt or 0
+            )
+            assert bundle.sha256(rehearsal.store.get(key)).hexdigest() == entry.sha256
+
+
+def test_the_model_says_what_it_is():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    files = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id))
+    told = json.loads(files["model.json"])
+    assert told["seed"] == 3
+    assert told["jaccard"] == pytest.approx(0.38)
+    assert (told["iterations"], told["best_iteration"]) == (8, 8)
+    assert told["weights_sha256"] == bundle.sha256(files["model.safetensors"]).hexdigest()
+    assert told["study"] == rehearsal.study.id
+    assert from_mapping(told["settings"]) == SETTINGS
+    assert told["synthetic"] is True
+
+
+def test_a_second_run_starts_nothing_and_writes_nothing_but_its_heartbeat():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    before = dict(rehearsal.store.objects)
+    assert rehearsal.run().started == 0
+    changed = {k for k, v in rehearsal.store.objects.items() if before.get(k) != v}
+    assert changed == {facts.heartbeat_key(rehearsal.study.id)}
+
+
+def test_a_rungs_run_ends_with_its_decision_and_the_next_one_adopts_what_runs():
+    # Seed 0 is late, so that the others are at the next rung when the first is decided.
+    rehearsal = Rehearsal(
+        gpus=2, faults=[Fault(0, 0, 1, attempts=(0, 1))], score=lambda s, i: 0.9 - 0.1 * s
+    )
+    started = [rehearsal.run(until).started for until in (0, 1, 2)]
+    assert sum(started) == 4 + 2 + 1 + 2
+    assert outcome(rehearsal) == undisturbed(score=lambda s, i: 0.9 - 0.1 * s)
+
+
+def test_each_rungs_run_decides_that_rung():
+    rehearsal = Rehearsal()
+    for rung in range(3):
+        rehearsal.run(rung)
+        assert len(decisions(rehearsal)) == rung + 1
+    # The last rung is the end: the winner is delivered.
+    assert outcome(rehearsal) == undisturbed()
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3, 4, 16])
+def test_capacity_changes_no_decision_and_is_never_exceeded(gpus):
+    rehearsal = Rehearsal(gpus=gpus)
+    rehearsal.run()
+    assert outcome(rehearsal) == undisturbed()
+    assert rehearsal.executor.most_at_once == min(gpus, 4)
+
+
+@pytest.mark.parametrize("talent", range(12))
+def test_early_promotion_never_changes_who_goes_on(talent):
+    # Sixteen seeds with curves that cross, on four places: many promotions come early.
+    settings = from_mapping({"race": {"seeds": 16, "maximum_iterations": 32}}, SETTINGS)
+
+    def score(seed: int, iteration: int) -> float:
+        return round(invented_score(seed + 100 * talent, 2000 * iteration), 2)
+
+    rehearsal = Rehearsal(settings=settings, score=score, gpus=4)
+    rehearsal.run()
+    alive = list(range(16))
+    for rung, decision in enumerate(decisions(rehearsal)):
+        best = {s: max(score(s, i) for i in range(2, 2 ** (rung + 1) + 1, 2)) for s in alive}
+        alive = sorted(alive, key=lambda s: (-best[s], s))[: max(1, 8 >> rung)]
+        assert list(decision.promoted) == alive
+    assert rehearsal.told("promoted")
+
+
+def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
+    rehearsal = Rehearsal(gpus=4, faults=[Fault(0, 0, 1)])
+    rehearsal.run()
+    promoted = {(e["rung"], e["seed"]) for e in rehearsal.told("promoted")}
+    # Whatever seed 0 reports, seed 3 is among the best two of four.
+    assert promoted == {(0, 3)}
+    happened = [(e["event"], e.get("rung"), e.get("seed")) for e in rehearsal.events]
+    decided = next(n for n, h in enumerate(happened) if h[:2] == ("decided", 0))
+    assert happened.index(("promoted", 0, 3)) < happened.index(("started", 1, 3)) < decided
+    key = facts.promotion_key(rehearsal.study.id, 0, 3)
+    promotion = Promotion.from_mapping(record.read(rehearsal.store, key))
+    assert {entry.seed for entry in promotion.inputs} == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(3, 0, iteration=1),
+        Fault(3, 1, iteration=3, exit_code=75),
+        Fault(3, 2, iteration=8, exit_code=0),
+        Fault(2, 0, iteration=2, exit_code=1, attempts=(0, 1)),
+        Fault(3, 2, iteration=7, exit_code=-15, attempts=(0, 1, 2, 3, 4)),
+    ],
+)
+def test_a_trainer_that_dies_is_replaced_and_nothing_else_changes(fault):
+    rehearsal = Rehearsal(faults=[fault])
+    rehearsal.run()
+    assert outcome(rehearsal) == undisturbed()
+    assert len(failures(rehearsal)) == len(fault.attempts)
+    assert all(f.kind == "infrastructure" for f in failures(rehearsal))
+
+
+def test_a_loss_that_turns_nan_puts_the_seed_last_and_the_race_goes_on():
+    rehearsal = Rehearsal(faults=[Fault(3, 0, iteration=1, exit_code=78)])
+    rehearsal.run()
+    survivors, _, _ = outcome(rehearsal)
+    assert survivors[0] == ((2, 1), (0, 3))
+    (failed,) = failures(rehearsal)
+    assert (failed.kind, failed.seed, failed.attempt) == ("model", 3, 0)
+
+
+def test_a_seed_that_always_crashes_is_given_up_after_three_attempts():
+    rehearsal = Rehearsal(faults=[Fault(3, 1, iteration=3, exit_code=1, attempts=(0, 1, 2))])
+    rehearsal.run()
+    survivors, _, _ = outcome(rehearsal)
+    assert survivors[1] == ((2,), (3,))
+    assert [f.attempt for f in failures(rehearsal)] == [0, 1, 2]
+
+
+def test_if_every_seed_fails_the_race_ends_with_an_error_that_names_them():
+    faults = [Fault(seed, 0, 1, exit_code=78) for seed in range(4)]
+    rehearsal = Rehearsal(faults=faults)
+    with pytest.raises(
+        StudyError, match=r"(?s)all 4 seeds failed at rung 0.*not finite; simulated"
+    ):
+        rehearsal.run()
+
+
+def test_what_failed_for_want_of_something_is_tried_again_by_the_next_run():
+    faults = [Fault(seed, 0, 1, exit_code=1, attempts=(0, 1, 2)) for seed in range(4)]
+    rehearsal = Rehearsal(faults=faults)
+    with pytest.raises(StudyError, match="start again"):
+        rehearsal.run()
+    rehearsal.run()
+    assert outcome(rehearsal) == undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(77, StudyError), (2, SettingsError), (4, StoreError), (5, IntegrityError), (6, StudyError)],
+)
+def test_what_a_person_has_to_mend_stops_the_race_at_once_and_costs_no_seed(code, error):
+    rehearsal = Rehearsal(faults=[Fault(2, 0, 1, exit_code=code)])
+    with pytest.raises(error, match=f"seed 2 at rung 0 could not go on: exit code {code}"):
+        rehearsal.run()
+    # Nobody would look after the others.
+    assert not any(state.running for state in rehearsal.executor.states().values())
+    rehearsal.run()
+    assert outcome(rehearsal) == undisturbed()
+
+
+def test_ctrl_c_stops_the_trainers_and_the_next_run_goes_on():
+    rehearsal = Rehearsal()
+
+    def interrupted(_seconds: float) -> None:
+        rehearsal.executor.sleep(2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.controller(sleep=interrupted).run("end")
+    assert not any(state.running for state in rehearsal.executor.states().values())
+    rehearsal.run()
+    assert outcome(rehearsal) == undisturbed()
+
+
+def crash_at(write: int) -> tuple[MemoryStore, MemoryStore]:
+    """Stores whose n-th write kills the writer: before it takes effect, and after."""
+
+    def crash(number: int, _key: str) -> None:
+        if number == write:
+            raise Crash
+
+    return MemoryStore(before_write=crash), MemoryStore(after_write=crash)
+
+
+def survive(rehearsal: Rehearsal) -> None:
+    """Start a controller again and again until one lives to see the end."""
+    for _ in range(3):
+        try:
+            rehearsal.run("single")
+            return
+        except Crash:
+            pass
+    raise AssertionError("more than one crash")
+
+
+@pytest.mark.slow
+def test_for_a_crash_at_every_write_the_race_has_the_same_survivors_and_the_same_winner():
+    calm = Rehearsal(compare_single=True)
+    calm.run("single")
+    expected = outcome(calm)
+    first = len(Rehearsal().store.objects)
+    for write in range(first, calm.store.writes + 1):
+        for store in crash_at(write):
+            rehearsal = Rehearsal(store, compare_single=True)
+            survive(rehearsal)
+            assert outcome(rehearsal) == expected, f"crash at write {write}"
+            assert facts.read_result(store, rehearsal.study.id, "single") is not None
+
+
+def test_a_newer_controller_fences_the_older_one():
+    rehearsal = Rehearsal()
+    older = rehearsal.controller(sleep=lambda _: rehearsal.run())
+    with pytest.raises(Fenced, match="taken over"):
+        older.run("end")
+    assert outcome(rehearsal) == undisturbed()
+    assert any(state.exit_code == 0 for state in rehearsal.executor.states().values())
+
+
+def test_a_fenced_controller_leaves_the_trainers_to_its_successor():
+    rehearsal = Rehearsal()
+    older = rehearsal.controller(sleep=lambda _: newer.run(0))
+    newer = rehearsal.controller()
+    with pytest.raises(Fenced):
+        older.run("end")
+    rehearsal.run()
+    assert failures(rehearsal) == []
+
+
+@pytest.mark.parametrize("script", range(10))
+def test_whatever_dies_at_random_the_race_has_the_same_survivors_and_the_same_winner(script):
+    settings = from_mapping({"race": {"seeds": 16, "maximum_iterations": 32}}, SETTINGS)
+    rng = np.random.default_rng(script)
+
+    def score(seed: int, iteration: int) -> float:
+        return invented_score(seed + 100 * script, 2000 * iteration)
+
+    faults = []
+    for rung, seed in itertools.product(range(5), range(16)):
+        if rng.random() < 0.3:
+            reached = int(rng.integers(2**rung, 2 ** (rung + 1))) + 1
+            code = int(rng.choice([-9, 1, 0, 75, 76]))
+            faults.append(Fault(seed, rung, reached, code))
+    # Few and far between: three at one place would be a seed that has failed for good.
+    writes = {int(rng.integers(start, start + 60)) for start in (5, 150, 300)}
+
+    def crash(number: int, _key: str) -> None:
+        if number in writes:
+            raise Crash
+
+    options = {"settings": settings, "score": score, "gpus": int(rng.integers(1, 6))}
+    rehearsal = Rehearsal(MemoryStore(before_write=crash), faults=faults, **options)
+    for _ in range(len(writes) + 1):
+        with suppress(Crash):
+            rehearsal.run()
+    assert outcome(rehearsal) == undisturbed(**options)
+
+
+CONTROLLERS_OWN = ("heartbeat", "/promotions/", "/decisions/", "/model/", "result.json")
+
+
+def second_controller_at(write: int) -> Rehearsal:
+    """A race in which a second controller runs to the end just before the first one's n-th write.
+
+    Returns it when the first one has noticed, or has had nothing left to do.
+    """
+    store, written = MemoryStore(), []
+    rehearsal = Rehearsal(store)
+
+    def begin(_number: int, key: str) -> None:
+        if any(part in key for part in CONTROLLERS_OWN):
+            written.append(key)
+            if len(written) == write:
+                store.before_write = None
+                rehearsal.run()
+
+    store.before_write = begin
+    with suppress(Fenced):
+        rehearsal.run()
+    assert len(written) == write, "the race has fewer writes"
+    return rehearsal
+
+
+@pytest.mark.parametrize("write", range(1, 10))
+def test_two_controllers_come_to_the_same_end_wherever_the_second_one_starts(write):
+    assert outcome(second_controller_at(write)) == undisturbed()
+
+
+def test_a_lease_that_the_older_controller_wrote_over_is_taken_back():
+    rehearsal = Rehearsal()
+    older, newer = (Lease(rehearsal.store, rehearsal.study.id, lambda: 0.0) for _ in range(2))
+    older.acquire()
+    key = facts.heartbeat_key(rehearsal.study.id)
+    late = rehearsal.store.get(key)
+    newer.acquire()
+    rehearsal.store.put(key, late)
+    newer.renew()
+    with pytest.raises(Fenced):
+        older.renew()
+
+
+class Hasty(SimulatedExecutor):
+    """Time passes around every look at the jobs: trainers report and end in between."""
+
+    def states(self) -> Mapping[str, JobState]:
+        self.sleep(3)
+        states = dict(super().states())
+        self.sleep(3)
+        return states
+
+
+def test_a_job_that_reports_and_ends_between_two_looks_is_not_taken_for_a_failure():
+    rehearsal = Rehearsal()
+    hasty = Hasty(rehearsal.store, rehearsal.study, score=rising, startup_seconds=1.0)
+    controller = Controller(
+        rehearsal.store,
+        hasty,
+        rehearsal.study,
+        Capacity(2, False),
+        clock=hasty.clock,
+        sleep=hasty.sleep,
+    )
+    controller.run("end")
+    assert failures(rehearsal) == []
+    assert outcome(rehearsal) == undisturbed()
+
+
+def test_the_single_training_delays_no_job_of_the_race():
+    def starts(compare_single: bool) -> list[tuple[str, float]]:
+        rehearsal = Rehearsal(compare_single=compare_single, gpus=2)
+        listened: list[tuple[str, float]] = []
+
+        def listen(event: Mapping[str, object]) -> None:
+            if event["event"] == "started" and event["seed"] != 9999:
+                listened.append((str(event["seed"]), rehearsal.executor.now))
+
+        rehearsal.controller(listener=listen).run("end")
+        return listened
+
+    assert starts(compare_single=True) == starts(compare_single=False)
+
+
+def test_the_single_training_is_delivered_beside_the_winner():
+    rehearsal = Rehearsal()
+    rehearsal.capacity = Capacity(2, compare_single=True)
+    rehearsal.run("single")
+    assert outcome(rehearsal) == undisturbed()
+    single = facts.read_result(rehearsal.store, rehearsal.study.id, "single")
+    assert single is not None
+    assert (single.seed, single.iterations) == (9999, 8)
+    model = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id, "single"))
+    assert model["model.safetensors"] == b"weights of seed 9999 at 8"
+
+
+def test_without_the_comparison_no_single_training_is_started():
+    rehearsal = Rehearsal(gpus=16)
+    rehearsal.run()
+    assert not any("single" in name for name in rehearsal.executor.states())
+
+
+def test_a_single_training_that_fails_for_good_stops_only_those_who_wait_for_it():
+    faults = [Fault(9999, 2, 1, exit_code=78)]
+    rehearsal = Rehearsal(compare_single=True, faults=faults, score=low)
+    rehearsal.run("end")
+    with pytest.raises(StudyError, match="A2 failed: the loss is not finite"):
+        rehearsal.run("single")
+
+
+def low(seed: int, iteration: int) -> float:
+    return rising(min(seed, 4), iteration)
+
+
+def test_the_heartbeat_is_renewed_while_the_race_runs():
+    rehearsal = Rehearsal()
+    times = set()
+
+    def look(seconds: float) -> None:
+        beat = facts.read_heartbeat(rehearsal.store, rehearsal.study.id)
+        assert beat is not None
+        times.add(beat.time)
+        assert rehearsal.executor.now - beat.time <= 10.0 + seconds
+        rehearsal.executor.sleep(seconds)
+
+    rehearsal.controller(sleep=look).run("end")
+    assert len(times) > 1
+
+
+def test_a_killed_trainers_segment_is_closed_at_the_time_of_its_end():
+    rehearsal = Rehearsal(faults=[Fault(3, 0, iteration=1)])
+    rehearsal.run()
+    name = facts.job_name(rehearsal.study.id, 3, 0, 0)
+    closed = record.read(rehearsal.store, facts.segment_key(rehearsal.study.id, name, "closed"))
+    started = record.read(rehearsal.store, facts.segment_key(rehearsal.study.id, name, "start"))
+    # One second to start, one for the iteration it died in.
+    assert closed["time"] - started["time"] == 2.0
+    assert closed["exit_code"] == -9
+
+
+def test_listeners_hear_of_every_report_once():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    heard = [(e["rung"], e["seed"]) for e in rehearsal.told("reported")]
+    assert sorted(heard) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    jaccards = {e["seed"]: e["jaccard"] for e in rehearsal.told("reported")}
+    assert jaccards[0] == pytest.approx(0.02)
+
+
+def test_a_checkpoint_that_is_not_the_reported_one_is_not_delivered():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    key = facts.report_key(rehearsal.study.id, 2, 3, 0)
+    report = facts.Report.from_mapping(record.read(rehearsal.store, key))
+    other = dataclasses.replace(report, checkpoint_sha256="0" * 64)
+    with pytest.raises(IntegrityError, match=r"manifest\.json"):
+        write_result(rehearsal.store, rehearsal.study, "multi", other)
+    other = dataclasses.replace(report, weights_sha256="0" * 64)
+    with pytest.raises(IntegrityError, match=r"best\.safetensors"):
+        write_result(rehearsal.store, rehearsal.study, "multi", other)
+    rehearsal.store.put(report.checkpoint + "best.safetensors", b"changed")
+    with pytest.raises(IntegrityError, match=r"best\.safetensors"):
+        write_result(rehearsal.store, rehearsal.study, "multi", report)
+
+
+def test_no_gpus_and_a_study_of_another_version_are_refused():
+    rehearsal = Rehearsal()
+    with pytest.raises(SettingsError, match=r"gpus \(0\) must be at least 1"):
+        Controller(rehearsal.store, rehearsal.executor, rehearsal.study, Capacity(0, False))
+    foreign = Study("0123456789ab", SETTINGS, DATASET)
+    with pytest.raises(StudyError, match="another version"):
+        Controller(rehearsal.store, rehearsal.executor, foreign, Capacity(1, False))

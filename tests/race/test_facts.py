@@ -1,0 +1,108 @@
+import math
+
+import pytest
+
+from liverseg.race import facts
+from liverseg.race.executor import Job, JobName, parse_job_name
+from liverseg.race.facts import Report
+from liverseg.race.verdicts import Decision, Failure, Input, Promotion
+from liverseg.storage import bundle, record
+from liverseg.storage.memory import MemoryStore
+
+REPORT = Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", "m" * 64, "w" * 64)
+
+
+def test_keys_are_those_that_are_documented():
+    assert facts.spec_key("ab12") == "studies/ab12/spec.json"
+    assert facts.heartbeat_key("ab12") == "studies/ab12/heartbeat.json"
+    assert facts.checkpoint_prefix("ab12", 7, 500, 1) == "studies/ab12/checkpoints/0007/500-a1/"
+    assert facts.curve_key("ab12", 7, 500, 0) == "studies/ab12/curves/0007/500-a0.json"
+    assert facts.report_key("ab12", 2, 7, 0) == "studies/ab12/reports/2/0007-a0.json"
+    assert facts.report_key("ab12", "single", 9999, 0) == "studies/ab12/reports/single/9999-a0.json"
+    assert facts.failure_key("ab12", 2, 7, 0) == "studies/ab12/failures/2/0007-a0.json"
+    assert facts.promotion_key("ab12", 2, 7) == "studies/ab12/promotions/2/0007.json"
+    assert facts.decision_key("ab12", 2) == "studies/ab12/decisions/2.json"
+    assert facts.segment_key("ab12", "job", 500) == "studies/ab12/segments/job/500.json"
+    assert facts.result_key("ab12") == "studies/ab12/result.json"
+    assert facts.result_key("ab12", "single") == "studies/ab12/single.json"
+    assert facts.model_prefix("ab12") == "studies/ab12/model/"
+    assert facts.model_prefix("ab12", "single") == "studies/ab12/single-model/"
+
+
+def test_a_jobs_name_tells_study_seed_rung_and_attempt():
+    job = Job.of("ab12", 7, 2, 0, 20_000)
+    assert job.name == "lv-ab12-s0007-r2-a0"
+    assert parse_job_name(job.name) == JobName("ab12", 7, 2, 0)
+
+
+def test_the_single_training_has_a_name_of_its_own():
+    job = Job.of("ab12", 9999, 4, 1, 80_000)
+    assert job.rung_name == "single"
+    assert parse_job_name(job.name) == JobName("ab12", 9999, "single", 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "lv-ab12", "lv-ab12-s7-r2-a0", "lv-ab12-s9999-r2-a0", "lv-ab12-s0007-single-a0"]
+)
+def test_other_names_are_no_jobs(name):
+    assert parse_job_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        REPORT,
+        Failure(7, "single", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
+        Promotion(2, 7, (Input(7, 0, 0.5, "s" * 64), Input(8, None, None, None))),
+        Decision(2, 20_000, (Input(7, 0, 0.5, "s" * 64),), (7,), ()),
+    ],
+)
+def test_facts_are_read_back_as_they_were_written(fact):
+    written = record.decode(record.encode(fact.to_mapping()), "key")
+    assert type(fact).from_mapping(written) == fact
+
+
+def test_entries_of_a_later_version_are_passed_over():
+    assert Report.from_mapping(REPORT.to_mapping() | {"new": 1}) == REPORT
+
+
+def test_a_report_is_ranked_by_the_best_or_the_last_value():
+    assert REPORT.score("best") == 0.5
+    assert REPORT.score("last") == 0.4
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -1.0])
+def test_what_is_no_jaccard_ranks_nowhere(value):
+    assert Report.from_mapping(REPORT.to_mapping() | {"best_jaccard": value}).score("best") is None
+
+
+def test_a_report_is_committed_once():
+    store = MemoryStore()
+    facts.write_report(store, "ab12", REPORT)
+    facts.write_report(store, "ab12", Report.from_mapping(REPORT.to_mapping() | {"cases": {}}))
+    assert record.read(store, facts.report_key("ab12", 2, 7, 0))["cases"] == {"a": 0.5}
+
+
+def test_checkpoints_are_the_committed_ones_newest_first():
+    store = MemoryStore()
+    for iteration, attempt in ((500, 0), (1000, 1), (1000, 0), (10_000, 0)):
+        prefix = facts.checkpoint_prefix("ab12", 7, iteration, attempt)
+        bundle.commit(store, prefix, {"state.json": b"{}"})
+    store.put(facts.checkpoint_prefix("ab12", 7, 20_000, 0) + "state.json", b"not committed")
+    found = facts.checkpoints(store, "ab12", 7)
+    assert [(c.iteration, c.attempt) for c in found] == [
+        (10_000, 0),
+        (1000, 0),
+        (1000, 1),
+        (500, 0),
+    ]
+    assert found[0].prefix == facts.checkpoint_prefix("ab12", 7, 10_000, 0)
+
+
+def test_a_curve_has_one_entry_an_iteration_that_of_the_lowest_attempt():
+    store = MemoryStore()
+    for iteration, attempt in ((1000, 1), (500, 0), (1000, 2)):
+        values = {"iteration": iteration, "attempt": attempt}
+        record.write(store, facts.curve_key("ab12", 7, iteration, attempt), values)
+    curve = facts.read_curve(store, "ab12", 7)
+    assert [(c["iteration"], c["attempt"]) for c in curve] == [(500, 0), (1000, 1)]

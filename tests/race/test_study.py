@@ -1,0 +1,97 @@
+import dataclasses
+
+import pytest
+
+from liverseg.core.dataset import Dataset
+from liverseg.errors import IntegrityError, StudyError
+from liverseg.race import facts
+from liverseg.race.facts import Heartbeat
+from liverseg.race.study import (
+    Study,
+    latest_study,
+    load_study,
+    open_study,
+    require_current,
+    study_id,
+    study_ids,
+)
+from liverseg.settings import from_mapping, preset
+from liverseg.storage import record
+from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import DATASET, SETTINGS
+from tests.race.rehearsal import record as case_record
+
+
+def test_a_study_is_loaded_as_it_was_opened():
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    assert load_study(store, study.id) == study
+    assert study_ids(store) == [study.id]
+
+
+def test_opening_a_study_again_changes_nothing():
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET, clock=lambda: 1.0)
+    before = store.get(facts.spec_key(study.id))
+    assert open_study(store, SETTINGS, DATASET, clock=lambda: 2.0) == study
+    assert store.get(facts.spec_key(study.id)) == before
+
+
+def test_the_id_changes_with_every_setting_but_the_presets_name():
+    same = dataclasses.replace(SETTINGS, preset="another")
+    other = from_mapping({"training": {"threads": 2}}, SETTINGS)
+    assert study_id(same, DATASET) == study_id(SETTINGS, DATASET)
+    assert study_id(other, DATASET) != study_id(SETTINGS, DATASET)
+
+
+def test_the_id_changes_with_the_data():
+    larger = Dataset((*DATASET.cases, case_record("case_03")))
+    assert study_id(SETTINGS, larger) != study_id(SETTINGS, DATASET)
+
+
+def test_the_id_is_fit_for_a_kubernetes_name():
+    name = study_id(preset("paper"), DATASET)
+    assert len(name) == 12
+    assert name.isalnum()
+    assert name == name.lower()
+
+
+def test_an_unknown_study_is_refused_with_the_known_ones():
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    with pytest.raises(StudyError, match=f"no study 'nosuch'; known: {study.id}"):
+        load_study(store, "nosuch")
+
+
+def test_a_dataset_that_does_not_have_its_digest_is_refused():
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    spec = record.read(store, facts.spec_key(study.id))
+    spec["dataset"]["cases"][0]["role"] = "test"
+    record.write(store, facts.spec_key(study.id), spec)
+    with pytest.raises(IntegrityError, match="digest"):
+        load_study(store, study.id)
+
+
+def test_a_study_of_another_version_is_refused():
+    study = open_study(MemoryStore(), SETTINGS, DATASET)
+    require_current(study)
+    with pytest.raises(StudyError, match="another version"):
+        require_current(Study("0123456789ab", SETTINGS, DATASET))
+
+
+def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
+    store = MemoryStore()
+    with pytest.raises(StudyError, match="no study yet"):
+        latest_study(store)
+    old = open_study(store, SETTINGS, DATASET, clock=lambda: 1.0)
+    new = open_study(store, preset("demo"), DATASET, clock=lambda: 2.0)
+    assert latest_study(store) == new.id
+    beat = Heartbeat(1, "someone", 3.0)
+    record.write(store, facts.heartbeat_key(old.id), beat.to_mapping())
+    assert latest_study(store) == old.id
+
+
+def test_a_study_has_the_schedule_of_its_settings():
+    study = open_study(MemoryStore(), SETTINGS, DATASET)
+    assert [(r.size, r.iterations) for r in study.rungs] == [(4, 2), (2, 4), (1, 8)]
