@@ -14,7 +14,7 @@ import torch
 
 from liverseg.core.case import PreparedCase
 from liverseg.core.dataset import Role
-from liverseg.errors import SettingsError
+from liverseg.errors import LiversegError, SettingsError
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
@@ -76,6 +76,9 @@ def run(
     code = CRASHED
     try:
         code = trainer.run()
+    except LiversegError as error:
+        code = error.exit_code
+        raise
     finally:
         trainer.segment("end", exit_code=code)
     return code

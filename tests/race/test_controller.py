@@ -291,6 +291,7 @@ def test_a_fenced_controller_leaves_the_trainers_to_its_successor():
     assert failures(rehearsal) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", range(10))
 def test_whatever_dies_at_random_the_race_has_the_same_survivors_and_the_same_winner(script):
     settings = from_mapping({"race": {"seeds": 16, "maximum_iterations": 32}}, SETTINGS)

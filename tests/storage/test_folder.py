@@ -106,6 +106,7 @@ def test_a_reader_never_sees_a_part_of_a_value(tmp_path):
     assert seen <= values | {bytes(100_000)}
 
 
+@pytest.mark.slow
 def test_values_come_and_go_in_one_folder_without_losing_any(tmp_path):
     store = FolderStore(tmp_path)
 
