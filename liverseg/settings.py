@@ -139,7 +139,7 @@ PRESETS: dict[str, Settings] = {
             batch_norm_momentum=0.05,
         ),
         training=TrainingSettings(patch=(20, 92, 92), validation_interval=50),
-        race=RaceSettings(minimum_iterations=250, maximum_iterations=4_000),
+        race=RaceSettings(minimum_iterations=150, maximum_iterations=2_400),
     ),
     "demo": Settings(
         preset="demo",
