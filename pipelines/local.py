@@ -1,17 +1,26 @@
 """Run the pipeline on this machine: kfp.local, every task a process, no container."""
 
+import io
 import json
 import logging
+import sys
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from kfp import local
 
 from liverseg.errors import LiversegError, StoreError
+from liverseg.steps.news import MARK
 from liverseg.steps.tasks import ERROR_FILE
 from pipelines.training import training
+
+LOG_FILE = "log.txt"
+# Of a traceback that nobody foresaw.
+SHOWN_LINES = 30
 
 
 class PipelineError(LiversegError):
@@ -22,28 +31,74 @@ class PipelineError(LiversegError):
         self.exit_code = exit_code
 
 
+class OurLines(io.TextIOBase):
+    """Passes our tasks' lines on to `target`; what kfp says around them goes only into `log`."""
+
+    def __init__(self, target: TextIO, log: TextIO) -> None:
+        self._target, self._log, self._rest = target, log, ""
+        # The tasks of a loop write from threads of their own.
+        self._turn = threading.Lock()
+
+    def write(self, text: str) -> int:
+        """Forward every complete line that carries our mark, without it."""
+        with self._turn:
+            self._log.write(text)
+            *lines, self._rest = (self._rest + text).split("\n")
+            for line in lines:
+                _, mark, ours = line.partition(MARK)
+                if mark:
+                    self._target.write(ours + "\n")
+                    self._target.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Let whoever reads the log see all of it."""
+        self._log.flush()
+
+
+@contextmanager
+def _only_our_lines(log: TextIO) -> Iterator[None]:
+    """Keep kfp's pages of JSON, and its warning about images that are not its own, in the log."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(OurLines(sys.stdout, log)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def run_here(arguments: Mapping[str, Any], work: Path) -> None:
     """Run the training pipeline with `arguments`; raises PipelineError with the task's message.
 
-    `work` is where kfp keeps what goes between tasks, and where a task leaves its error.
+    `work` is where kfp keeps what goes between tasks, where a task leaves its error, and where
+    log.txt has everything that kfp and the tasks have written in this run.
     """
-    error_file = work / ERROR_FILE
+    error_file, log_file = work / ERROR_FILE, work / LOG_FILE
     try:
         work.mkdir(parents=True, exist_ok=True)
         error_file.unlink(missing_ok=True)
+        log = log_file.open("w", encoding="utf-8")
     except OSError as error:
         raise StoreError(f"no right to write to {work}: {error.strerror}") from error
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(work))
-    logging.getLogger().setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # kfp warns that our image's packages may be missing; they are this environment.
-            warnings.simplefilter("ignore")
-            training(**arguments)
-    except RuntimeError as error:
-        if not error_file.exists():
-            raise PipelineError(
-                f"the pipeline stopped: {error}", LiversegError.exit_code
-            ) from error
+    with log:
+        try:
+            with _only_our_lines(log):
+                training(**arguments)
+        except RuntimeError as error:
+            log.flush()
+            raise failure(error_file, log_file) from error
+
+
+def failure(error_file: Path, log_file: Path) -> PipelineError:
+    """Return what the failed task said of itself; a task that said nothing has a defect."""
+    if error_file.exists():
         told = json.loads(error_file.read_text(encoding="utf-8"))
-        raise PipelineError(told["error"], told["exit_code"]) from error
+        return PipelineError(told["error"], told["exit_code"])
+    lines = log_file.read_text(encoding="utf-8").splitlines()
+    starts = [number for number, line in enumerate(lines) if "Traceback" in line]
+    start = starts[0] if starts else max(0, len(lines) - SHOWN_LINES)
+    shown = "\n".join(lines[start : start + SHOWN_LINES])
+    message = f"a task failed without saying why, see {log_file}:\n{shown}"
+    return PipelineError(message, LiversegError.exit_code)

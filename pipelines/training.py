@@ -18,8 +18,6 @@ from components.single import single
 # 16 -> 8 -> 4 -> 2 -> 1. A schedule with fewer rungs leaves the later tasks nothing to do; one
 # with more is run to its end by the last task.
 RUNGS = 5
-# Parts in which the cases are prepared side by side: few tasks, since each costs two pods.
-SHARDS = 4
 
 
 @dsl.pipeline(
@@ -34,6 +32,7 @@ def training(
     split: str = "",
     settings: str = "{}",
     gpus: int = 4,
+    shards: int = 4,
     compare_single: bool = True,
 ) -> None:
     """Train, choose, apply and evaluate.
@@ -45,11 +44,12 @@ def training(
         split: JSON file that names test and validation cases; empty for the rule on the patient.
         settings: JSON that overrides the preset, such as {"race": {"seeds": 8}}.
         gpus: Trainers at a time; on a machine without GPU, processes at a time.
+        shards: Parts in which the cases are prepared side by side; each costs two pods.
         compare_single: Also train one network straight to the end, as the paper's A2.
     """
     with dsl.ExitHandler(finish(store=store).set_display_name("where it stands")):
         scanned = scan(
-            data=data, store=store, preset=preset, split=split, settings=settings, shards=SHARDS
+            data=data, store=store, preset=preset, split=split, settings=settings, shards=shards
         )
         # What lies in `data` may have changed since the last run: only looking tells.
         scanned.set_caching_options(enable_caching=False)

@@ -18,6 +18,12 @@ from liverseg.cli.study import study
 from liverseg.errors import LiversegError
 
 EPILOG = """\b
+The whole study, on synthetic cases
+  liverseg phantom build/phantom
+  liverseg pipeline run --data build/phantom --split build/phantom/split.json \\
+           --preset demo --store build/store
+
+\b
 Exit codes
   0  done
   1  a defect of liverseg (please report the traceback)
@@ -35,15 +41,9 @@ Exit codes
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def root() -> None:
-    r"""Race sixteen 3D U-Nets to one that finds liver tumours in late-phase MRI.
+    """Race sixteen 3D U-Nets to one that finds liver tumours in late-phase MRI.
 
     The method is Hänsch et al., Sci Rep 12:12262 (2022). Research software, not a medical device.
-
-    \b
-    The whole study in one command:
-      liverseg phantom build/phantom
-      liverseg pipeline run --data build/phantom --split build/phantom/split.json \\
-               --preset demo --store build/store
     """
 
 

@@ -1,6 +1,8 @@
 """How results and progress are shown: tables and bars on a terminal, plain lines elsewhere."""
 
 import json
+import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +42,21 @@ def progress_bar() -> Iterator[Report]:
             progress.update(task, description=what, completed=done, total=total)
 
         yield report
+
+
+@contextmanager
+def shown_log() -> Iterator[None]:
+    """Show what steps log while they run, each line with the time."""
+    log, handler = logging.getLogger("liverseg"), logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

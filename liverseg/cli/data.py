@@ -8,6 +8,7 @@ from liverseg.cli.console import console, print_json, print_table, progress_bar
 from liverseg.cli.options import (
     chosen_settings,
     data_option,
+    example,
     json_option,
     settings_options,
     split_option,
@@ -16,7 +17,7 @@ from liverseg.cli.options import (
 from liverseg.errors import CaseError
 
 
-@click.command()
+@click.command(epilog=example("liverseg phantom build/phantom --cases 16"))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--cases", type=int, default=16, show_default=True, help="How many.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Other cases.")
@@ -34,7 +35,7 @@ def phantom(out: Path, cases: int, seed: int) -> None:
     console.print(f"{len(folders)} synthetic cases in {out}", soft_wrap=True)
 
 
-@click.command()
+@click.command(epilog=example("liverseg scan data --store build/store --split data/split.json"))
 @click.argument("data", type=click.Path(path_type=Path))
 @store_option
 @settings_options
@@ -52,7 +53,8 @@ def scan(
     """Check all of DATA and list everything that is wrong, not just the first.
 
     DATA holds one folder a case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd,
-    .mha) and optionally case.json. Exit code 3 if a case cannot be used.
+    .mha) and optionally case.json. Writes STORE/datasets/DIGEST.json, the list of cases with
+    their hashes and roles, if all is well. Exit code 3 if a case cannot be used.
     """
     from liverseg.steps import scan as step
     from liverseg.storage.open import open_store
@@ -91,7 +93,7 @@ def scan(
         console.print(f"data set {digest}", soft_wrap=True)
 
 
-@click.command()
+@click.command(epilog=example("liverseg preprocess --data data --store build/store --preset small"))
 @data_option
 @store_option
 @settings_options
@@ -106,8 +108,8 @@ def preprocess(
 ) -> None:
     """Bring every case to the network's grid and keep it under the hash of its files.
 
-    In-plane resampling to 1 mm, 2nd and 98th percentile inside the liver to 0 and 1. A case that
-    is there already is left alone, so one added case prepares one case.
+    In-plane resampling to 1 mm, 2nd and 98th percentile inside the liver to 0 and 1. Writes
+    STORE/cases/HASH/. A case that is there already is left alone, so one added case prepares one.
     """
     from liverseg.steps import preprocess as step
     from liverseg.steps import scan as scanning

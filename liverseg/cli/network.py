@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from liverseg.cli.console import console, print_json, progress_bar
-from liverseg.cli.options import json_option, store_option, study_option
+from liverseg.cli.options import example, json_option, store_option, study_option
 
 
-@click.command()
+@click.command(
+    epilog=example("liverseg train --store build/store --study 0123456789ab --seed 3 --rung 0")
+)
 @store_option
 @click.option("--study", required=True, help="Id of an opened study.")
 @click.option("--seed", type=int, required=True, help="0 to seeds - 1; 9999 is A2.")
@@ -28,6 +30,7 @@ def train(store: str, study: str, seed: int, rung: str, attempt: int, orphan_gra
 
     The race starts these itself; by hand it is for looking at one seed. SIGTERM saves a
     checkpoint and ends with 75; the same command goes on from there, bit for bit on the CPU.
+    Writes checkpoints, learning curves and a report below STORE/studies/ID.
     """
     from liverseg.errors import SettingsError
     from liverseg.steps import train as step
@@ -49,7 +52,12 @@ def train(store: str, study: str, seed: int, rung: str, attempt: int, orphan_gra
     sys.exit(code)
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "liverseg predict --image image.nii.gz --liver liver.nii.gz \\",
+        "         --model build/store/studies/0123456789ab/model --out lesions.nii.gz",
+    )
+)
 @click.option("--image", type=click.Path(path_type=Path), required=True, help="MR volume.")
 @click.option("--liver", type=click.Path(path_type=Path), required=True, help="Its liver mask.")
 @click.option(
@@ -77,12 +85,10 @@ def predict(
     memory_mb: int,
     as_json: bool,
 ) -> None:
-    r"""Segment the lesions of one image, in its own grid and orientation.
+    """Segment the lesions of one image, in its own grid and orientation.
 
-    \b
-    Example:
-      liverseg predict --image image.nii.gz --liver liver.nii.gz \\
-               --model build/store/studies/0123456789ab/model --out lesions.nii.gz
+    Needs no store: a trained network's folder, an image and its liver mask are all. Writes OUT, a
+    mask of 0 and 1, in the format that its name ends with.
     """
     from liverseg.steps import predict as step
 
@@ -97,7 +103,7 @@ def predict(
         console.print(f"{out}: {voxels} lesion voxels, {ml:.2f} ml", soft_wrap=True)
 
 
-@click.command()
+@click.command(epilog=example("liverseg postprocess --store build/store"))
 @store_option
 @study_option
 def postprocess(store: str, study: str | None) -> None:

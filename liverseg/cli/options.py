@@ -12,6 +12,12 @@ from liverseg.settings import PRESETS, Settings, from_mapping, preset
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def example(*lines: str) -> str:
+    """Return an epilog for a command's --help."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="Folder with one folder a case."
 )
@@ -40,7 +46,7 @@ def gpus_option(default: int | None = 2) -> Callable[[Function], Function]:
         default=default,
         show_default=True,
         callback=_at_least_one,
-        help="Trainers at a time. Without a GPU: processes at a time, one a core.",
+        help="Trainers at a time: GPUs, or without a GPU cores, one trainer each.",
     )
 
 
@@ -86,16 +92,22 @@ def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any
             text = Path(text).read_text(encoding="utf-8")
         except OSError as error:
             raise SettingsError(f"settings '{settings_text}': {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"settings '{settings_text}' is not a text file") from error
     try:
         values: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise SettingsError(f"settings are not JSON: {error}") from error
+        raise SettingsError(f"settings '{settings_text}' are not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"settings '{settings_text}' must be a JSON object, not {values!r}")
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         topic, dot, setting = name.partition(".")
         if not equals or not dot:
             raise SettingsError(f"--set '{assignment}': write TOPIC.NAME=VALUE")
-        values.setdefault(topic, {})[setting] = _value(value)
+        if not isinstance(values.setdefault(topic, {}), dict):
+            raise SettingsError(f"setting '{topic}' must be a table, not {values[topic]!r}")
+        values[topic][setting] = _value(value)
     return values
 
 

@@ -8,6 +8,7 @@ import click
 from liverseg.cli.console import console
 from liverseg.cli.options import (
     data_option,
+    example,
     gpus_option,
     overrides,
     settings_options,
@@ -17,6 +18,7 @@ from liverseg.cli.options import (
 from liverseg.cli.results import show_results
 from liverseg.cli.study import show
 from liverseg.settings import from_mapping, preset
+from liverseg.storage.folder import FolderStore
 
 
 @click.group()
@@ -24,7 +26,7 @@ def pipeline() -> None:
     """The whole study as a KFP pipeline."""
 
 
-@pipeline.command("compile")
+@pipeline.command("compile", epilog=example("liverseg pipeline compile --out build"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -44,7 +46,13 @@ def compile_(out: Path) -> None:
     console.print(f"{target}", soft_wrap=True)
 
 
-@pipeline.command()
+@pipeline.command(
+    epilog=example(
+        "liverseg pipeline run --data build/phantom --split build/phantom/split.json \\",
+        "         --preset demo --store build/store",
+        "liverseg pipeline run --data mine --preset small --store build/mine --set race.seeds=8",
+    )
+)
 @data_option
 @store_option
 @settings_options
@@ -63,6 +71,8 @@ def run(
 ) -> None:
     """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
 
+    Everything goes into the store; the report is STORE/studies/ID/report.html, the winner's
+    network STORE/studies/ID/model, and STORE/.local/kfp/log.txt has every line of every task.
     Killed at any point and started again with the same words it goes on, and ends with the same
     weights. A second run on unchanged data prepares and trains nothing.
     """
@@ -74,6 +84,7 @@ def run(
     changed = overrides(settings_text, assignments)
     from_mapping(changed, preset(preset_name))  # a wrong setting is better told now
     opened = open_store(store)
+    before = frozenset(opened.keys("cases/") + opened.keys("studies/"))
     arguments = {
         "data": str(data.absolute()),
         "store": opened.url,
@@ -88,3 +99,24 @@ def run(
     console.print()
     show(found)
     show_results(opened, found["study"])
+    for line in work_done(opened, found["study"], before):
+        console.print(line)
+
+
+def work_done(store: FolderStore, study: str, before: frozenset[str]) -> list[str]:
+    """Say what a run had to compute: what lies in the store beyond the keys of `before`."""
+    from liverseg.race.study import load_study
+    from liverseg.steps.cases import case_prefix
+
+    cases = load_study(store, study).dataset.cases
+    reused = sum(case_prefix(case.key) + "manifest.json" in before for case in cases)
+    reports = frozenset(store.keys(f"studies/{study}/reports/"))
+    prepared, trained = len(cases) - reused, len(reports - before)
+    return [
+        f"preprocessed {prepared} cases, {reused} reused"
+        if prepared
+        else f"nothing to preprocess: {reused} cases reused",
+        f"trained {trained} times up to a rung"
+        if trained
+        else "nothing to train: all was trained before",
+    ]

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from liverseg.cli.console import console, print_json, print_table
+from liverseg.cli.console import console, print_json, print_table, shown_log
 from liverseg.cli.options import (
     chosen_settings,
+    example,
     gpus_option,
     json_option,
     settings_options,
@@ -21,7 +22,11 @@ def study() -> None:
     """One race: run it, look at it, plan it."""
 
 
-@study.command()
+@study.command(
+    epilog=example(
+        "liverseg study run --store build/store --dataset DIGEST --preset small --gpus 2"
+    )
+)
 @store_option
 @click.option("--dataset", required=True, help="Digest that `liverseg scan` printed.")
 @settings_options
@@ -39,7 +44,7 @@ def run(
     """Race the seeds of a scanned and preprocessed data set to one.
 
     Started again, it goes on where it was: nothing is trained twice but what was lost since the
-    last checkpoint.
+    last checkpoint. Writes STORE/studies/ID, with the winner's network in `model`.
     """
     from liverseg.race.study import open_study
     from liverseg.steps import tasks
@@ -49,12 +54,14 @@ def run(
     opened = open_store(store)
     settings = chosen_settings(preset_name, settings_text, assignments)
     opened_study = open_study(opened, settings, load_dataset(opened, dataset))
-    show(tasks.race_to(opened, opened_study, "end", gpus, compare_single))
-    if compare_single:
-        tasks.race_to(opened, opened_study, "single", gpus, compare_single)
+    with shown_log():
+        found = tasks.race_to(opened, opened_study, "end", gpus, compare_single)
+        if compare_single:
+            tasks.race_to(opened, opened_study, "single", gpus, compare_single)
+    show(found)
 
 
-@study.command()
+@study.command(epilog=example("liverseg study status --store build/store --json"))
 @store_option
 @study_option
 @json_option
@@ -74,7 +81,9 @@ def status(store: str, study: str | None, as_json: bool) -> None:
         show(found)
 
 
-@study.command()
+@study.command(
+    epilog=example("liverseg study plan --seeds 16 --gpus 4 --seconds-per-iteration 0.763 --json")
+)
 @click.option("--seeds", type=int, default=16, show_default=True, help="Trainings at the start.")
 @gpus_option(4)
 @click.option(
@@ -95,7 +104,11 @@ def plan(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say what a race would cost before it is run."""
+    """Say what a race would cost before it is run.
+
+    JSON keys: iterations, gpu_seconds, makespan_seconds (of the longest chain, rung by rung),
+    longest_chain_iterations, rungs (iterations, seeds).
+    """
     from liverseg.steps import race
 
     settings = chosen_settings(preset_name, settings_text, assignments)

@@ -8,25 +8,24 @@ task with its own exit code.
 import functools
 import inspect
 import json
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from liverseg.errors import CaseError, LiversegError
+from liverseg.errors import CaseError, LiversegError, SettingsError, StudyError
 from liverseg.race import facts
 from liverseg.race.plan import Until
 from liverseg.race.process import ProcessExecutor
 from liverseg.race.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
+from liverseg.steps.news import RaceNews, log, start_log
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.open import open_store
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-log = logging.getLogger("liverseg")
 # Where a task leaves its error for `liverseg pipeline run`, which sees only that a task failed.
 WORK, ERROR_FILE = ".local", "error.json"
 
@@ -36,8 +35,8 @@ def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
 
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
-        log.setLevel(logging.INFO)
+        start_log()
+        log.info("== %s", function.__name__)
         try:
             return function(*args, **kwargs)
         except LiversegError as error:
@@ -60,6 +59,8 @@ def scan(
     """
     from liverseg.steps import scan as step
 
+    if shards < 1:
+        raise SettingsError(f"shards ({shards}) must be at least 1")
     chosen = from_mapping(_json(settings), preset(preset_name))
     opened = open_store(store)
     result = step.run(Path(data), opened, chosen, Path(split) if split else None)
@@ -125,7 +126,9 @@ def race_to(
 
     command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
     executor = ProcessExecutor(store.root / WORK, command)
-    status = race.run(store, executor, study, until, gpus, compare_single, on_event=_tell)
+    status = race.run(
+        store, executor, study, until, gpus, compare_single, on_event=RaceNews(study.rungs)
+    )
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")
     return status
@@ -178,36 +181,27 @@ def finish(store: str) -> None:
     """Log where the newest study stands, however the run ended."""
     from liverseg.steps import race
 
-    status = race.status(open_store(store))
+    try:
+        status = race.status(open_store(store))
+    except StudyError:
+        # The run's own error is the one to show; that there is no study follows from it.
+        log.info("no study was opened")
+        return
     decided = sum(rung["decided"] for rung in status["rungs"])
     log.info("study %s: %d of %d rungs decided", status["study"], decided, len(status["rungs"]))
 
 
 def _leave(store: str, error: LiversegError) -> None:
+    """Keep the error beside the store; the first of a run stays, later ones follow from it."""
     told = json.dumps({"error": str(error), "exit_code": error.exit_code})
     # A store that cannot be written to is the likeliest error of all.
     with suppress(LiversegError, OSError):
-        (open_store(store).root / WORK / "kfp" / ERROR_FILE).write_text(told, encoding="utf-8")
-
-
-def _tell(event: Mapping[str, Any]) -> None:
-    """Log one line of news from the race."""
-    kind, seed = event["event"], event.get("seed")
-    if kind == "decided":
-        log.info("rung %s: %s go on", event["rung"], ", ".join(map(str, event["promoted"])))
-    elif kind == "reported":
-        jaccard = event["jaccard"]
-        value = "none" if jaccard is None else f"{jaccard:.4f}"
-        log.info("rung %s: seed %s reports Jaccard %s", event["rung"], seed, value)
-    elif kind == "failed":
-        log.info("rung %s: seed %s failed: %s", event["rung"], seed, event["reason"])
-    elif kind in ("started", "cancelled"):
-        log.info("rung %s: seed %s %s", event["rung"], seed, kind)
+        path = open_store(store).root / WORK / "kfp" / ERROR_FILE
+        with path.open("x", encoding="utf-8") as file:
+            file.write(told)
 
 
 def _json(text: str) -> Mapping[str, Any]:
-    from liverseg.errors import SettingsError
-
     try:
         values = json.loads(text or "{}")
     except ValueError as error:

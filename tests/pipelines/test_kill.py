@@ -1,0 +1,103 @@
+"""kill -9 of a trainer, of the controller and of the whole command changes no weight."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liverseg.steps import phantom
+
+# Long enough to be caught in the middle, small enough for a minute.
+SETTINGS = {
+    "network": {"features": [2, 4, 4]},
+    "training": {"validation_interval": 5},
+    "race": {"seeds": 4, "minimum_iterations": 20, "maximum_iterations": 80},
+}
+PATIENCE_SECONDS = 120.0
+
+
+def words(data: Path, store: Path) -> list[str]:
+    options = {
+        "--data": data,
+        "--split": data / "split.json",
+        "--store": store,
+        "--preset": "demo",
+        "--settings": json.dumps(SETTINGS),
+    }
+    flat = [str(word) for pair in options.items() for word in pair]
+    return [sys.executable, "-m", "liverseg.cli", "pipeline", "run", *flat]
+
+
+def status(store: Path) -> dict[str, Any]:
+    line = [sys.executable, "-m", "liverseg.cli", "study", "status", "--store", store, "--json"]
+    found: dict[str, Any] = json.loads(subprocess.check_output(line))
+    return found
+
+
+def until(what: Callable[[], Any]) -> Any:
+    """Return the first true value of `what`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        value = what()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError("nothing happened")
+
+
+def processes(*parts: str) -> list[int]:
+    """Return the processes whose command line holds all of the parts."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if all(part in line for part in parts):
+            found.append(int(folder.name))
+    return found
+
+
+def checkpoints(store: Path) -> list[Path]:
+    return list(store.glob("studies/*/checkpoints/*/*/manifest.json"))
+
+
+@pytest.mark.slow
+def test_kill_9_of_trainer_controller_and_command_ends_with_the_same_weights(
+    tmp_path: Path,
+) -> None:
+    data, undisturbed, store = tmp_path / "data", tmp_path / "undisturbed", tmp_path / "store"
+    phantom.run(data, 3, 0)
+    subprocess.run(words(data, undisturbed), check=True, capture_output=True)
+    url = store.as_uri()
+
+    with subprocess.Popen(words(data, store), stdout=subprocess.DEVNULL) as command:
+        until(lambda: checkpoints(store))
+        # A trainer: the controller starts its next attempt, from the last checkpoint.
+        os.kill(until(lambda: processes("train", url, "--attempt"))[0], signal.SIGKILL)
+        until(lambda: list(store.glob("studies/*/failures/0/*.json")))
+        # The controller: its task fails and the command with it; its trainers go on.
+        os.kill(until(lambda: processes("executor_main", "rung", url))[0], signal.SIGKILL)
+        assert command.wait(PATIENCE_SECONDS) != 0
+
+    with subprocess.Popen(words(data, store), stdout=subprocess.DEVNULL) as command:
+        until(lambda: list(store.glob("studies/*/reports/1/*.json")))
+        command.kill()
+    # What it leaves behind, its controller and trainers, still runs when the next one starts.
+    subprocess.run(words(data, store), check=True, capture_output=True)
+
+    expected, found = status(undisturbed), status(store)
+    assert found["winner"] == expected["winner"]
+    assert found["single"] == expected["single"]
+    assert [r["promoted"] for r in found["rungs"]] == [r["promoted"] for r in expected["rungs"]]
+    assert expected["ledger"]["repeated"]["iterations"] == 0
+    # One trainer was killed: it loses what it did since its last checkpoint.
+    assert found["ledger"]["repeated"]["iterations"] <= SETTINGS["training"]["validation_interval"]
+    until(lambda: not processes("train", url))

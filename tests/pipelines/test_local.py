@@ -1,0 +1,127 @@
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liverseg.steps import phantom, tasks
+from liverseg.steps.news import MARK
+from pipelines.local import LOG_FILE, OurLines, failure
+
+# The smallest study that still has rungs, resumed seeds and a network that runs.
+TINY = {
+    "network": {"features": [2, 4, 4]},
+    "training": {"validation_interval": 2},
+    "race": {"seeds": 4, "minimum_iterations": 2, "maximum_iterations": 8},
+}
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "liverseg.cli", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def pipeline(data: Path, store: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    settings = json.dumps(TINY)
+    basic = ("--data", data, "--store", store, "--preset", "demo", "--settings", settings)
+    return command("pipeline", "run", *basic, *words)
+
+
+def status(store: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        command("study", "status", "--store", store, "--json").stdout
+    )
+    return found
+
+
+@pytest.mark.slow
+def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
+    tmp_path: Path,
+) -> None:
+    data, store = tmp_path / "Meine Fälle", tmp_path / "my store"
+    added = tmp_path / "added"
+    folders = phantom.run(data, 6, 0)
+    shutil.move(folders[5], added)
+    split = tmp_path / "split.json"
+    roles = {"test": [folders[0].name], "validation": [folders[1].name]}
+    split.write_text(json.dumps(roles), encoding="utf-8")
+
+    first = pipeline(data, store, "--split", split)
+    assert first.returncode == 0, first.stdout + first.stderr
+    found = status(store)
+    assert [(len(r["seeds"]), len(r["promoted"])) for r in found["rungs"]] == [
+        (4, 2),
+        (2, 1),
+        (1, 1),
+    ]
+    assert found["winner"]["sha256"] in first.stdout
+    assert found["single"]["seed"] == 9999
+    report = store / "studies" / found["study"] / "report.html"
+    assert f"report: {report}" in first.stdout
+    assert report.stat().st_size > 10_000
+    assert "preprocessed 5 cases, 0 reused" in first.stdout
+    assert "trained 8 times" in first.stdout
+    assert "executor_input" not in first.stdout
+
+    second = pipeline(data, store, "--split", split)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "nothing to preprocess: 5 cases reused" in second.stdout
+    assert "nothing to train" in second.stdout
+    assert status(store) == found
+
+    shutil.move(added, data / added.name)
+    third = pipeline(data, store, "--split", split, "--no-compare-single")
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert "preprocessed 1 cases, 5 reused" in third.stdout
+    assert "trained 7 times" in third.stdout
+    assert status(store)["single"] is None
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_tells_its_own_message_and_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    done = pipeline(tmp_path / "data", tmp_path / "store")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: data folder")
+    assert "has no case" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_task_that_dies_without_a_word_is_told_with_its_traceback(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("much\nTraceback (most recent call last):\n  x\nValueError: y\n")
+    error = failure(tmp_path / "error.json", log)
+    assert error.exit_code == 1
+    assert str(log) in str(error)
+    assert "much" not in str(error)
+    assert str(error).endswith("ValueError: y")
+
+
+def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> None:
+    store, work = str(tmp_path), tmp_path / tasks.WORK / "kfp"
+    work.mkdir(parents=True)
+    with pytest.raises(SystemExit) as first:
+        tasks.scan(str(tmp_path / "nowhere"), store, "demo", "", "{}", 1)
+    with pytest.raises(SystemExit) as second:
+        tasks.evaluate(store, "0123456789ab")
+    assert (first.value.code, second.value.code) == (2, 6)
+    told = failure(work / tasks.ERROR_FILE, work / LOG_FILE)
+    assert told.exit_code == 2
+    assert "nowhere" in str(told)
+
+
+def test_the_last_task_does_not_fail_where_no_study_was_opened(tmp_path: Path) -> None:
+    tasks.finish(str(tmp_path))
+
+
+def test_only_our_lines_reach_the_terminal_and_all_reach_the_log() -> None:
+    shown, log = io.StringIO(), io.StringIO()
+    lines = OurLines(shown, log)
+    for part in ("kfp says\n    [INFO]: " + MARK[:3], MARK[3:] + "seed 3", " reports\nmore\n"):
+        lines.write(part)
+    assert shown.getvalue() == "seed 3 reports\n"
+    assert log.getvalue().count("\n") == 3

@@ -1,0 +1,284 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from liverseg import errors
+from liverseg.cli import EPILOG, main, root
+from tests.conftest import CaseWriter
+
+SHORT = {"seeds": 2, "minimum_iterations": 10, "maximum_iterations": 20}
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Runs `liverseg` in this process, as the console script does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *words: object) -> Done:
+        self._monkeypatch.setattr(sys, "argv", ["liverseg", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = self._capsys.readouterr()
+        return Done(code, out, err)
+
+
+@pytest.fixture
+def liverseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    monkeypatch.delenv("LIVERSEG_STORE", raising=False)
+    return CommandLine(monkeypatch, capsys)
+
+
+def commands(group: click.Group = root, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{above}{name} ")
+        else:
+            yield above + name, command
+
+
+ALL = dict(commands())
+
+
+def test_the_commands_are_those_that_are_promised() -> None:
+    assert set(ALL) == {
+        "phantom", "scan", "preprocess", "train", "predict", "postprocess", "evaluate", "report",
+        "study run", "study status", "study plan", "pipeline compile", "pipeline run",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_says_what_it_does_and_shows_itself_in_an_example(name: str) -> None:
+    command = ALL[name]
+    assert command.help
+    assert f"liverseg {name}" in (command.epilog or "")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_option_is_explained(name: str) -> None:
+    options = [p for p in ALL[name].params if isinstance(p, click.Option)]
+    assert [o.name for o in options if not o.help] == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_example_names_an_option_that_the_command_lacks(name: str) -> None:
+    known = {word for p in ALL[name].params for word in p.opts}
+    assert set(re.findall(r"--[a-z-]+", ALL[name].epilog or "")) <= known
+
+
+def test_help_lists_the_exit_code_of_every_error() -> None:
+    kinds = [e for e in vars(errors).values() if isinstance(e, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.LiversegError)}
+    listed = {int(code) for code in re.findall(r"^ +(\d+)", EPILOG, re.MULTILINE)}
+    assert codes <= listed
+
+
+def test_help_comes_out_with_its_examples_line_by_line(liverseg: CommandLine) -> None:
+    done = liverseg("--help")
+    assert done.code == 0
+    assert "\n    liverseg phantom build/phantom\n" in done.out
+
+
+def test_the_papers_figures_come_out_of_plan(liverseg: CommandLine) -> None:
+    words = ("--seeds", 16, "--gpus", 4, "--seconds-per-iteration", 0.763, "--json")
+    cost = json.loads(liverseg("study", "plan", *words).out)
+    assert cost["iterations"] == 240_000
+    assert cost["gpu_seconds"] == pytest.approx(240_000 * 0.763)
+    assert cost["makespan_seconds"] == pytest.approx(100_000 * 0.763)
+    assert [rung["seeds"] for rung in cost["rungs"]] == [16, 8, 4, 2, 1]
+    assert "50:52 GPU-hours" in liverseg("study", "plan").out
+
+
+@pytest.mark.parametrize("gpus", [0, -1])
+def test_no_trainer_at_all_is_refused(liverseg: CommandLine, gpus: int) -> None:
+    done = liverseg("study", "plan", "--gpus", gpus)
+    assert done.code == 2
+    assert "--gpus" in done.err
+    assert f"{gpus} trainers cannot train anything; give 1 or more" in done.err
+
+
+def test_an_unknown_setting_is_refused_with_the_known_ones(liverseg: CommandLine) -> None:
+    done = liverseg("study", "plan", "--set", "race.sedes=4")
+    assert done.code == 2
+    assert done.err.startswith("error: setting 'race.sedes' is unknown; known: race.seeds,")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--settings", "{race"), "are not JSON"),
+        (("--settings", "no-such-file.json"), "No such file"),
+        (("--set", "seeds=4"), "write TOPIC.NAME=VALUE"),
+        (("--set", "race.seeds"), "write TOPIC.NAME=VALUE"),
+        (("--set", "race.eta=two"), "setting 'race.eta' must be"),
+        (("--settings", '{"race": 3}', "--set", "race.eta=2"), "setting 'race' must be a table"),
+        (("--preset", "papper"), "preset 'papper' is unknown; known: paper"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused(
+    liverseg: CommandLine, words: tuple[str, ...], message: str
+) -> None:
+    done = liverseg("study", "plan", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("content", [b"[1, 2]", b"\xff\xfe\x00"])
+def test_a_settings_file_that_is_no_table_is_refused(
+    liverseg: CommandLine, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_bytes(content)
+    done = liverseg("study", "plan", "--settings", path, "--set", "race.eta=2")
+    assert done.code == 2
+    assert str(path) in done.err
+
+
+def test_a_single_setting_wins_over_the_settings_file(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"race": SHORT}))
+    words = ("--seeds", 2, "--settings", path, "--json")
+    from_file = json.loads(liverseg("study", "plan", *words).out)
+    assert [rung["iterations"] for rung in from_file["rungs"]] == [10, 20]
+    words = (*words, "--set", "race.minimum_iterations=5")
+    assert json.loads(liverseg("study", "plan", *words).out)["rungs"][0]["iterations"] == 5
+
+
+def test_a_store_of_an_unknown_kind_is_refused(liverseg: CommandLine) -> None:
+    done = liverseg("study", "status", "--store", "s3://bucket/prefix")
+    assert done.code == 2
+    assert "S3 comes with a later version" in done.err
+
+
+def test_a_store_without_a_study_says_so_and_is_not_made(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    done = liverseg("study", "status", "--store", tmp_path / "store", "--json")
+    assert (done.code, done.out) == (6, "")
+    assert "no study" in done.err
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_store_may_come_from_the_environment(
+    liverseg: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVERSEG_STORE", str(tmp_path / "store"))
+    assert liverseg("study", "status").code == 6
+
+
+def test_scan_accepts_names_with_spaces_and_umlauts(
+    liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
+) -> None:
+    data = tmp_path / "data"
+    names = ["Fall Müller 1", "Fall Müller 2", "Fall Müller 3"]
+    for seed, name in enumerate(names):
+        write_case(data / name, seed)
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"test": names[:1], "validation": names[1:2]}), encoding="utf-8")
+    words = (data, "--store", tmp_path / "my store", "--split", split)
+    found = json.loads(liverseg("scan", *words, "--json").out)
+    assert found["problems"] == []
+    assert {case["case"]: case["role"] for case in found["cases"]} == {
+        names[0]: "test", names[1]: "validation", names[2]: "training"
+    }  # fmt: skip
+    table = liverseg("scan", *words)
+    assert table.code == 0
+    assert found["dataset"] in table.out
+    prepared = liverseg("preprocess", "--data", *words)
+    assert "3 cases prepared, 0 reused" in prepared.out
+    assert "0 cases prepared, 3 reused" in liverseg("preprocess", "--data", *words).out
+
+
+def test_scan_lists_every_problem_as_json_and_exits_with_3(
+    liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
+) -> None:
+    data = tmp_path / "data"
+    write_case(data / "no_rater", replace={"tumor_R1": None, "tumor_R2": None})
+    write_case(data / "no_liver", replace={"liver": None})
+    done = liverseg("scan", data, "--store", tmp_path / "store", "--json")
+    assert done.code == 3
+    assert {p["case"] for p in json.loads(done.out)["problems"]} >= {"no_rater", "no_liver"}
+    assert not (tmp_path / "store").exists()
+
+
+def test_brackets_in_a_message_are_not_taken_for_markup(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    done = liverseg("scan", tmp_path / "a[bold]b", "--store", tmp_path / "store")
+    assert "a[bold]b" in done.err
+
+
+def test_a_store_without_rights_ends_with_4_and_one_line(
+    liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
+) -> None:
+    # Nobody may write there, not even root.
+    store = "/proc/liverseg"
+    for name in ("a", "b", "c"):
+        write_case(tmp_path / "data" / name, ord(name))
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"test": ["a"], "validation": ["b"]}))
+    words = ("--store", store, "--split", split)
+    for done in (
+        liverseg("scan", tmp_path / "data", *words),
+        liverseg("pipeline", "run", "--data", tmp_path / "data", *words),
+    ):
+        assert done.code == 4
+        assert done.err.startswith("error: ")
+        assert store in done.err
+        assert "Traceback" not in done.err
+
+
+def test_predict_refuses_a_model_folder_that_is_none(
+    liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
+) -> None:
+    case = write_case(tmp_path / "case")
+    words = ("--image", case / "image.nii.gz", "--liver", case / "liver.nii.gz")
+    out = tmp_path / "out.nii.gz"
+    done = liverseg("predict", *words, "--model", tmp_path / "model", "--out", out)
+    assert done.code in range(2, 7)
+    assert str(tmp_path / "model") in done.err
+    assert not out.exists()
+
+
+def test_a_rung_that_is_no_number_is_refused(liverseg: CommandLine, tmp_path: Path) -> None:
+    words = ("--store", tmp_path, "--study", "x", "--seed", 0, "--rung", "last")
+    done = liverseg("train", *words)
+    assert done.code == 2
+    assert "'last'" in done.err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_without_a_traceback_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "phantom"
+    command = [sys.executable, "-m", "liverseg.cli", "phantom", str(out), "--cases", "500"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        deadline = time.monotonic() + 60
+        while not out.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted; the same command goes on from here"
