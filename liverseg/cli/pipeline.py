@@ -113,10 +113,10 @@ def work_done(store: FolderStore, study: str, before: frozenset[str]) -> list[st
     reports = frozenset(store.keys(f"studies/{study}/reports/"))
     prepared, trained = len(cases) - reused, len(reports - before)
     return [
-        f"preprocessed {prepared} cases, {reused} reused"
+        f"cases preprocessed: {prepared}, reused: {reused}"
         if prepared
         else f"nothing to preprocess: {reused} cases reused",
-        f"trained {trained} times up to a rung"
+        f"trainings from rung to rung: {trained}"
         if trained
         else "nothing to train: all was trained before",
     ]

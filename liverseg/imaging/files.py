@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+import SimpleITK as sitk
 
 from liverseg.core.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError

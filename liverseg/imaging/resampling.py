@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+import SimpleITK as sitk
 
 from liverseg.core.volume import FloatArray, Geometry, Mask, Spacing, Volume
 from liverseg.settings import PreparationSettings

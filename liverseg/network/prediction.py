@@ -91,7 +91,8 @@ class Predictor:
         """
         # Not a new AUNet: its initialisation would draw from the training's random generator.
         copy = deepcopy(network).to(device).eval()
-        folded = FoldedAUNet(copy).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        folded = FoldedAUNet(copy).to(device)
+        folded.to(memory_format=torch.channels_last_3d)
         predictor = cls(folded, copy, device, memory_mb)
         if device.type == "cuda" and predictor._autocast_agrees():
             return cls(folded, copy, device, memory_mb, autocast=True)

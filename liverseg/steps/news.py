@@ -67,9 +67,10 @@ class RaceNews:
         rung, seed = event["rung"], event["seed"]
         if not isinstance(rung, int):
             return ""
-        self._done += self._length(rung)
+        # A later task of the same race has not heard the rungs before its own.
         earlier = sum(r.size * self._length(k) for k, r in enumerate(self._rungs[:rung]))
-        share = max(self._done, earlier) / self._total
+        self._done = max(self._done, earlier) + self._length(rung)
+        share = min(1.0, self._done / self._total)
         if (rung, seed) not in self._started:
             return f" ({share:.0%} of the race)"
         self._before += self._length(rung)

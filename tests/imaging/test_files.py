@@ -2,7 +2,7 @@ import resource
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from liverseg.core.volume import Geometry, Volume

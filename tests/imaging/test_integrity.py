@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+import SimpleITK as sitk
 
 from liverseg.errors import CaseError
 from liverseg.imaging.files import read

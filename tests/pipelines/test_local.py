@@ -63,8 +63,8 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     report = store / "studies" / found["study"] / "report.html"
     assert f"report: {report}" in first.stdout
     assert report.stat().st_size > 10_000
-    assert "preprocessed 5 cases, 0 reused" in first.stdout
-    assert "trained 8 times" in first.stdout
+    assert "cases preprocessed: 5, reused: 0" in first.stdout
+    assert "trainings from rung to rung: 8" in first.stdout
     assert "executor_input" not in first.stdout
 
     second = pipeline(data, store, "--split", split)
@@ -76,8 +76,8 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     shutil.move(added, data / added.name)
     third = pipeline(data, store, "--split", split, "--no-compare-single")
     assert third.returncode == 0, third.stdout + third.stderr
-    assert "preprocessed 1 cases, 5 reused" in third.stdout
-    assert "trained 7 times" in third.stdout
+    assert "cases preprocessed: 1, reused: 5" in third.stdout
+    assert "trainings from rung to rung: 7" in third.stdout
     assert status(store)["single"] is None
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the alias of its own documentation
+import SimpleITK as sitk
 
 from liverseg.core.volume import Volume
 from liverseg.errors import SettingsError

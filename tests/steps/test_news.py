@@ -1,0 +1,67 @@
+import logging
+
+from liverseg.core.halving import schedule
+from liverseg.steps.news import RaceNews, log
+
+RUNGS = schedule(4, 10, 40, 2)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_share_rate_and_remaining_time_are_those_of_the_iterations() -> None:
+    clock, heard = Clock(), Heard()
+    news = RaceNews(RUNGS, clock)
+    with heard:
+        news({"event": "started", "rung": 0, "seed": 0, "iterations": 10})
+        clock.time = 5.0
+        news({"event": "reported", "rung": 0, "seed": 0, "jaccard": 0.25})
+    # 4 x 10 + 2 x 10 + 1 x 20 = 80 iterations; 10 of them in 5 s.
+    assert heard.lines == [
+        "rung 0: seed 0 trains to 10 iterations",
+        "rung 0: seed 0 reports Jaccard 0.2500 (12% of the race, 2.0 iterations/s, "
+        "about 35 s left)",
+    ]
+
+
+def test_a_later_task_counts_the_rungs_before_it() -> None:
+    clock, heard = Clock(), Heard()
+    news = RaceNews(RUNGS, clock)
+    with heard:
+        news({"event": "started", "rung": 2, "seed": 3, "iterations": 40})
+        clock.time = 10.0
+        news({"event": "reported", "rung": 2, "seed": 3, "jaccard": None})
+        news({"event": "decided", "rung": 2, "promoted": (3,)})
+    assert "no Jaccard (100% of the race, 2.0 iterations/s" in heard.lines[1]
+    assert heard.lines[2] == "rung 2 decided: seed 3 wins"
+
+
+def test_a2_is_in_no_share_of_the_race() -> None:
+    heard = Heard()
+    with heard:
+        RaceNews(RUNGS)({"event": "reported", "rung": "single", "seed": 9999, "jaccard": 0.5})
+    assert heard.lines == ["rung single: seed 9999 reports Jaccard 0.5000"]
+
+
+class Heard(logging.Handler):
+    """Collects what is logged while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __enter__(self) -> "Heard":
+        log.addHandler(self)
+        log.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self)
