@@ -1,62 +1,15 @@
 import os
 import signal
 
-import numpy as np
 import pytest
 
-from liverseg.core.case import PreparedCase, encode
-from liverseg.core.dataset import CaseRecord, Dataset, Role
-from liverseg.core.volume import Geometry
 from liverseg.errors import IntegrityError, SettingsError, StudyError
 from liverseg.race import facts
-from liverseg.race.study import Study, open_study
-from liverseg.settings import Settings, from_mapping
+from liverseg.race.study import Study
 from liverseg.steps import train
-from liverseg.steps.cases import CASE_FILE, case_prefix
-from liverseg.storage import bundle, record
+from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-
-SETTINGS = from_mapping(
-    {
-        "network": {
-            "features": [4, 6],
-            "z_convolutions": [False, True],
-            "pooling": [[1, 2, 2]],
-            "batch_norm_momentum": 0.2,
-        },
-        "training": {"patch": [8, 32, 32], "validation_interval": 2},
-        "race": {"seeds": 2, "minimum_iterations": 3, "maximum_iterations": 6},
-    }
-)
-SHAPE = (8, 40, 36)
-
-
-def prepared(seed: int, factor: float = 1.0) -> PreparedCase:
-    rng = np.random.default_rng(seed)
-    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
-    liver = np.broadcast_to((y - 20) ** 2 + (x - 18) ** 2 < 14**2, SHAPE).copy()
-    lesion = (np.abs(z - 4) < 2) & ((y - 18) ** 2 + (x - 16) ** 2 < 16) & liver
-    image = ((rng.normal(0.6, 0.1, SHAPE) - 0.4 * lesion) * factor).astype(np.float32)
-    spacing = (4.0, 1.0, 1.0)
-    geometry = Geometry(SHAPE, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
-    return PreparedCase(
-        image, liver, liver, {"R1": lesion}, spacing, liver, {"R1": lesion}, geometry
-    )
-
-
-def study_in(store: MemoryStore, settings: Settings = SETTINGS, factor: float = 1.0) -> Study:
-    roles: tuple[Role, ...] = ("training", "validation", "test")
-    records = []
-    for seed, role in enumerate(roles):
-        key = f"key{seed}"
-        case = prepared(seed, factor)
-        bundle.commit(store, case_prefix(key), {CASE_FILE: encode(case)})
-        files = {"image": "i", "liver": "l", "R1": "r"}
-        records.append(
-            CaseRecord(role, role, role, key, ("R1",), files, SHAPE, (4.0, 1.0, 1.0), True)
-        )
-    return open_study(store, settings, Dataset(tuple(records)))
-
+from tests.steps.tiny_study import study_in
 
 class Clock:
     """Unix time that passes by `step` seconds at every look."""

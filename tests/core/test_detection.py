@@ -1,0 +1,200 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from liverseg.core.detection import SUBSET_CAP, Counts, detect
+
+
+def row(*spans: tuple[int, int], length: int = 60) -> np.ndarray:
+    """A mask of one line of voxels, True from the first number of a span up to the second."""
+    mask = np.zeros((1, 1, length), bool)
+    for start, stop in spans:
+        mask[0, 0, start:stop] = True
+    return mask
+
+
+def counts(predicted: np.ndarray, reference: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    found = detect(predicted, reference)
+    return tuple((c.tp, c.fp, c.fn) for c in (found.lesion, found.correspondence))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "reference", "lesion", "correspondence"),
+    [
+        pytest.param([(0, 5)], [(0, 5)], (1, 0, 0), (1, 0, 0), id="the same"),
+        pytest.param([], [(0, 5)], (0, 0, 1), (0, 0, 1), id="nothing predicted"),
+        pytest.param([(0, 5)], [], (0, 1, 0), (0, 1, 0), id="nothing to find"),
+        pytest.param([], [], (0, 0, 0), (0, 0, 0), id="neither"),
+        pytest.param([(0, 5)], [(9, 14)], (0, 1, 1), (0, 1, 1), id="side by side"),
+        pytest.param([(0, 11)], [(0, 5), (6, 11)], (2, 0, 0), (1, 0, 0), id="one finds two"),
+        pytest.param([(0, 5), (6, 11)], [(0, 11)], (1, 0, 0), (1, 0, 0), id="two find one"),
+        # 2 * 1 / (5 + 5) is 0.2 exactly, which is not enough; 2 * 1 / (5 + 4) is.
+        pytest.param([(0, 5)], [(4, 9)], (0, 1, 1), (0, 1, 1), id="Dice of 0.2"),
+        pytest.param([(0, 5)], [(4, 8)], (1, 0, 0), (1, 0, 0), id="Dice above 0.2"),
+        # Both small references weigh little: the best subset is the large one alone.
+        pytest.param(
+            [(0, 20)], [(0, 18), (19, 49)], (1, 0, 1), (1, 0, 1), id="a subset of the references"
+        ),
+        # The last prediction is visited first, fails with the reference, and takes its whole
+        # closure with it: the first prediction, which would have matched, is counted false.
+        pytest.param(
+            [(0, 1), (2, 3), (4, 5)],
+            [(0, 30)],
+            (0, 3, 1),
+            (0, 1, 1),
+            id="a rejected closure takes every prediction with it",
+        ),
+    ],
+)
+def test_counts_by_hand(predicted, reference, lesion, correspondence) -> None:
+    assert counts(row(*predicted), row(*reference)) == (lesion, correspondence)
+
+
+def test_predictions_are_visited_from_the_last_to_the_first() -> None:
+    # The short one matches the reference and takes it; the long one is left without any.
+    predicted, reference = row((0, 30), (31, 36)), row((29, 36))
+    assert counts(predicted, reference) == ((1, 1, 0), (1, 1, 0))
+    # Turned around, the long one comes first and matches only together with the short one.
+    assert counts(predicted[..., ::-1], reference[..., ::-1]) == ((1, 0, 0), (1, 0, 0))
+
+
+def test_lesions_touch_over_corners_but_not_over_gaps() -> None:
+    predicted = np.zeros((2, 2, 2), bool)
+    predicted[0, 0, 0] = predicted[1, 1, 1] = True
+    assert counts(predicted, np.zeros_like(predicted)) == ((0, 1, 0), (0, 1, 0))
+    assert counts(row((0, 1), (2, 3)), row()) == ((0, 2, 0), (0, 2, 0))
+
+
+def test_masks_of_two_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="different shapes"):
+        detect(row(), row(length=59))
+
+
+def test_above_the_cap_all_and_all_but_one_are_tried_and_that_is_told() -> None:
+    spans = [(3 * n, 3 * n + 2) for n in range(SUBSET_CAP + 1)]
+    whole = row((0, 60))
+    found = detect(whole, row(*spans))
+    assert found.capped
+    assert found.lesion == Counts(SUBSET_CAP + 1, 0, 0)
+    assert not detect(whole, row(*spans[1:])).capped
+    # One large reference that hardly overlaps is the one that is left out.
+    found = detect(row((0, 38)), row(*spans[:12], (37, 60)))
+    assert (found.capped, found.lesion) == (True, Counts(12, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "recall", "precision", "f1"),
+    [
+        ((2, 1, 2), 1 / 2, 2 / 3, 4 / 7),
+        ((0, 0, 3), 0.0, 0.0, 0.0),
+        ((0, 2, 0), None, 0.0, 0.0),
+        ((0, 0, 0), None, None, None),
+    ],
+)
+def test_scores_where_there_is_nothing(numbers, recall, precision, f1) -> None:
+    found = Counts(*numbers)
+    assert (found.recall, found.precision, found.f1) == pytest.approx((recall, precision, f1))
+
+
+def components(mask: np.ndarray) -> list[frozenset[tuple[int, ...]]]:
+    """26-connected components as sets of voxels, in scan order; written out, without scipy."""
+    left = {tuple(v) for v in np.argwhere(mask).tolist()}
+    steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if any(s)]
+    found = []
+    for start in sorted(left):
+        if start not in left:
+            continue
+        group, todo = set(), [start]
+        left.remove(start)
+        while todo:
+            voxel = todo.pop()
+            group.add(voxel)
+            for step in steps:
+                near = tuple(a + b for a, b in zip(voxel, step, strict=True))
+                if near in left:
+                    left.remove(near)
+                    todo.append(near)
+        found.append(frozenset(group))
+    return found
+
+
+def touching(these, those):
+    union = frozenset().union(*those)
+    return [one for one in these if one & union]
+
+
+def union_dice(these, those) -> float:
+    first, second = frozenset().union(*these), frozenset().union(*those)
+    return 2 * len(first & second) / (len(first) + len(second))
+
+
+def by_the_letter(predicted: np.ndarray, reference: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """Science.md section 7, on sets of voxels, without numbers, sizes or overlap tables."""
+    predictions, references = components(predicted), components(reference)
+    total = len(references)
+    tp = fp = accepted = false_clusters = missed_clusters = 0
+    in_rejected = set()
+    for p in predictions[::-1]:
+        if p not in predictions:
+            continue
+        t, s = [p], touching(references, [p])
+        if not s:
+            predictions.remove(p)
+            fp, false_clusters = fp + 1, false_clusters + 1
+            continue
+        candidates = []
+        while True:
+            subsets = [c for n in range(1, len(s) + 1) for c in itertools.combinations(s, n)]
+            candidates += [(t, list(subset)) for subset in subsets]
+            grown = touching(predictions, s)
+            if len(grown) > len(t):
+                t = grown
+                candidates += [(t, list(subset)) for subset in subsets]
+            wider = touching(references, t)
+            if len(wider) == len(s):
+                break
+            s = wider
+        scores = [union_dice(*candidate) for candidate in candidates]
+        best_t, best_s = candidates[scores.index(max(scores))]
+        if max(scores) > 0.2:
+            tp, accepted = tp + len(best_s), accepted + 1
+            predictions = [one for one in predictions if one not in best_t]
+            references = [one for one in references if one not in best_s]
+        else:
+            fp += len(t)
+            false_clusters, missed_clusters = false_clusters + 1, missed_clusters + 1
+            predictions = [one for one in predictions if one not in t]
+            in_rejected |= set(s)
+    alone = [one for one in references if one not in in_rejected]
+    missed = missed_clusters + len(alone)
+    return (tp, fp, total - tp), (accepted, false_clusters, missed)
+
+
+def test_it_counts_what_the_rule_spells_out() -> None:
+    rng = np.random.default_rng(7)
+    seen = set()
+    for _ in range(400):
+        shape = tuple(rng.integers(1, (4, 8, 8), endpoint=True))
+        masks = [rng.random(shape) < rng.choice([0.05, 0.12, 0.2, 0.3]) for _ in range(2)]
+        if max(len(components(m)) for m in masks) > 10:
+            continue
+        expected = by_the_letter(*masks)
+        assert counts(*masks) == expected
+        seen.add(expected)
+    assert len(seen) > 50  # the masks were of many kinds
+
+
+def test_lines_of_lesions_that_chain_into_each_other() -> None:
+    """Random spans on a line overlap in long chains, where growing and subsets matter."""
+    rng = np.random.default_rng(11)
+    both_units_differ = 0
+    for _ in range(300):
+        masks = []
+        for _ in range(2):
+            cuts = np.sort(rng.choice(60, 12, replace=False))
+            masks.append(row(*zip(cuts[::2], cuts[1::2], strict=True)))
+        expected = by_the_letter(*masks)
+        assert counts(*masks) == expected
+        both_units_differ += expected[0] != expected[1]
+    assert both_units_differ > 100

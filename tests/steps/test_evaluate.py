@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+
+from liverseg.core.overlap import dice
+from liverseg.core.threshold import fit
+from liverseg.errors import IntegrityError, StudyError
+from liverseg.race import facts
+from liverseg.steps import evaluate, postprocess
+from liverseg.steps.cases import load_case, load_probability, segmentation_prefix
+from liverseg.storage.memory import MemoryStore
+from tests.steps.tiny_study import finished_study, study_in
+
+
+@pytest.fixture(scope="module")
+def finished():
+    return finished_study()
+
+
+@pytest.fixture
+def store(finished):
+    """The finished study's store, one for each test."""
+    copy = MemoryStore()
+    copy.objects.update(finished[0].objects)
+    return copy
+
+
+@pytest.fixture
+def study(finished):
+    return finished[1]
+
+
+def test_every_arm_and_the_threshold_are_compared_with_the_rater(store, study) -> None:
+    found = evaluate.run(store, study)
+    assert json.loads(json.dumps(found)) == found
+    assert set(found["arms"]) == {"multi", "single", "threshold"}
+    assert found["synthetic"] is True
+    (test,) = study.dataset.role("test")
+    case = load_case(store, test.key)
+    for arm, sha256 in facts.ended_arms(store, study.id).items():
+        assert found["arms"][arm]["weights_sha256"] == sha256
+        probability = load_probability(store, sha256, test.key)
+        expected = dice(postprocess.segment(probability, case), case.original_raters["R1"])
+        values = found["arms"][arm]["cases"]["test"]
+        assert values["dice"] == {"R1": expected}
+        assert found["arms"][arm]["mean_dice"] == expected
+        detection = values["detection"]["R1"]
+        assert detection["tp"] + detection["fn"] == 1  # the rater drew one lesion
+
+
+def test_the_threshold_is_fitted_on_the_training_cases_alone(store, study) -> None:
+    found = evaluate.run(store, study)
+    cases = [load_case(store, c.key) for c in study.dataset.role("training")]
+    best = fit([(c.image, c.liver, c.raters["R1"]) for c in cases])
+    assert found["threshold"] == {
+        "value": best.value, "sign": best.sign, "training_dice": best.training_dice
+    }  # fmt: skip
+    assert found["arms"]["threshold"]["mean_dice"] > 0.8  # the lesion is plainly darker
+
+
+def test_a_case_counts_once_however_many_raters_it_has(store, study) -> None:
+    """The mean is over cases of the mean over raters; an absent rater is no zero."""
+    (test,) = study.dataset.role("test")
+    case = load_case(store, test.key)
+    whole = case.original_raters["R1"]
+    half = whole.copy()
+    half[:, :, : whole.shape[2] // 2 - 2] = False
+    case.original_raters["R3"] = half
+    found = evaluate._compared(whole, case)
+    assert set(found["dice"]) == {"R1", "R3"}
+    assert found["dice"]["R1"] == 1
+    assert 0 < found["dice"]["R3"] == dice(whole, half) < 1
+    assert found["jaccard"]["R3"] == pytest.approx(half.sum() / whole.sum())
+
+
+def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store, study) -> None:
+    first = evaluate.run(store, study)
+    assert first["test_evaluations"] == 1
+    writes = []
+    store.before_write = lambda _number, key: writes.append(key)
+    assert evaluate.run(store, study) == first
+    assert writes == []
+    store.before_write = lambda _number, _key: None
+    # A2 is taken away, as if it had ended only now.
+    single = store.objects.pop(facts.result_key(study.id, "single"))
+    without = evaluate.run(store, study)
+    assert (set(without["arms"]), without["test_evaluations"]) == ({"multi", "threshold"}, 2)
+    store.objects[facts.result_key(study.id, "single")] = single
+    again = evaluate.run(store, study)
+    assert again["test_evaluations"] == 3
+    assert again["arms"] == first["arms"]
+
+
+def test_a_case_that_is_not_segmented_says_which_command_is_missing(store, study) -> None:
+    sha256 = facts.ended_arms(store, study.id)["multi"]
+    prefix = segmentation_prefix(sha256, study.dataset.role("test")[0].key)
+    for key in list(store.objects):
+        if key.startswith(prefix):
+            del store.objects[key]
+    with pytest.raises(StudyError, match="run `liverseg postprocess` first"):
+        evaluate.run(store, study)
+    assert facts.evaluation_key(study.id) not in store.objects
+
+
+def test_the_segmentation_is_read_back_voxel_by_voxel(store, study) -> None:
+    (test,) = study.dataset.role("test")
+    sha256 = facts.ended_arms(store, study.id)["multi"]
+    case = load_case(store, test.key)
+    expected = postprocess.segment(load_probability(store, sha256, test.key), case)
+    assert np.array_equal(evaluate.load_segmentation(store, sha256, test.key), expected)
+
+
+def test_a_study_that_was_never_evaluated_says_so() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    with pytest.raises(StudyError, match="run `liverseg evaluate` first"):
+        evaluate.load_evaluation(store, study.id)
+
+
+def test_a_damaged_segmentation_is_refused(store, study) -> None:
+    (test,) = study.dataset.role("test")
+    prefix = segmentation_prefix(facts.ended_arms(store, study.id)["multi"], test.key)
+    key = prefix + "segmentation.nii.gz"
+    store.objects[key] = store.objects[key][:-1] + b"x"
+    with pytest.raises(IntegrityError, match=r"SHA-256 is .*promises"):
+        evaluate.run(store, study)
+    assert facts.evaluation_key(study.id) not in store.objects
