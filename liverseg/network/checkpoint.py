@@ -10,9 +10,11 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from liverseg.errors import IntegrityError
 from liverseg.network.aunet import AUNet
 from liverseg.network.training import Best, Training
 from liverseg.settings import NetworkSettings
@@ -70,9 +72,16 @@ def weights_sha256(files: Mapping[str, bytes]) -> str:
 
 
 def load_network(settings: NetworkSettings, weights: bytes) -> AUNet:
-    """Return the network with the given weights, in evaluation mode."""
+    """Return the network with the given weights, in evaluation mode.
+
+    Raises IntegrityError where these are not the weights of such a network.
+    """
     network = AUNet(settings)
-    network.load_state_dict(load(weights))
+    try:
+        network.load_state_dict(load(weights))
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise IntegrityError(f"the weights do not fit the network's settings: {reason}") from error
     return network.eval()
 
 

@@ -142,7 +142,10 @@ def _read_model(folder: Path) -> tuple[Settings, bytes, dict[str, Any]]:
         ) from error
     except ValueError as error:
         raise IntegrityError(f"'{folder / DESCRIPTION}' is damaged: {error}") from error
-    found, promised = sha256(weights).hexdigest(), described.get("weights_sha256")
+    missing = {"seed", "settings", "weights_sha256"} - set(described)
+    if missing:
+        raise IntegrityError(f"'{folder / DESCRIPTION}' lacks {', '.join(sorted(missing))}")
+    found, promised = sha256(weights).hexdigest(), described["weights_sha256"]
     if found != promised:
         raise IntegrityError(
             f"'{folder / WEIGHTS}' has SHA-256 {found}, {DESCRIPTION} says {promised}; copy the "

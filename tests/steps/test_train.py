@@ -11,6 +11,7 @@ from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.steps.tiny_study import study_in
 
+
 class Clock:
     """Unix time that passes by `step` seconds at every look."""
 

@@ -1,0 +1,72 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from liverseg.reporting import figures
+
+SHAPE = (6, 60, 80)
+SPACING = (4.0, 1.5, 1.0)
+
+
+def pixels(uri: str) -> np.ndarray:
+    kind, data = uri.split(",")
+    assert kind == "data:image/png;base64"
+    return imread(io.BytesIO(base64.b64decode(data)))[..., :3]
+
+
+def has(picture: np.ndarray, colour: str) -> bool:
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return bool((np.abs(picture - rgb).max(axis=-1) < 0.05).any())
+
+
+@pytest.fixture
+def masks() -> dict[str, np.ndarray]:
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    liver = np.broadcast_to((y - 30) ** 2 + (x - 40) ** 2 < 24**2, SHAPE).copy()
+    lesion = (z == 4) & ((y - 30) ** 2 + (x - 40) ** 2 < 36)
+    return {"liver": liver, "lesion": lesion, "none": np.zeros(SHAPE, bool)}
+
+
+def test_everybody_s_contour_is_drawn_and_nobody_else_s(masks) -> None:
+    image = np.zeros(SHAPE, np.float32)
+    raters = {"R1": masks["lesion"], "R2": np.roll(masks["lesion"], 14, axis=2)}
+    found = pixels(figures.slices(image, masks["liver"], raters, masks["none"], SPACING, count=1))
+    # The legend names the network too; its contour would be in the picture above it.
+    above = found[: int(len(found) * 0.85)]
+    assert has(above, figures.RATER_COLOURS[0])
+    assert has(above, figures.RATER_COLOURS[1])
+    assert not has(above, figures.NETWORK_COLOUR)
+    network = np.roll(masks["lesion"], -14, axis=2)
+    found = pixels(figures.slices(image, masks["liver"], raters, network, SPACING, count=1))
+    assert has(found[: int(len(found) * 0.85)], figures.NETWORK_COLOUR)
+
+
+@pytest.mark.parametrize("lesion", ["lesion", "none"])
+def test_more_slices_make_a_wider_picture_with_a_lesion_or_without(masks, lesion) -> None:
+    image = np.zeros(SHAPE, np.float32)
+    found = [
+        pixels(
+            figures.slices(
+                image, masks["liver"], {"R1": masks[lesion]}, masks["none"], SPACING, count
+            )
+        )
+        for count in (1, 3)
+    ]
+    assert found[1].shape[1] > 2 * found[0].shape[1]
+
+
+def test_more_raters_than_colours_are_drawn(masks) -> None:
+    raters = {f"R{n}": masks["lesion"] for n in range(1, 7)}
+    image = np.zeros(SHAPE, np.float32)
+    assert figures.slices(image, masks["liver"], raters, masks["none"], SPACING)
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    curves = {0: [{"iteration": 5, "jaccard": 0.1}], 1: [{"iteration": 5, "jaccard": None}], 2: []}
+    first = figures.learning_curves(curves, [5, 10], winner=0)
+    assert first == figures.learning_curves(curves, [5, 10], winner=0)
+    assert has(pixels(first), figures.NETWORK_COLOUR)
+    assert not has(pixels(figures.learning_curves(curves, [5, 10], None)), figures.NETWORK_COLOUR)

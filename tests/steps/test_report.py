@@ -1,0 +1,166 @@
+from html.parser import HTMLParser
+
+import pytest
+
+from liverseg.errors import StudyError
+from liverseg.race import facts
+from liverseg.race.executor import NOT_FINITE
+from liverseg.race.simulated import Fault
+from liverseg.steps import evaluate, race, report, rung_page
+from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import Rehearsal
+from tests.steps.tiny_study import finished_study, study_in
+
+
+class Page(HTMLParser):
+    """Rows of all tables, sources of all pictures, and whether every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.sources: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.sources += [v or "" for k, v in attributes if k in ("src", "href", "srcset")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    def row(self, first: str) -> list[str]:
+        (found,) = [r for r in self.rows if r[0] == first]
+        return found
+
+
+@pytest.fixture(scope="module")
+def finished():
+    store, study = finished_study()
+    evaluate.run(store, study)
+    return store, study
+
+
+@pytest.fixture(scope="module")
+def page(finished, tmp_path_factory) -> Page:
+    store, study = finished
+    out = tmp_path_factory.mktemp("report") / "new folder" / "report.html"
+    assert report.run(store, study.id, out) == out
+    assert store.get(facts.report_page_key(study.id)) == out.read_bytes()
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_nothing_beside_it(page) -> None:
+    assert len(page.sources) == 2  # curves, and one test case
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "@import" not in page.text
+    assert "url(" not in page.text
+
+
+def test_it_has_every_part_and_says_that_the_data_is_synthetic(page) -> None:
+    parts = "Result", "The race", "Test cases", "Slices", "Time and iterations", "Data", "Settings"
+    assert [p for p in parts if f"\n{p}\n" not in page.text] == []
+    assert "SYNTHETIC DATA" in page.text
+    assert "test, synthetic: the slices with most lesion" in page.text
+    assert "not a medical device" in page.text
+
+
+def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
+    store, study = finished
+    evaluation = evaluate.load_evaluation(store, study.id)
+    multi, single, threshold = (
+        f"{evaluation['arms'][arm]['mean_dice']:.3f}" for arm in ("multi", "single", "threshold")
+    )
+    assert "published, other data" in page.text
+    assert page.row("winner of the race (A1)")[1:] == [multi, "0.738 ± 0.194"]
+    assert page.row("one training straight to the end (A2)")[1:] == [single, "0.700 ± 0.196"]
+    assert page.row("best single threshold inside the liver")[1:] == [threshold, ""]
+    detection = evaluation["arms"]["multi"]["cases"]["test"]["detection"]["R1"]
+    counts = [str(detection[k]) for k in ("tp", "fn", "fp")]
+    (row,) = [r for r in page.rows if r[:2] == ["test", "R1"]]
+    assert row[2:] == [multi, single, threshold, *counts]
+
+
+def test_the_race_says_who_went_on_and_why(finished, page) -> None:
+    store, study = finished
+    status = race.status(store, study.id)
+    first, winner = status["rungs"][0], status["winner"]
+    better, worse = (r["jaccard"] for r in first["reports"])
+    assert page.row("0")[1:] == [
+        "3",
+        "2",
+        str(winner["seed"]),
+        f"Jaccard {better:.4f} goes on, {worse:.4f} does not",
+    ]
+    assert winner["sha256"] in page.text
+    assert f"Seed {winner['seed']} won" in page.text
+
+
+def test_iterations_spent_and_saved_add_up(page) -> None:
+    spent, straight, saved = (
+        int(page.row(name)[1].replace(",", ""))
+        for name in ("spent by the race", "all seeds to the end (2 x 6)", "saved")
+    )
+    # Two seeds to 3 and one of them on to 6, instead of two to 6; A2 is counted beside.
+    assert (spent, straight, saved) == (9, 12, 3)
+    assert page.row("A2, in no total of the race")[1] == "6"
+
+
+def test_settings_that_differ_from_the_paper_s_are_listed(page) -> None:
+    assert page.row("race.seeds") == ["race.seeds", "2", "16"]
+    assert page.row("training.patch")[2].replace("(", "[").replace(")", "]") == "[72, 236, 236]"
+    assert not [r for r in page.rows if r[0] == "training.learning_rate"]
+
+
+def test_a_study_without_a_winner_or_an_evaluation_is_refused(tmp_path) -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    with pytest.raises(StudyError, match="has no winner yet"):
+        report.run(store, study.id, tmp_path / "report.html")
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    with pytest.raises(StudyError, match="run `liverseg evaluate` first"):
+        report.run(rehearsal.store, rehearsal.study.id, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_rung_s_page_shows_the_rungs_so_far_and_its_metrics_are_numbers(tmp_path) -> None:
+    rehearsal = Rehearsal()
+    rehearsal.run(until=1)
+    status = race.status(rehearsal.store, rehearsal.study.id)
+    assert rung_page.metrics(status, 0) == {
+        "seeds": 4,
+        "promoted": 2,
+        "iterations_spent": status["ledger"]["spent_iterations"],
+        "leader_seed": 3,
+        "leader_jaccard": pytest.approx(0.32),
+    }
+    rung_page.write(rehearsal.store, rehearsal.study, status, 0, tmp_path / "rung.html")
+    page = Page((tmp_path / "rung.html").read_text(encoding="utf-8"))
+    assert "Rung 0: seed 3 leads" in page.text
+    assert page.row("0")[3:] == ["3, 2", "Jaccard 0.2200 goes on, 0.1200 does not"]
+    assert len(page.rows) == 3  # the heading and rungs 0 and 1
+    assert "synthetic data" in page.text
+
+
+def test_a_seed_whose_loss_was_nan_is_named_on_the_rung_s_page(tmp_path) -> None:
+    fault = Fault(seed=3, rung=0, iteration=1, exit_code=NOT_FINITE, attempts=(0, 1, 2))
+    rehearsal = Rehearsal(faults=[fault])
+    rehearsal.run()
+    status = race.status(rehearsal.store, rehearsal.study.id)
+    rung_page.write(rehearsal.store, rehearsal.study, status, 0, tmp_path / "rung.html")
+    page = Page((tmp_path / "rung.html").read_text(encoding="utf-8"))
+    assert page.row("0")[3] == "2, 1failed: 3"
+    assert rung_page.metrics(status, 0)["leader_seed"] == 2
