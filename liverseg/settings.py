@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from liverseg.errors import SettingsError
 
-# Raised when the same settings and data would give other weights; a test pins the hash of a
-# 20-iteration training.
+# Raised when the same settings and data would give other weights; a test pins the
+# losses of a 20-iteration training.
 TRAINING_VERSION = 1
 # Raised when the same files would be prepared differently; part of every case's key.
 PREPARATION_VERSION = 1

@@ -67,11 +67,10 @@ def training(
             )
             step.set_display_name(f"rung {index}").set_caching_options(enable_caching=False)
             before = step.after(before)
+        step = single(store=store, study=study, gpus=gpus, compare_single=compare_single)
+        step.set_caching_options(enable_caching=False)
+        before = step.after(before)
         for component in (predict, postprocess, evaluate, report):
-            if component is predict:
-                step = single(store=store, study=study, gpus=gpus, compare_single=compare_single)
-                step.set_caching_options(enable_caching=False)
-                before = step.after(before)
             step = component(store=store, study=study)
             step.set_caching_options(enable_caching=False)
             before = step.after(before)
