@@ -17,6 +17,8 @@ from liverseg.race.study import Study
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
+# A controller that waits looks up this often, far within the grace of its trainers.
+HEARTBEAT_SECONDS = 600.0
 # Seed and iteration to a Jaccard from 0 to 1.
 Score = Callable[[int, int], float]
 
@@ -73,6 +75,7 @@ class SimulatedExecutor:
         self._startup_seconds = startup_seconds
         self._faults = tuple(faults)
         self._processes: dict[str, _Process] = {}
+        self._ended = 0
 
     def clock(self) -> float:
         """Return the virtual unix time."""
@@ -89,6 +92,17 @@ class SimulatedExecutor:
             self.now = process.due
             self._step(process)
         self.now = end
+
+    def wait(self, seconds: float) -> None:
+        """Let `seconds` pass, and then all the time until a job ends: a controller's sleep.
+
+        Until then it would see nothing that changes what it does, but it has to say that it lives.
+        """
+        until, ended = self.now + HEARTBEAT_SECONDS, self._ended
+        self.sleep(seconds)
+        while self._ended == ended and self.now < until:
+            due = [p.due for p in self._processes.values() if p.state.running]
+            self.sleep(min(due, default=until) - self.now)
 
     def submit(self, job: Job) -> bool:
         """Start the job and return True; a name that exists is left as it is: False."""
@@ -123,6 +137,7 @@ class SimulatedExecutor:
             self._end(process, -9)
 
     def _end(self, process: _Process, exit_code: int) -> None:
+        self._ended += 1
         process.state = replace(
             process.state, running=False, exit_code=exit_code, ended=self.now, message="simulated"
         )
