@@ -1,28 +1,14 @@
 """The ledger of a study, computed from its segments, reports and decisions."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from liverseg.core.halving import figures
-from liverseg.core.ledger import Account, Mark, Segment, accounts, decision_times, total
-from liverseg.race import facts
-from liverseg.race.executor import parse_job_name
+from liverseg.core.ledger import Account, accounts, decision_times, total
+from liverseg.race.segments import SegmentReader
 from liverseg.race.snapshot import Snapshot
 from liverseg.race.study import Study
 from liverseg.settings import SINGLE_SEED
-from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
-
-
-def read_segments(store: ObjectStore, study: str) -> tuple[Segment, ...]:
-    """Return the life of every trainer of the study."""
-    prefix = f"{facts.study_prefix(study)}segments/"
-    parts: dict[str, dict[str, dict[str, Any]]] = {}
-    for key in store.keys(prefix):
-        job, _, part = key.removeprefix(prefix).removesuffix(".json").rpartition("/")
-        parts.setdefault(job, {})[part] = record.read(store, key)
-    found = (_segment(job, records) for job, records in sorted(parts.items()))
-    return tuple(segment for segment in found if segment is not None)
 
 
 def ledger(store: ObjectStore, study: Study, snapshot: Snapshot) -> dict[str, Any]:
@@ -32,7 +18,7 @@ def ledger(store: ObjectStore, study: Study, snapshot: Snapshot) -> dict[str, An
     `spent_iterations`, `straight_iterations` (every seed trained to the end),
     `saved_iterations`, `planned_iterations`; `seconds`; `rows`, one per seed and rung; `single`.
     """
-    segments = read_segments(store, study.id)
+    segments = SegmentReader(store, study.id).all()
     covered: dict[int, int] = {}
     for recorded in snapshot.reports:
         report = recorded.report
@@ -60,18 +46,3 @@ def ledger(store: ObjectStore, study: Study, snapshot: Snapshot) -> dict[str, An
 
 def _plain(account: Account) -> dict[str, Any]:
     return {o: {"iterations": s.iterations, "seconds": s.seconds} for o, s in account.items()}
-
-
-def _segment(job: str, records: Mapping[str, Mapping[str, Any]]) -> Segment | None:
-    name = parse_job_name(job)
-    if name is None or "start" not in records:
-        return None
-    # The trainer's own end counts; the controller closes only segments that have none.
-    end = records.get("end", records.get("closed"))
-    middle = sorted(
-        (records[part] for part in records if part.isdigit()), key=lambda r: int(r["iteration"])
-    )
-    ordered = [records["start"], *middle, *([end] if end else [])]
-    marks = tuple(Mark(int(r["iteration"]), float(r["time"])) for r in ordered)
-    code = end["exit_code"] if end else None
-    return Segment(name.seed, name.rung, name.attempt, marks, end is not None, code)

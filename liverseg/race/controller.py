@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from liverseg.core.ledger import Segment
 from liverseg.errors import (
     CaseError,
     Fenced,
@@ -19,7 +20,7 @@ from liverseg.errors import (
     StudyError,
 )
 from liverseg.race import facts
-from liverseg.race.executor import SETTINGS_DIFFER, Executor, JobState, parse_job_name
+from liverseg.race.executor import SETTINGS_DIFFER, Executor, JobState
 from liverseg.race.facts import Arm, Report
 from liverseg.race.lease import Lease
 from liverseg.race.plan import Actions, Capacity, Until, plan, reached
@@ -108,7 +109,7 @@ class Controller:
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
         # did both in between would look like one that ended without a report.
         states = self._executor.states()
-        snapshot = self._reader.read()
+        snapshot = self._reader.read(states)
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.epoch)
         self._tell_reports(snapshot)
         if reached(state, snapshot, until):
@@ -116,15 +117,15 @@ class Controller:
         if until == "single" and state.single.lost:
             raise StudyError(f"A2 failed: {state.single.failures[-1].reason}")
         actions = plan(self._study.id, state, snapshot, states, self._capacity, self._lease.epoch)
-        self._apply(actions, state)
+        self._apply(actions, state, snapshot)
         return False, bool(actions.facts or actions.jobs)
 
-    def _apply(self, actions: Actions, state: RaceState) -> None:
+    def _apply(self, actions: Actions, state: RaceState, snapshot: Snapshot) -> None:
         for failure in actions.failures:
             key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
             self._record(key, "failed", failure.to_mapping())
         for ended in actions.closed:
-            self._close(ended)
+            self._close(ended, snapshot.segments[ended.name])
         self._stop_if_mending_is_needed(actions.failures)
         for promotion in actions.promotions:
             key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
@@ -149,19 +150,15 @@ class Controller:
         record.write_new(self._store, key, values)
         self._listener({"event": event} | dict(values))
 
-    def _close(self, job: JobState) -> None:
+    def _close(self, job: JobState, segment: Segment) -> None:
         """End the segment of a job that was killed; without a time of its own, at its last word."""
-        parts = parse_job_name(job.name)
-        assert parts is not None
-        prefix = facts.segment_key(self._study.id, job.name, "start").removesuffix("start.json")
-        marks = [record.read(self._store, key) for key in self._store.keys(prefix)]
-        last = max(marks, key=lambda mark: float(mark["time"]))
+        last = segment.marks[-1]
         values = {
-            "seed": parts.seed,
-            "rung": parts.rung,
-            "attempt": parts.attempt,
-            "iteration": last["iteration"],
-            "time": last["time"] if job.ended is None else max(job.ended, last["time"]),
+            "seed": segment.seed,
+            "rung": segment.rung,
+            "attempt": segment.attempt,
+            "iteration": last.iteration,
+            "time": last.time if job.ended is None else max(job.ended, last.time),
             "exit_code": job.exit_code,
         }
         record.write_new(self._store, facts.segment_key(self._study.id, job.name, "closed"), values)

@@ -63,9 +63,7 @@ def plan(
     }
     record = Actions(
         failures=tuple(_failures(state, snapshot, jobs, epoch)),
-        closed=tuple(
-            s for _, s in jobs.values() if not s.running and s.name in snapshot.open_segments
-        ),
+        closed=tuple(s for _, s in jobs.values() if not s.running and _is_open(snapshot, s.name)),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
         results=tuple(_results(state, snapshot)),
@@ -110,7 +108,8 @@ def _failures(
             continue
         if any(failure.attempt == parts.attempt for failure in place.failures):
             continue
-        code = job.exit_code if job.exit_code is not None else snapshot.ends.get(name)
+        segment = snapshot.segments.get(name)
+        code = segment.exit_code if segment and job.exit_code is None else job.exit_code
         yield Failure(
             seed=parts.seed,
             rung=parts.rung,
@@ -118,9 +117,14 @@ def _failures(
             exit_code=code,
             reason=f"{_ending(code)}; {job.message}" if job.message else _ending(code),
             kind="model" if code == NOT_FINITE else "infrastructure",
-            iteration=snapshot.reached.get(parts.seed, 0),
+            iteration=segment.marks[-1].iteration if segment else 0,
             epoch=epoch,
         )
+
+
+def _is_open(snapshot: Snapshot, job: str) -> bool:
+    segment = snapshot.segments.get(job)
+    return segment is not None and not segment.ended
 
 
 def _ending(code: int | None) -> str:

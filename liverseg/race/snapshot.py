@@ -1,15 +1,20 @@
 """All facts of a study at one moment, read in one sweep."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
+from liverseg.core.ledger import Segment
 from liverseg.race import facts
-from liverseg.race.executor import parse_job_name
-from liverseg.race.facts import Arm, Report
+from liverseg.race.facts import Arm, Fact, Report
+from liverseg.race.segments import SegmentReader
 from liverseg.race.verdicts import Decision, Failure, Promotion
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+
+Parsed = TypeVar("Parsed")
+AnyFact = TypeVar("AnyFact", bound=Fact)
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,8 @@ class Snapshot:
     decisions: tuple[Decision, ...]
     results: frozenset[Arm]
     """Arms whose result is written."""
-    ends: dict[str, int | None]
-    """Exit code by job, of the jobs whose segment has an end."""
-    open_segments: frozenset[str]
-    """Jobs that began and whose end nobody has recorded yet."""
-    reached: dict[int, int]
-    """Furthest iteration recorded, by seed."""
+    segments: dict[str, Segment]
+    """By job, of the jobs that were asked for and have begun."""
 
 
 class SnapshotReader:
@@ -44,52 +45,34 @@ class SnapshotReader:
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
         self._study = study
-        self._known: dict[str, tuple[dict[str, Any], str]] = {}
+        self._segments = SegmentReader(store, study)
+        self._known: dict[str, Any] = {}
 
-    def read(self) -> Snapshot:
-        """Return what is recorded now; lists neither checkpoints nor curves."""
-        ends, open_segments, reached = self._segments()
+    def read(self, jobs: Iterable[str] = ()) -> Snapshot:
+        """Return what is recorded now, with the segments of `jobs`; no checkpoints, no curves."""
         return Snapshot(
-            tuple(Recorded(Report.from_mapping(v), sha) for v, sha in self._all("reports")),
-            tuple(Failure.from_mapping(v) for v, _ in self._all("failures")),
-            tuple(Promotion.from_mapping(v) for v, _ in self._all("promotions")),
-            tuple(Decision.from_mapping(v) for v, _ in self._all("decisions")),
+            self._all("reports", _recorded),
+            self._all("failures", _parsed(Failure)),
+            self._all("promotions", _parsed(Promotion)),
+            self._all("decisions", _parsed(Decision)),
             frozenset(a for a in _ARMS if self._store.keys(facts.result_key(self._study, a))),
-            ends,
-            open_segments,
-            reached,
+            self._segments.read(jobs),
         )
 
-    def _all(self, kind: str) -> list[tuple[dict[str, Any], str]]:
-        prefix = f"{facts.study_prefix(self._study)}{kind}/"
-        return [self._record(key) for key in self._store.keys(prefix)]
+    def _all(self, kind: str, parse: Callable[[bytes, str], Parsed]) -> tuple[Parsed, ...]:
+        keys = self._store.keys(f"{facts.study_prefix(self._study)}{kind}/")
+        for key in keys:
+            if key not in self._known:
+                self._known[key] = parse(self._store.get(key), key)
+        return tuple(self._known[key] for key in keys)
 
-    def _record(self, key: str) -> tuple[dict[str, Any], str]:
-        """Return the values and the SHA-256 of a record that is written only once."""
-        if key not in self._known:
-            data = self._store.get(key)
-            self._known[key] = (record.decode(data, key), sha256(data).hexdigest())
-        return self._known[key]
 
-    def _segments(self) -> tuple[dict[str, int | None], frozenset[str], dict[int, int]]:
-        prefix = f"{facts.study_prefix(self._study)}segments/"
-        ends: dict[str, int | None] = {}
-        begun: set[str] = set()
-        reached: dict[int, int] = {}
-        for key in self._store.keys(prefix):
-            job, _, part = key.removeprefix(prefix).removesuffix(".json").rpartition("/")
-            name = parse_job_name(job)
-            if name is None:
-                continue
-            begun.add(job)
-            iteration = int(part) if part.isdigit() else 0
-            if part in ("end", "closed"):
-                end = self._record(key)[0]
-                iteration = end["iteration"] or 0
-                # The trainer's own word counts; "closed" sorts, and is read, before "end".
-                ends[job] = end["exit_code"]
-            reached[name.seed] = max(reached.get(name.seed, 0), iteration)
-        return ends, frozenset(begun - ends.keys()), reached
+def _recorded(data: bytes, key: str) -> Recorded:
+    return Recorded(Report.from_mapping(record.decode(data, key)), sha256(data).hexdigest())
+
+
+def _parsed(kind: type[AnyFact]) -> Callable[[bytes, str], AnyFact]:
+    return lambda data, key: kind.from_mapping(record.decode(data, key))
 
 
 _ARMS: tuple[Arm, Arm] = ("multi", "single")

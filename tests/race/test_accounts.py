@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from liverseg.core.ledger import OUTCOMES
-from liverseg.race.accounts import ledger, read_segments
+from liverseg.race.accounts import ledger
+from liverseg.race.segments import SegmentReader
 from liverseg.race.simulated import Fault, invented_score
 from liverseg.race.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
@@ -46,7 +47,7 @@ def test_the_single_training_is_in_no_total_of_the_race(clean):
 
 
 def test_on_four_places_the_clean_race_takes_the_time_of_100k_iterations(clean):
-    race = [s for s in read_segments(clean.store, clean.study.id) if s.rung != "single"]
+    race = [s for s in SegmentReader(clean.store, clean.study.id).all() if s.rung != "single"]
     begin = min(s.marks[0].time for s in race)
     end = max(s.marks[-1].time for s in race)
     # A look every 500 s delays each job by at most as much.
@@ -69,7 +70,7 @@ def disturbed() -> Rehearsal:
 def test_outcomes_add_up_to_the_segments(kind, request):
     rehearsal = request.getfixturevalue(kind)
     book = account(rehearsal)
-    segments = read_segments(rehearsal.store, rehearsal.study.id)
+    segments = SegmentReader(rehearsal.store, rehearsal.study.id).all()
     race = sum(s.seconds for s in segments if s.rung != "single")
     assert sum(book[o]["seconds"] for o in OUTCOMES) == pytest.approx(race)
     assert book["seconds"] == pytest.approx(race)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from liverseg.core.halving import Rung
+from liverseg.core.ledger import Mark, Segment
 from liverseg.errors import StudyError
 from liverseg.race.executor import Job, JobState
 from liverseg.race.facts import Report
@@ -16,7 +17,7 @@ from liverseg.settings import RaceSettings
 
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
 RUNGS = (Rung(4, 2), Rung(2, 4), Rung(1, 8))
-NOTHING = Snapshot((), (), (), (), frozenset(), {}, frozenset(), {})
+NOTHING = Snapshot((), (), (), (), frozenset(), {})
 EPOCH = 1
 
 
@@ -160,7 +161,8 @@ def test_a_loss_that_is_not_finite_is_the_models_own_failure():
 
 
 def test_an_exit_code_that_only_the_trainer_knew_is_taken_from_its_segment():
-    (failed,) = planned(ended={job(0): None}, ends={job(0).name: 78}).failures
+    told = {job(0).name: Segment(0, 0, 0, (Mark(0, 5.0), Mark(1, 6.0)), True, 78)}
+    (failed,) = planned(ended={job(0): None}, segments=told).failures
     assert (failed.exit_code, failed.kind) == (78, "model")
 
 
@@ -307,9 +309,10 @@ def test_the_single_training_starts_beside_the_last_survivor():
 
 
 def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
-    actions = planned(report(0, 0.1), ended={job(0): -9}, open_segments=frozenset({job(0).name}))
+    begun = {job(0).name: Segment(0, 0, 0, (Mark(0, 5.0),), False, None)}
+    actions = planned(report(0, 0.1), ended={job(0): -9}, segments=begun)
     assert [closed.name for closed in actions.closed] == [job(0).name]
-    running = planned(running=(job(0),), open_segments=frozenset({job(0).name}))
+    running = planned(running=(job(0),), segments=begun)
     assert running.closed == ()
 
 

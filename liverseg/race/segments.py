@@ -1,0 +1,65 @@
+"""The lives of trainers as they and the controller recorded them (`segments/<job>/`)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from liverseg.core.ledger import Mark, Segment
+from liverseg.race import facts
+from liverseg.race.executor import parse_job_name
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+
+class SegmentReader:
+    """Reads segments; a record that was read once is not read again, an ended job not listed."""
+
+    def __init__(self, store: ObjectStore, study: str) -> None:
+        self._store = store
+        self._prefix = f"{facts.study_prefix(study)}segments/"
+        self._records: dict[str, dict[str, dict[str, Any]]] = {}
+        self._ended: dict[str, Segment] = {}
+
+    def read(self, jobs: Iterable[str]) -> dict[str, Segment]:
+        """Return the segments of those of `jobs` that have begun."""
+        found: dict[str, Segment] = {}
+        for job in jobs:
+            if job not in self._ended:
+                self._look(job, self._store.keys(f"{self._prefix}{job}/"))
+            segment = self._ended.get(job) or _segment(job, self._records.get(job, {}))
+            if segment is not None:
+                found[job] = segment
+        return found
+
+    def all(self) -> tuple[Segment, ...]:
+        """Return the segment of every job of the study, sorted by name."""
+        keys: dict[str, list[str]] = {}
+        for key in self._store.keys(self._prefix):
+            keys.setdefault(key.removeprefix(self._prefix).partition("/")[0], []).append(key)
+        for job, found in keys.items():
+            self._look(job, found)
+        return tuple(s for job in sorted(keys) if (s := _segment(job, self._records[job])))
+
+    def _look(self, job: str, keys: Iterable[str]) -> None:
+        records = self._records.setdefault(job, {})
+        for key in keys:
+            part = key.rpartition("/")[2].removesuffix(".json")
+            if part not in records:
+                records[part] = record.read(self._store, key)
+        segment = _segment(job, records)
+        if segment is not None and segment.ended:
+            self._ended[job] = segment
+
+
+def _segment(job: str, records: Mapping[str, Mapping[str, Any]]) -> Segment | None:
+    name = parse_job_name(job)
+    if name is None or "start" not in records:
+        return None
+    # The trainer's own end counts; the controller closes only segments that have none.
+    end = records.get("end", records.get("closed"))
+    middle = sorted(
+        (records[part] for part in records if part.isdigit()), key=lambda r: int(r["iteration"])
+    )
+    ordered = [records["start"], *middle, *([end] if end else [])]
+    marks = tuple(Mark(int(r["iteration"]), float(r["time"])) for r in ordered)
+    code = end["exit_code"] if end else None
+    return Segment(name.seed, name.rung, name.attempt, marks, end is not None, code)
