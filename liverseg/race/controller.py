@@ -89,10 +89,10 @@ class Controller:
         another controller has taken over, and a trainer's own StoreError and the like. Except
         when fenced, an interrupted or failing controller stops its trainers; they save first.
         """
-        self._lease.acquire()
+        self.take_over()
         try:
             while True:
-                over, acted = self._turn(until)
+                over, acted = self.turn(until)
                 if over:
                     return
                 if not acted:
@@ -103,7 +103,11 @@ class Controller:
             self._executor.interrupt(self._study.id)
             raise
 
-    def _turn(self, until: Until) -> tuple[bool, bool]:
+    def take_over(self) -> None:
+        """Become the study's controller: the one before, if it still lives, is fenced."""
+        self._lease.acquire()
+
+    def turn(self, until: Until) -> tuple[bool, bool]:
         """Look once and act; return whether the race is there, and whether anything was done."""
         self._lease.renew()
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that

@@ -1,5 +1,6 @@
 """The seam between the race and what runs trainers: processes, Kubernetes Jobs or a simulation."""
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class JobName:
     attempt: int
 
 
+@functools.lru_cache(maxsize=65_536)
 def parse_job_name(name: str) -> JobName | None:
     """Return the parts of a name that `Job.of` made, or None for any other name."""
     found = _NAME.fullmatch(name)

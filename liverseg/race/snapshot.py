@@ -1,6 +1,6 @@
 """All facts of a study at one moment, read in one sweep."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -32,7 +32,10 @@ class Snapshot:
     reports: tuple[Recorded, ...]
     failures: tuple[Failure, ...]
     promotions: tuple[Promotion, ...]
+    """Of rungs that are not decided: a decision says the same of its rung."""
     decisions: tuple[Decision, ...]
+    named: dict[tuple[int, int], str | None]
+    """What promotions and decisions rest on, by (rung, seed): a report, or None for a failure."""
     results: frozenset[Arm]
     """Arms whose result is written."""
     segments: dict[str, Segment]
@@ -47,24 +50,41 @@ class SnapshotReader:
         self._study = study
         self._segments = SegmentReader(store, study)
         self._known: dict[str, Any] = {}
+        self._named: dict[tuple[int, int], str | None] = {}
 
     def read(self, jobs: Iterable[str] = ()) -> Snapshot:
         """Return what is recorded now, with the segments of `jobs`; no checkpoints, no curves."""
+        decisions = self._all("decisions", _parsed(Decision))
+        decided = {decision.rung for decision in decisions}
+        promotions = self._all("promotions", _parsed(Promotion), decided)
         return Snapshot(
             self._all("reports", _recorded),
             self._all("failures", _parsed(Failure)),
-            self._all("promotions", _parsed(Promotion)),
-            self._all("decisions", _parsed(Decision)),
+            promotions,
+            decisions,
+            dict(self._named),
             frozenset(a for a in _ARMS if self._store.keys(facts.result_key(self._study, a))),
             self._segments.read(jobs),
         )
 
-    def _all(self, kind: str, parse: Callable[[bytes, str], Parsed]) -> tuple[Parsed, ...]:
-        keys = self._store.keys(f"{facts.study_prefix(self._study)}{kind}/")
+    def _all(
+        self, kind: str, parse: Callable[[bytes, str], Parsed], without: Collection[int] = ()
+    ) -> tuple[Parsed, ...]:
+        """Return all facts of a kind, but for the rungs in `without`."""
+        prefix = f"{facts.study_prefix(self._study)}{kind}/"
+        skipped = tuple(f"{prefix}{rung}/" for rung in without)
+        keys = [key for key in self._store.keys(prefix) if not key.startswith(skipped)]
         for key in keys:
             if key not in self._known:
-                self._known[key] = parse(self._store.get(key), key)
+                self._known[key] = found = parse(self._store.get(key), key)
+                if isinstance(found, Promotion | Decision):
+                    self._named |= rests_on([found])
         return tuple(self._known[key] for key in keys)
+
+
+def rests_on(verdicts: Iterable[Promotion | Decision]) -> dict[tuple[int, int], str | None]:
+    """Return the SHA-256 of the report (None: failed) that counts for good, by (rung, seed)."""
+    return {(v.rung, entry.seed): entry.sha256 for v in verdicts for entry in v.inputs}
 
 
 def _recorded(data: bytes, key: str) -> Recorded:

@@ -156,23 +156,17 @@ class _Facts:
         for failure in snapshot.failures:
             self._failures.setdefault((failure.rung, failure.seed), []).append(failure)
         # What a promotion or decision rests on counts for good: a report or, None, a failure.
-        self._named: dict[tuple[RungName, int], str | None] = {}
-        for promotion in snapshot.promotions:
-            self._name(promotion.rung, promotion.inputs)
-        for decision in snapshot.decisions:
-            self._name(decision.rung, decision.inputs)
-
-    def _name(self, rung: int, inputs: Iterable[Input]) -> None:
-        self._named |= {(rung, entry.seed): entry.sha256 for entry in inputs}
+        self._named = snapshot.named
 
     def place(self, seed: int, rung: RungName, before: int) -> Place:
         """Return the seed's place; `before` is the iteration at which it came to the rung."""
         at = (rung, seed)
-        reports = sorted(self._reports.get(at, []), key=lambda r: r.report.attempt)
-        failures = tuple(sorted(self._failures.get(at, []), key=lambda f: f.attempt))
-        if at in self._named:
-            report = next((r for r in reports if r.sha256 == self._named[at]), None)
-            lost = self._named[at] is None
+        reports = sorted(self._reports.get(at, ()), key=lambda r: r.report.attempt)
+        failures = tuple(sorted(self._failures.get(at, ()), key=lambda f: f.attempt))
+        # Nothing ever rests on A2.
+        if rung != "single" and (rung, seed) in self._named:
+            named = self._named[rung, seed]
+            report, lost = next((r for r in reports if r.sha256 == named), None), named is None
         else:
             lost = _failed_for_good(failures, before, self._epoch)
             report = None if lost or not reports else reports[0]

@@ -1,5 +1,6 @@
 """A store in a dictionary: small, complete, and able to fail at the n-th write."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 from liverseg.errors import NotFound
@@ -20,6 +21,8 @@ class MemoryStore:
         after_write: Callable[[int, str], None] | None = None,
     ) -> None:
         self.objects: dict[str, bytes] = {}
+        self._sorted: list[str] = []
+        self._stale = False
         self.writes = 0
         self.before_write = before_write
         self.after_write = after_write
@@ -27,6 +30,7 @@ class MemoryStore:
     def put(self, key: str, data: bytes) -> None:
         """Write or replace."""
         number = self._begin(key)
+        self._stale |= key not in self.objects
         self.objects[key] = bytes(data)
         self._end(number, key)
 
@@ -35,6 +39,7 @@ class MemoryStore:
         number = self._begin(key)
         if key in self.objects:
             return False
+        self._stale = True
         self.objects[key] = bytes(data)
         self._end(number, key)
         return True
@@ -48,12 +53,18 @@ class MemoryStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""
-        return sorted(key for key in self.objects if key.startswith(prefix))
+        # Sorted anew only when keys came or went, also behind our back as tests do it.
+        if len(self._sorted) != len(self.objects) or self._stale:
+            self._sorted, self._stale = sorted(self.objects), False
+        start = bisect_left(self._sorted, prefix)
+        end = bisect_left(self._sorted, prefix + chr(0x10FFFF), start)
+        return self._sorted[start:end]
 
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
         number = self._begin(key)
         self.objects.pop(key, None)
+        self._stale = True
         self._end(number, key)
 
     def _begin(self, key: str) -> int:

@@ -10,14 +10,14 @@ from liverseg.errors import StudyError
 from liverseg.race.executor import Job, JobState
 from liverseg.race.facts import Report
 from liverseg.race.plan import Actions, Capacity, plan, reached
-from liverseg.race.snapshot import Recorded, Snapshot
+from liverseg.race.snapshot import Recorded, Snapshot, rests_on
 from liverseg.race.state import ATTEMPTS, RaceState, fold
 from liverseg.race.verdicts import Decision, Failure, Input, Promotion
 from liverseg.settings import RaceSettings
 
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
 RUNGS = (Rung(4, 2), Rung(2, 4), Rung(1, 8))
-NOTHING = Snapshot((), (), (), (), frozenset(), {})
+NOTHING = Snapshot((), (), (), (), {}, frozenset(), {})
 EPOCH = 1
 
 
@@ -50,6 +50,7 @@ def snapshot(*recorded: Recorded | Failure | Promotion | Decision, **more: objec
         failures=only(Failure),
         promotions=only(Promotion),
         decisions=only(Decision),
+        named=rests_on(only(Promotion) + only(Decision)),
         **more,
     )
 
