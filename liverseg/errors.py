@@ -6,8 +6,10 @@ LiversegError            exit code 1
 ├─ StoreError            4   the store refuses (rights, disk, network): mend it and start again
 │  └─ NotFound               no such key
 ├─ IntegrityError        5   stored bytes differ from what their manifest promises
-└─ StudyError            6   the race cannot go on or has not got that far
-   └─ Fenced                 another controller has taken the study over
+├─ StudyError            6   the race cannot go on or has not got that far
+│  ├─ Fenced                 another controller has taken the study over
+│  └─ Stopped                the budget is spent, or somebody stopped the study
+└─ PlatformError         7   what runs the trainers does not answer: start again when it does
 """
 
 
@@ -53,3 +55,13 @@ class StudyError(LiversegError):
 
 class Fenced(StudyError):
     """Another controller has taken the study over; this one must stop acting."""
+
+
+class Stopped(StudyError):
+    """The study rests, nothing is lost: its budget is spent, or somebody stopped it."""
+
+
+class PlatformError(LiversegError):
+    """What runs the trainers, such as a cluster's API, is away or refuses."""
+
+    exit_code = 7

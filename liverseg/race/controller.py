@@ -7,6 +7,7 @@ so what remains of a pruned seed is the checkpoint that it reported with.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from liverseg.core.ledger import Segment
@@ -15,7 +16,9 @@ from liverseg.errors import (
     Fenced,
     IntegrityError,
     LiversegError,
+    PlatformError,
     SettingsError,
+    Stopped,
     StoreError,
     StudyError,
 )
@@ -34,6 +37,8 @@ from liverseg.storage.port import ObjectStore
 
 Listener = Callable[[Mapping[str, Any]], None]
 
+# How long the platform may be away: rolling updates of an API take minutes.
+PLATFORM_PATIENCE_SECONDS = 900.0
 # A trainer that ends with one of our own errors met something that only a person can mend; the
 # next attempt would meet it too, and a race decided without that seed would be another race.
 _MENDABLE: tuple[type[LiversegError], ...] = (
@@ -51,7 +56,7 @@ class Controller:
 
     `clock` (unix time) and `sleep` are the only way time comes in. `listener` is told what
     happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
-    "finished" | "cancelled", "seed", "rung", ...}.
+    "finished" | "cancelled" | "away" | "back", "seed", "rung", ...}.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class Controller:
         self._lease = Lease(store, study.id, clock)
         self._reader = SnapshotReader(store, study.id)
         self._heard: set[str] | None = None
+        self._clock = clock
+        self._away_since: float | None = None
 
     def run(self, until: Until) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs go on running.
@@ -92,7 +99,12 @@ class Controller:
         self.take_over()
         try:
             while True:
-                over, acted = self.turn(until)
+                try:
+                    over, acted = self.turn(until)
+                except PlatformError as error:
+                    self._bear(error)
+                    continue
+                self._back()
                 if over:
                     return
                 if not acted:
@@ -100,7 +112,9 @@ class Controller:
         except Fenced:
             raise
         except (KeyboardInterrupt, LiversegError):
-            self._executor.interrupt(self._study.id)
+            # A platform that is away cannot be asked; its trainers find out that they are alone.
+            with suppress(PlatformError):
+                self._executor.interrupt(self._study.id)
             raise
 
     def take_over(self) -> None:
@@ -120,9 +134,36 @@ class Controller:
             return True, False
         if until == "single" and state.single.lost:
             raise StudyError(f"A2 failed: {state.single.failures[-1].reason}")
+        if snapshot.stopped:
+            self._stop("by hand", "`liverseg study resume` lets it go on")
         actions = plan(self._study.id, state, snapshot, states, self._capacity, self._lease.epoch)
+        if actions.waits and self._capacity.exhausted(snapshot.spent_seconds):
+            spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
+            told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
+            self._stop("budget", told)
         self._apply(actions, state, snapshot)
         return False, bool(actions.facts or actions.jobs)
+
+    def _stop(self, cause: str, told: str) -> None:
+        """Let the study rest; what runs is asked to save and end by `run`."""
+        state = f"stopped: {cause}"
+        self._lease.say(state)
+        raise Stopped(f"{state}: {told}")
+
+    def _bear(self, error: PlatformError) -> None:
+        """Wait while the platform is away; after the patience it is the user's turn."""
+        now = self._clock()
+        if self._away_since is None:
+            self._away_since = now
+            self._listener({"event": "away", "reason": str(error)})
+        if now - self._away_since > PLATFORM_PATIENCE_SECONDS:
+            raise error
+        self._sleep(self._poll_seconds)
+
+    def _back(self) -> None:
+        if self._away_since is not None:
+            self._listener({"event": "back", "seconds": self._clock() - self._away_since})
+            self._away_since = None
 
     def _apply(self, actions: Actions, state: RaceState, snapshot: Snapshot) -> None:
         for failure in actions.failures:

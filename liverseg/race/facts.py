@@ -65,9 +65,14 @@ def decision_key(study: str, rung: int) -> str:
     return f"{study_prefix(study)}decisions/{rung}.json"
 
 
-def segment_key(study: str, job: str, part: int | Literal["start", "end", "closed"]) -> str:
-    """How far a job was when; `part` is an iteration or a name. "closed" is the controller's."""
-    return f"{study_prefix(study)}segments/{job}/{part}.json"
+def segments_prefix(study: str) -> str:
+    """Return where all segments of a study lie."""
+    return study_prefix(study) + "segments/"
+
+
+def segment_key(study: str, job: str, part: int | str) -> str:
+    """How far a job was when: "start", an iteration, "end"; "closed" is the controller's."""
+    return f"{segments_prefix(study)}{job}/{part}.json"
 
 
 def result_key(study: str, arm: Arm = "multi") -> str:
@@ -78,6 +83,11 @@ def result_key(study: str, arm: Arm = "multi") -> str:
 def model_prefix(study: str, arm: Arm = "multi") -> str:
     """Bundle of model.safetensors and model.json; written by the controller."""
     return study_prefix(study) + ("model/" if arm == "multi" else "single-model/")
+
+
+def stops_prefix(study: str) -> str:
+    """Numbered records of people who stopped and resumed the study; written by `liverseg study`."""
+    return study_prefix(study) + "stops/"
 
 
 def evaluation_key(study: str) -> str:
@@ -124,6 +134,8 @@ class Heartbeat(Fact):
     owner: str
     time: float
     """Unix time; a trainer that sees it grow old takes itself for an orphan."""
+    state: str = "running"
+    """What the controller does; "stopped: budget" and "stopped: by hand" are its last words."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +216,23 @@ def write_report(store: ObjectStore, study: str, report: Report) -> None:
     """Commit a report; one of the same attempt that is there already stays as it is."""
     key = report_key(study, report.rung, report.seed, report.attempt)
     record.write_new(store, key, report.to_mapping())
+
+
+def is_stopped(store: ObjectStore, study: str) -> bool:
+    """Return whether the last word of the study's people is to stop."""
+    keys = store.keys(stops_prefix(study))
+    return bool(keys) and bool(record.read(store, keys[-1])["stopped"])
+
+
+def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> bool:
+    """Record that somebody stops or resumes the study; False where it is so already."""
+    while is_stopped(store, study) != stopped:
+        number = len(store.keys(stops_prefix(study)))
+        key = f"{stops_prefix(study)}{number:06d}.json"
+        # Another person may have been faster: then what they said decides anew.
+        if record.write_new(store, key, {"stopped": stopped, "time": time}):
+            return True
+    return False
 
 
 def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:

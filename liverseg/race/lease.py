@@ -24,6 +24,7 @@ class Lease:
         self._clock = clock
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._written = 0.0
+        self._state = "running"
         self.epoch = 0
 
     def acquire(self) -> None:
@@ -45,7 +46,12 @@ class Lease:
         if overwritten or self._clock() - self._written >= RENEW_SECONDS:
             self._write()
 
+    def say(self, state: str) -> None:
+        """Record what the controller does, for whoever looks at the study."""
+        self._state = state
+        self._write()
+
     def _write(self) -> None:
         self._written = self._clock()
-        beat = Heartbeat(self.epoch, self._owner, self._written)
+        beat = Heartbeat(self.epoch, self._owner, self._written, self._state)
         record.write(self._store, facts.heartbeat_key(self._study), beat.to_mapping())

@@ -13,6 +13,7 @@ from liverseg.race.executor import NOT_FINITE, Job, JobName, JobState, parse_job
 from liverseg.race.facts import Arm
 from liverseg.race.snapshot import Snapshot
 from liverseg.race.state import RaceState
+from liverseg.race.stragglers import stragglers
 from liverseg.race.verdicts import Decision, Failure, Promotion
 from liverseg.settings import SINGLE_SEED
 
@@ -31,6 +32,8 @@ class Actions:
     results: tuple[Arm, ...] = ()
     jobs: tuple[Job, ...] = ()
     cancelled: tuple[str, ...] = ()
+    waits: bool = False
+    """Nothing runs, though the race is not over."""
 
     @property
     def facts(self) -> int:
@@ -45,6 +48,12 @@ class Capacity:
 
     gpus: int
     compare_single: bool
+    max_gpu_hours: float | None = None
+    """Spent that much, nothing more is started; None: no limit."""
+
+    def exhausted(self, spent_seconds: float) -> bool:
+        """Return whether the budget is spent."""
+        return self.max_gpu_hours is not None and spent_seconds >= self.max_gpu_hours * 3600
 
 
 def plan(
@@ -62,7 +71,10 @@ def plan(
         if (parts := parse_job_name(name)) is not None and parts.study == study
     }
     record = Actions(
-        failures=tuple(_failures(state, snapshot, jobs, epoch)),
+        failures=(
+            *_failures(state, snapshot, jobs, epoch),
+            *stragglers(state, snapshot, jobs, epoch),
+        ),
         closed=tuple(s for _, s in jobs.values() if not s.running and _is_open(snapshot, s.name)),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
@@ -74,12 +86,15 @@ def plan(
     running = {name: parts for name, (parts, job) in jobs.items() if job.running}
     due = list(_due(study, state, {parts.seed for parts in running.values()}))
     free = max(0, capacity.gpus - len(running))
+    if capacity.exhausted(snapshot.spent_seconds):
+        free = 0
     chosen = due[:free]
     if len(chosen) < free and capacity.compare_single:
         chosen += _single(study, state, running, capacity.gpus)
     return Actions(
         jobs=tuple(chosen),
         cancelled=tuple(name for name, parts in running.items() if _is_stray(state, parts)),
+        waits=not running and not chosen,
     )
 
 

@@ -11,23 +11,34 @@ from liverseg.storage.port import ObjectStore
 
 
 class SegmentReader:
-    """Reads segments; a record that was read once is not read again, an ended job not listed."""
+    """Reads segments; a record that was read once is not read again, an ended job not listed.
+
+    `seconds` is what all segments seen so far amount to: GPU (or CPU) time until their last mark.
+    """
 
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
-        self._prefix = f"{facts.study_prefix(study)}segments/"
+        self._prefix = facts.segments_prefix(study)
         self._records: dict[str, dict[str, dict[str, Any]]] = {}
-        self._ended: dict[str, Segment] = {}
+        self._known: dict[str, Segment] = {}
+        self._complete = False
+
+    @property
+    def seconds(self) -> float:
+        """Return the time of all segments that were read."""
+        return sum(segment.seconds for segment in self._known.values())
 
     def read(self, jobs: Iterable[str]) -> dict[str, Segment]:
         """Return the segments of those of `jobs` that have begun."""
+        if not self._complete:
+            self.all()
         found: dict[str, Segment] = {}
         for job in jobs:
-            if job not in self._ended:
+            known = self._known.get(job)
+            if known is None or not known.ended:
                 self._look(job, self._store.keys(f"{self._prefix}{job}/"))
-            segment = self._ended.get(job) or _segment(job, self._records.get(job, {}))
-            if segment is not None:
-                found[job] = segment
+            if job in self._known:
+                found[job] = self._known[job]
         return found
 
     def all(self) -> tuple[Segment, ...]:
@@ -37,7 +48,8 @@ class SegmentReader:
             keys.setdefault(key.removeprefix(self._prefix).partition("/")[0], []).append(key)
         for job, found in keys.items():
             self._look(job, found)
-        return tuple(s for job in sorted(keys) if (s := _segment(job, self._records[job])))
+        self._complete = True
+        return tuple(self._known[job] for job in sorted(self._known))
 
     def _look(self, job: str, keys: Iterable[str]) -> None:
         records = self._records.setdefault(job, {})
@@ -46,8 +58,8 @@ class SegmentReader:
             if part not in records:
                 records[part] = record.read(self._store, key)
         segment = _segment(job, records)
-        if segment is not None and segment.ended:
-            self._ended[job] = segment
+        if segment is not None:
+            self._known[job] = segment
 
 
 def _segment(job: str, records: Mapping[str, Mapping[str, Any]]) -> Segment | None:

@@ -40,6 +40,10 @@ class Snapshot:
     """Arms whose result is written."""
     segments: dict[str, Segment]
     """By job, of the jobs that were asked for and have begun."""
+    spent_seconds: float = 0.0
+    """GPU (or CPU) time of all trainers, until their last word."""
+    stopped: bool = False
+    """Somebody has stopped the study and not yet resumed it."""
 
 
 class SnapshotReader:
@@ -65,6 +69,8 @@ class SnapshotReader:
             dict(self._named),
             frozenset(a for a in _ARMS if self._store.keys(facts.result_key(self._study, a))),
             self._segments.read(jobs),
+            self._segments.seconds,
+            facts.is_stopped(self._store, self._study),
         )
 
     def _all(

@@ -183,6 +183,10 @@ def _failed_for_good(failures: Iterable[Failure], before: int, epoch: int) -> bo
             return True
         if failure.iteration > furthest:
             furthest, strikes = failure.iteration, 0
-        elif failure.epoch == epoch and failure.exit_code not in _NOT_THE_SEEDS_DOING:
+        elif failure.epoch == epoch and not _is_others_doing(failure):
             strikes += 1
     return strikes >= ATTEMPTS
+
+
+def _is_others_doing(failure: Failure) -> bool:
+    return failure.kind == "straggler" or failure.exit_code in _NOT_THE_SEEDS_DOING

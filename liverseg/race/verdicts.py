@@ -17,8 +17,9 @@ class Failure(Fact):
     exit_code: int | None
     """None: not known; negative: killed by that signal."""
     reason: str
-    kind: Literal["infrastructure", "model"]
-    """A model failure is final; an infrastructure failure is followed by another attempt."""
+    kind: Literal["infrastructure", "model", "straggler"]
+    """A model failure is final, the others are followed by another attempt; a straggler is ended
+    because its node is slow, which says nothing of the seed."""
     iteration: int = 0
     """The furthest iteration that any attempt of this seed had recorded by then."""
     epoch: int = 0

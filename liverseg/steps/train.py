@@ -19,17 +19,18 @@ from liverseg.network import checkpoint
 from liverseg.network.device import best_device
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.race import facts
+from liverseg.race.executor import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
 from liverseg.race.facts import RungName
 from liverseg.race.study import Study, load_study, require_current
+from liverseg.race.watch import Watch
 from liverseg.settings import SINGLE_SEED
 from liverseg.steps.cases import load_case
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
-REPORTED, INTERRUPTED, ORPHANED, NOT_FINITE = 0, 75, 76, 78
 # What the exit code of a crash would be; written as the end of a segment that had none of its own.
 CRASHED = 1
-HEARTBEAT_CHECK_SECONDS = 10.0
+WATCH_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
 
 
@@ -60,7 +61,7 @@ def run(
         seed: 0 to seeds - 1, or 9999 for A2.
         rung: Index of the rung, or "single" for A2.
         attempt: From 0; part of every key that is written.
-        orphan_grace: Seconds without a controller's heartbeat after which the trainer stops.
+        orphan_grace: Seconds without a new heartbeat after which the trainer saves and ends.
         now: The wall clock, seconds since 1970.
         progress: Called with ("iterations", done, total).
 
@@ -71,7 +72,8 @@ def run(
     study = load_study(store, study_id)
     require_current(study)
     target = _target(study, seed, rung)
-    trainer = _Trainer(store, study, seed, rung, attempt, target, orphan_grace, now, progress)
+    watch = Watch(store, study_id, seed, rung, attempt, orphan_grace)
+    trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress)
     trainer.segment("start")
     code = CRASHED
     try:
@@ -103,7 +105,7 @@ class _Trainer:
     rung: RungName
     attempt: int
     target: int
-    orphan_grace: float
+    watch: Watch
     now: Callable[[], float]
     progress: Progress
     iteration: int = 0
@@ -113,6 +115,7 @@ class _Trainer:
 
     def run(self) -> int:
         self.started = self.checked = self.now()
+        self.watch.is_alone(self.started)
         torch.set_num_threads(self.study.settings.training.threads)
         training = self._restored()
         try:
@@ -134,7 +137,7 @@ class _Trainer:
     def segment(self, part: str, **more: int) -> None:
         """Record how far this process is; the ledger of GPU time is made of these."""
         name = facts.job_name(self.study.id, self.seed, self.rung, self.attempt)
-        key = f"{facts.study_prefix(self.study.id)}segments/{name}/{part}.json"
+        key = facts.segment_key(self.study.id, name, part)
         values = self._who() | {"iteration": self.iteration, "time": self.now()} | more
         record.write(self.store, key, values)
 
@@ -172,17 +175,16 @@ class _Trainer:
         self._commit(training)
 
     def _after(self, iteration: int) -> None:
-        """Look up from the work: was the process asked to stop, is the controller alive?"""
+        """Look up from the work: was the process asked to stop, is it alone?"""
         self.iteration = iteration
         self.progress("iterations", iteration, self.target)
         if iteration == self.target:
             return
         if self.interrupted:
             raise _Stop(INTERRUPTED)
-        if self.now() - self.checked >= HEARTBEAT_CHECK_SECONDS:
+        if self.now() - self.checked >= WATCH_SECONDS:
             self.checked = self.now()
-            heartbeat = facts.read_heartbeat(self.store, self.study.id)
-            if heartbeat is not None and self.checked - heartbeat.time > self.orphan_grace:
+            if self.watch.is_alone(self.checked):
                 raise _Stop(ORPHANED)
 
     def _commit(self, training: Training) -> None:

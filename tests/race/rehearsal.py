@@ -6,8 +6,10 @@ from typing import Any
 from liverseg.core.dataset import CaseRecord, Dataset
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.executor import Job, parse_job_name
+from liverseg.race.faults import Fault
 from liverseg.race.plan import Capacity, Until
-from liverseg.race.simulated import Fault, Score, SimulatedExecutor
+from liverseg.race.simulated import SimulatedExecutor
+from liverseg.race.simulated_trainer import Score
 from liverseg.race.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.memory import MemoryStore
@@ -62,14 +64,16 @@ class Rehearsal:
         score: Score = rising,
         gpus: int = 2,
         compare_single: bool = False,
+        max_gpu_hours: float | None = None,
+        skew: Callable[[int], float] = lambda seed: 0.0,
     ) -> None:
         self.store = store or MemoryStore()
         self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: 1_000_000.0)
         self.executor = WatchedExecutor(
-            self.store, self.study, score=score, faults=faults, startup_seconds=1.0
+            self.store, self.study, score=score, faults=faults, startup_seconds=1.0, skew=skew
         )
         self.executor.gpus = gpus
-        self.capacity = Capacity(gpus, compare_single)
+        self.capacity = Capacity(gpus, compare_single, max_gpu_hours)
         self.events: list[dict[str, Any]] = []
 
     def controller(

@@ -4,8 +4,9 @@ import pytest
 
 from liverseg.core.ledger import OUTCOMES
 from liverseg.race.accounts import ledger
+from liverseg.race.faults import Killed
 from liverseg.race.segments import SegmentReader
-from liverseg.race.simulated import Fault, invented_score
+from liverseg.race.simulated_trainer import invented_score
 from liverseg.race.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
 from tests.race.rehearsal import Rehearsal
@@ -58,10 +59,10 @@ def test_on_four_places_the_clean_race_takes_the_time_of_100k_iterations(clean):
 def disturbed() -> Rehearsal:
     return paper_race(
         faults=[
-            Fault(2, 0, iteration=3_000),
-            Fault(5, 0, iteration=5_000, exit_code=0),
-            Fault(13, 4, iteration=62_000, exit_code=75),
-            Fault(1, 0, iteration=4_000, exit_code=78),
+            Killed(2, 0, iteration=3_000),
+            Killed(5, 0, iteration=5_000, exit_code=0),
+            Killed(13, 4, iteration=62_000, exit_code=75),
+            Killed(1, 0, iteration=4_000, exit_code=78),
         ]
     )
 

@@ -13,10 +13,12 @@ from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, S
 from liverseg.race import facts
 from liverseg.race.controller import Controller
 from liverseg.race.executor import JobState
+from liverseg.race.faults import Crash, Killed
 from liverseg.race.lease import Lease
 from liverseg.race.plan import Capacity
 from liverseg.race.result import write_result
-from liverseg.race.simulated import Crash, Fault, SimulatedExecutor, invented_score
+from liverseg.race.simulated import SimulatedExecutor
+from liverseg.race.simulated_trainer import invented_score
 from liverseg.race.study import Study
 from liverseg.race.verdicts import Decision, Failure, Promotion
 from liverseg.settings import from_mapping
@@ -100,7 +102,7 @@ def test_a_second_run_starts_nothing_and_writes_nothing_but_its_heartbeat():
 def test_a_rungs_run_ends_with_its_decision_and_the_next_one_adopts_what_runs():
     # Seed 0 is late, so that the others are at the next rung when the first is decided.
     rehearsal = Rehearsal(
-        gpus=2, faults=[Fault(0, 0, 1, attempts=(0, 1))], score=lambda s, i: 0.9 - 0.1 * s
+        gpus=2, faults=[Killed(0, 0, 1, attempts=(0, 1))], score=lambda s, i: 0.9 - 0.1 * s
     )
     started = [rehearsal.run(until).started for until in (0, 1, 2)]
     assert sum(started) == 4 + 2 + 1 + 2
@@ -143,7 +145,7 @@ def test_early_promotion_never_changes_who_goes_on(talent):
 
 
 def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
-    rehearsal = Rehearsal(gpus=4, faults=[Fault(0, 0, 1)])
+    rehearsal = Rehearsal(gpus=4, faults=[Killed(0, 0, 1)])
     rehearsal.run()
     promoted = {(e["rung"], e["seed"]) for e in rehearsal.told("promoted")}
     # Whatever seed 0 reports, seed 3 is among the best two of four.
@@ -159,11 +161,11 @@ def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(3, 0, iteration=1),
-        Fault(3, 1, iteration=3, exit_code=75),
-        Fault(3, 2, iteration=8, exit_code=0),
-        Fault(2, 0, iteration=2, exit_code=1, attempts=(0, 1)),
-        Fault(3, 2, iteration=7, exit_code=-15, attempts=(0, 1, 2, 3, 4)),
+        Killed(3, 0, iteration=1),
+        Killed(3, 1, iteration=3, exit_code=75),
+        Killed(3, 2, iteration=8, exit_code=0),
+        Killed(2, 0, iteration=2, exit_code=1, attempts=(0, 1)),
+        Killed(3, 2, iteration=7, exit_code=-15, attempts=(0, 1, 2, 3, 4)),
     ],
 )
 def test_a_trainer_that_dies_is_replaced_and_nothing_else_changes(fault):
@@ -175,7 +177,7 @@ def test_a_trainer_that_dies_is_replaced_and_nothing_else_changes(fault):
 
 
 def test_a_loss_that_turns_nan_puts_the_seed_last_and_the_race_goes_on():
-    rehearsal = Rehearsal(faults=[Fault(3, 0, iteration=1, exit_code=78)])
+    rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1, exit_code=78)])
     rehearsal.run()
     survivors, _, _ = outcome(rehearsal)
     assert survivors[0] == ((2, 1), (0, 3))
@@ -184,7 +186,7 @@ def test_a_loss_that_turns_nan_puts_the_seed_last_and_the_race_goes_on():
 
 
 def test_a_seed_that_always_crashes_is_given_up_after_three_attempts():
-    rehearsal = Rehearsal(faults=[Fault(3, 1, iteration=3, exit_code=1, attempts=(0, 1, 2))])
+    rehearsal = Rehearsal(faults=[Killed(3, 1, iteration=3, exit_code=1, attempts=(0, 1, 2))])
     rehearsal.run()
     survivors, _, _ = outcome(rehearsal)
     assert survivors[1] == ((2,), (3,))
@@ -192,7 +194,7 @@ def test_a_seed_that_always_crashes_is_given_up_after_three_attempts():
 
 
 def test_if_every_seed_fails_the_race_ends_with_an_error_that_names_them():
-    faults = [Fault(seed, 0, 1, exit_code=78) for seed in range(4)]
+    faults = [Killed(seed, 0, 1, exit_code=78) for seed in range(4)]
     rehearsal = Rehearsal(faults=faults)
     with pytest.raises(
         StudyError, match=r"(?s)all 4 seeds failed at rung 0.*not finite; simulated"
@@ -201,7 +203,7 @@ def test_if_every_seed_fails_the_race_ends_with_an_error_that_names_them():
 
 
 def test_what_failed_for_want_of_something_is_tried_again_by_the_next_run():
-    faults = [Fault(seed, 0, 1, exit_code=1, attempts=(0, 1, 2)) for seed in range(4)]
+    faults = [Killed(seed, 0, 1, exit_code=1, attempts=(0, 1, 2)) for seed in range(4)]
     rehearsal = Rehearsal(faults=faults)
     with pytest.raises(StudyError, match="start again"):
         rehearsal.run()
@@ -214,7 +216,7 @@ def test_what_failed_for_want_of_something_is_tried_again_by_the_next_run():
     [(77, StudyError), (2, SettingsError), (4, StoreError), (5, IntegrityError), (6, StudyError)],
 )
 def test_what_a_person_has_to_mend_stops_the_race_at_once_and_costs_no_seed(code, error):
-    rehearsal = Rehearsal(faults=[Fault(2, 0, 1, exit_code=code)])
+    rehearsal = Rehearsal(faults=[Killed(2, 0, 1, exit_code=code)])
     with pytest.raises(error, match=f"seed 2 at rung 0 could not go on: exit code {code}"):
         rehearsal.run()
     # Nobody would look after the others.
@@ -305,7 +307,7 @@ def test_whatever_dies_at_random_the_race_has_the_same_survivors_and_the_same_wi
         if rng.random() < 0.3:
             reached = int(rng.integers(2**rung, 2 ** (rung + 1))) + 1
             code = int(rng.choice([-9, 1, 0, 75, 76]))
-            faults.append(Fault(seed, rung, reached, code))
+            faults.append(Killed(seed, rung, reached, code))
     # Few and far between: three at one place would be a seed that has failed for good.
     writes = {int(rng.integers(start, start + 60)) for start in (5, 150, 300)}
 
@@ -424,7 +426,7 @@ def test_without_the_comparison_no_single_training_is_started():
 
 
 def test_a_single_training_that_fails_for_good_stops_only_those_who_wait_for_it():
-    faults = [Fault(9999, 2, 1, exit_code=78)]
+    faults = [Killed(9999, 2, 1, exit_code=78)]
     rehearsal = Rehearsal(compare_single=True, faults=faults, score=low)
     rehearsal.run("end")
     with pytest.raises(StudyError, match="A2 failed: the loss is not finite"):
@@ -451,7 +453,7 @@ def test_the_heartbeat_is_renewed_while_the_race_runs():
 
 
 def test_a_killed_trainers_segment_is_closed_at_the_time_of_its_end():
-    rehearsal = Rehearsal(faults=[Fault(3, 0, iteration=1)])
+    rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
     name = facts.job_name(rehearsal.study.id, 3, 0, 0)
     closed = record.read(rehearsal.store, facts.segment_key(rehearsal.study.id, name, "closed"))

@@ -3,7 +3,9 @@ import pytest
 from liverseg.errors import NotFound
 from liverseg.race import facts
 from liverseg.race.executor import Executor, Job
-from liverseg.race.simulated import Crash, Fault, SimulatedExecutor, invented_score
+from liverseg.race.faults import Crash, Killed
+from liverseg.race.simulated import SimulatedExecutor
+from liverseg.race.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
@@ -55,7 +57,7 @@ def test_a_trainer_resumes_from_the_newest_checkpoint():
 
 @pytest.mark.parametrize("exit_code", [-9, 78, 0])
 def test_a_fault_ends_a_trainer_before_it_writes_anything_more(exit_code):
-    rehearsal = Rehearsal(faults=[Fault(3, 0, iteration=2, exit_code=exit_code)])
+    rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=2, exit_code=exit_code)])
     assert finish(rehearsal, job(rehearsal)) == exit_code
     with pytest.raises(NotFound):
         rehearsal.store.get(facts.report_key(rehearsal.study.id, 0, 3, 0))

@@ -5,7 +5,7 @@ import pytest
 from liverseg.errors import StudyError
 from liverseg.race import facts
 from liverseg.race.executor import NOT_FINITE
-from liverseg.race.simulated import Fault
+from liverseg.race.faults import Killed
 from liverseg.steps import evaluate, race, report, rung_page
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
@@ -156,7 +156,7 @@ def test_a_rung_s_page_shows_the_rungs_so_far_and_its_metrics_are_numbers(tmp_pa
 
 
 def test_a_seed_whose_loss_was_nan_is_named_on_the_rung_s_page(tmp_path) -> None:
-    fault = Fault(seed=3, rung=0, iteration=1, exit_code=NOT_FINITE, attempts=(0, 1, 2))
+    fault = Killed(seed=3, rung=0, iteration=1, exit_code=NOT_FINITE, attempts=(0, 1, 2))
     rehearsal = Rehearsal(faults=[fault])
     rehearsal.run()
     status = race.status(rehearsal.store, rehearsal.study.id)

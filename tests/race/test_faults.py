@@ -1,0 +1,171 @@
+"""The real controller and the trainer's protocol, with one thing at a time going wrong."""
+
+import pytest
+
+from liverseg.errors import PlatformError, Stopped
+from liverseg.race import accounts, facts
+from liverseg.race.executor import ORPHANED
+from liverseg.race.faults import ApiAway, Killed, NodeLost, SlowNode, SlowStart
+from liverseg.race.plan import Capacity
+from liverseg.race.simulated import BEGINNING
+from liverseg.race.snapshot import SnapshotReader
+from liverseg.settings import from_mapping
+from liverseg.storage import record
+from tests.race.rehearsal import Rehearsal, rising
+
+LONG = from_mapping(
+    {
+        "race": {"seeds": 8, "minimum_iterations": 500, "maximum_iterations": 4000},
+        "training": {"validation_interval": 100},
+    }
+)
+
+
+def winner(rehearsal: Rehearsal) -> tuple[int, str]:
+    result = facts.read_result(rehearsal.store, rehearsal.study.id)
+    assert result is not None
+    return result.seed, result.weights_sha256
+
+
+def long_score(seed: int, iteration: int) -> float:
+    return rising(seed, iteration) / 100
+
+
+def undisturbed() -> Rehearsal:
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4)
+    rehearsal.run()
+    return rehearsal
+
+
+def disturbed(*faults: object, **options: object) -> Rehearsal:
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=faults, **options)
+    rehearsal.run()
+    assert winner(rehearsal) == winner(undisturbed())
+    return rehearsal
+
+
+def exit_codes(rehearsal: Rehearsal) -> dict[str, int | None]:
+    """What the processes themselves ended with, those on cut-off nodes included."""
+    return {
+        name.removeprefix(f"lv-{rehearsal.study.id}-"): process.state.exit_code
+        for name, process in rehearsal.executor._processes.items()
+    }
+
+
+def test_a_trainer_on_a_lost_node_is_replaced_and_ends_when_it_sees_its_successor() -> None:
+    rehearsal = disturbed(NodeLost(seed=7, rung=1, iteration=600))
+    codes = exit_codes(rehearsal)
+    assert codes["s0007-r1-a0"] == ORPHANED
+    assert codes["s0007-r1-a1"] == 0
+
+
+def test_of_two_reports_of_one_seed_the_first_attempt_counts_and_changes_nothing() -> None:
+    # Cut off at its last validation: it reports all the same, while its successor starts.
+    rehearsal = disturbed(NodeLost(seed=7, rung=1, iteration=1000))
+    assert exit_codes(rehearsal)["s0007-r1-a0"] == 0
+    assert facts.report_key(rehearsal.study.id, 1, 7, 0) in rehearsal.store.objects
+
+
+def test_a_slow_image_changes_nothing_but_the_time() -> None:
+    rehearsal = disturbed(SlowStart(seed=7, rung=2, seconds=5000))
+    assert rehearsal.executor.now > undisturbed().executor.now + 4000
+
+
+def test_a_straggler_is_moved_once_and_its_rung_ends_sooner() -> None:
+    slow = SlowNode(seed=7, rung=3, factor=10)
+    rehearsal = disturbed(slow)
+    (moved,) = [e for e in rehearsal.told("failed") if e["kind"] == "straggler"]
+    assert (moved["seed"], moved["rung"], moved["attempt"]) == (7, 3, 0)
+    assert "moved: 0.1 iterations a second, its siblings 1" in moved["reason"]
+    # 2,000 iterations: 20,000 s on the slow node, 2,000 s beside a few validations on another.
+    assert rehearsal.executor.now - undisturbed().executor.now < 8000
+    # Where every node is slow it stays after the first move.
+    everywhere = SlowNode(seed=7, rung=3, factor=10, attempts=(0, 1, 2))
+    assert [e["kind"] for e in disturbed(everywhere).told("failed")] == ["straggler"]
+
+
+def test_a_trainer_that_is_a_little_slower_is_left_alone() -> None:
+    assert disturbed(SlowNode(seed=7, rung=3, factor=2.5)).told("failed") == []
+
+
+@pytest.mark.parametrize("start", [0.0, 501.0, 1400.0])
+def test_a_platform_that_is_away_for_a_while_is_waited_for_and_told_once(start: float) -> None:
+    rehearsal = disturbed(ApiAway(start, seconds=400))
+    assert len(rehearsal.told("away")) == len(rehearsal.told("back")) == 1
+    assert rehearsal.told("failed") == []
+    assert rehearsal.executor.most_at_once <= 4
+
+
+def test_a_platform_that_stays_away_is_an_error_and_the_next_run_goes_on() -> None:
+    rehearsal = Rehearsal(
+        settings=LONG, score=long_score, gpus=4, faults=[ApiAway(700, seconds=3000)]
+    )
+    with pytest.raises(PlatformError, match="away"):
+        rehearsal.run()
+    rehearsal.executor.sleep(3000)
+    rehearsal.run()
+    assert winner(rehearsal) == winner(undisturbed())
+
+
+@pytest.mark.parametrize("skew", [-90_000.0, 90_000.0])
+def test_trainers_whose_clock_is_wrong_by_a_day_are_no_orphans(skew: float) -> None:
+    rehearsal = disturbed(skew=lambda seed: skew if seed % 2 else 0.0)
+    assert set(exit_codes(rehearsal).values()) == {0}
+
+
+def test_a_budget_stops_the_race_and_a_larger_one_lets_it_go_on() -> None:
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, max_gpu_hours=1.0)
+    with pytest.raises(Stopped, match=r"stopped: budget: 1\.\d+ of 1 GPU-hours are spent"):
+        rehearsal.run()
+    heartbeat = facts.read_heartbeat(rehearsal.store, rehearsal.study.id)
+    assert heartbeat is not None
+    assert heartbeat.state == "stopped: budget"
+    spent = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spent_seconds
+    # Only what ran when the limit was reached went on, to its rung: four trainers' 500 iterations.
+    assert 3600 <= spent < 3600 + 4 * 510
+    with pytest.raises(Stopped):
+        rehearsal.run()
+    assert SnapshotReader(rehearsal.store, rehearsal.study.id).read().spent_seconds == spent
+    rehearsal.capacity = Capacity(4, False, max_gpu_hours=100)
+    rehearsal.run()
+    assert winner(rehearsal) == winner(undisturbed())
+    assert facts.read_heartbeat(rehearsal.store, rehearsal.study.id).state == "running"
+
+
+def test_a_study_that_somebody_stopped_rests_until_it_is_resumed() -> None:
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4)
+    store, study = rehearsal.store, rehearsal.study.id
+
+    def stop(seconds: float) -> None:
+        rehearsal.executor.wait(seconds)
+        if rehearsal.executor.now > BEGINNING + 1200:
+            facts.set_stopped(store, study, True, rehearsal.executor.now)
+
+    with pytest.raises(Stopped, match="stopped: by hand: `liverseg study resume`"):
+        rehearsal.controller(sleep=stop).run("end")
+    assert not any(state.running for state in rehearsal.executor.states().values())
+    with pytest.raises(Stopped):
+        rehearsal.run()
+    assert facts.set_stopped(store, study, False, 0.0)
+    assert not facts.set_stopped(store, study, False, 0.0)
+    rehearsal.run()
+    assert winner(rehearsal) == winner(undisturbed())
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (),
+        (Killed(7, 1, 750), NodeLost(6, 1, 800), SlowNode(5, 2, 10.0), Killed(4, 0, 450, 75)),
+    ],
+)
+def test_the_outcomes_of_the_ledger_add_up_to_the_segments(faults) -> None:
+    rehearsal = disturbed(*faults)
+    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
+    ledger = accounts.ledger(rehearsal.store, rehearsal.study, snapshot)
+    outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))
+    assert outcomes == pytest.approx(snapshot.spent_seconds)
+    assert ledger["useful"]["iterations"] == ledger["planned_iterations"]
+    rows = sum(row["useful"]["seconds"] for row in ledger["rows"])
+    assert rows == pytest.approx(ledger["useful"]["seconds"])
+    assert record.encode(ledger)
