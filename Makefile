@@ -16,10 +16,10 @@ PHANTOM := build/phantom
 export TEST_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline compile test lint format bench lock clean
+.PHONY: help setup pipeline compile test crash-sweep lint format bench lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 setup: $(STAMP) ## make .venv with exactly the locked packages
 
@@ -50,6 +50,9 @@ compile: $(STAMP) ## write build/training.yaml for the Kubeflow UI
 test: $(STAMP) ## run all tests
 	$(BIN)/python -m pytest
 
+crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (hours)
+	$(BIN)/python -m tests.crash_sweep
+
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,6 +66,7 @@ format: $(STAMP) ## format the code
 bench: $(STAMP) ## measure prediction and training against what the README promises
 	$(BIN)/python bench/prediction.py
 	$(BIN)/python bench/training.py
+	$(BIN)/python bench/controller.py
 
 lock: $(STAMP) ## choose package versions anew and write them with their hashes
 	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --generate-hashes --upgrade \

@@ -1,0 +1,42 @@
+import os
+import random
+
+import pytest
+
+from liverseg.race.faults import Killed, NodeLost
+from tests.race import schedules
+from tests.race.schedules import Race, undisturbed
+
+# `SCHEDULES=1000 make test` runs them all.
+NUMBERS = range(int(os.environ.get("SCHEDULES", "100")))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_race_with_everything_going_wrong_ends_and_breaks_no_rule(number: int) -> None:
+    schedules.run_number(number)
+
+
+def test_the_schedules_are_not_all_alike() -> None:
+    """What the sweep is worth: most races meet a failure, some lose a seed for good."""
+    failed = lost = 0
+    for number in range(60):
+        race, rng = schedules.random_race(number)
+        try:
+            race.run(rng)
+        except schedules.StudyError:
+            continue
+        failed += bool(race.store.keys(f"studies/{race.study.id}/failures/"))
+        lost += race.controllers > 1
+    assert failed > 30
+    assert lost > 10
+
+
+@pytest.mark.parametrize(
+    "oblivious", [True, False], ids=["both hold the lease", "it changes hands"]
+)
+@pytest.mark.parametrize("number", range(10))
+def test_two_controllers_decide_what_one_would_have_decided(oblivious: bool, number: int) -> None:
+    faults = (Killed(5, 0, 13), NodeLost(3, 1, 31), Killed(5, 2, 75, exit_code=75))
+    race = Race(8, gpus=3, faults=faults, controllers=2, oblivious=oblivious)
+    race.run(random.Random(number))
+    assert race.outcome() == undisturbed(8)
