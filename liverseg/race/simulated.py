@@ -144,6 +144,7 @@ class SimulatedExecutor:
 
     def _train(self, job: Job) -> Generator[float, None, int]:
         """Yield the seconds to the next step; the generator's return value is the exit code."""
+        started = self.now
         self._segment(job, "start", 0)
         yield self._startup_seconds
         position = self._restored(job)
@@ -157,7 +158,7 @@ class SimulatedExecutor:
                 return fault.exit_code
             yield (target - position.iteration) * self._seconds_per_iteration
             position = position.after(target, self._score(job.seed, target))
-            self._validated(job, position)
+            self._validated(job, position, started)
         self._report(job, position)
         self._segment(job, "end", position.iteration, exit_code=0)
         return 0
@@ -175,19 +176,22 @@ class SimulatedExecutor:
             return _Position()
         return _Position(**json.loads(bundle.load(self._store, usable[0].prefix)["state.json"]))
 
-    def _validated(self, job: Job, position: "_Position") -> None:
+    def _validated(self, job: Job, position: "_Position", started: float) -> None:
         seed, iteration = job.seed, position.iteration
-        curve = {
-            "seed": seed,
-            "iteration": iteration,
-            "jaccard": position.last_jaccard,
-            "cases": {"simulated": position.last_jaccard},
-            "loss": 1 - position.last_jaccard,
-            "seconds_per_iteration": self._seconds_per_iteration,
-            "time": self.now,
-        }
-        key = facts.curve_key(job.study, seed, iteration, job.attempt)
-        record.write_new(self._store, key, curve)
+        point = facts.CurvePoint(
+            seed=seed,
+            rung=job.rung_name,
+            attempt=job.attempt,
+            iteration=iteration,
+            jaccard=position.last_jaccard,
+            cases={"simulated": position.last_jaccard},
+            loss=1 - position.last_jaccard,
+            seconds_per_iteration=self._seconds_per_iteration,
+            waiting_share=0.0,
+            seconds=self.now - started,
+            time=self.now,
+        )
+        facts.write_curve(self._store, job.study, point)
         self._segment(job, iteration, iteration)
         files = {
             "state.safetensors": f"state of seed {seed} at {iteration}".encode(),

@@ -1,8 +1,9 @@
 """A study: one race, made of settings and a dataset, whose id is their hash."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from liverseg import __version__
 from liverseg.core.dataset import Dataset
@@ -33,12 +34,18 @@ class Study:
 
 def study_id(settings: Settings, dataset: Dataset) -> str:
     """Return the hash of everything that weights depend on; the preset's name is not part."""
-    values = to_mapping(settings)
-    del values["preset"]
+    return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
+
+
+def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
+    """Return the id that a spec.json makes; `dataset` is the digest.
+
+    Taken from the record as it stands, an older version's id comes out too.
+    """
     whole = {
-        "settings": values,
-        "dataset": dataset.digest,
-        "training_version": TRAINING_VERSION,
+        "settings": {k: v for k, v in settings.items() if k != "preset"},
+        "dataset": dataset,
+        "training_version": training_version,
     }
     return digest(whole)[:_ID_LENGTH]
 
