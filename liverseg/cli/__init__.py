@@ -13,6 +13,7 @@ from liverseg.cli.console import error_console
 from liverseg.cli.data import phantom, preprocess, scan
 from liverseg.cli.network import postprocess, predict, train
 from liverseg.cli.pipeline import pipeline
+from liverseg.cli.replay import replay
 from liverseg.cli.results import evaluate, report
 from liverseg.cli.study import study
 from liverseg.errors import LiversegError
@@ -30,7 +31,7 @@ Exit codes
   2  a setting, flag or split file is wrong
   3  a case cannot be used
   4  the store refuses: rights, space, connection
-  5  stored bytes are damaged
+  5  stored bytes are damaged, or `study replay` found a difference
   6  the race cannot go on, or has not got that far
   75 to 78  only `train`: interrupted and saved, no controller any more, settings differ,
             loss not finite
@@ -51,6 +52,7 @@ for command in (
     phantom, scan, preprocess, train, predict, postprocess, evaluate, report, study, pipeline,
 ):  # fmt: skip
     root.add_command(command)
+study.add_command(replay)
 
 
 def main() -> None:
