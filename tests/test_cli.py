@@ -15,9 +15,10 @@ import pytest
 from liverseg import errors
 from liverseg.cli import EPILOG, main, root
 from liverseg.race.facts import report_key
+from liverseg.race.study import open_study
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
-from tests.race.rehearsal import Rehearsal
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
 
 SHORT = {"seeds": 2, "minimum_iterations": 10, "maximum_iterations": 20}
 
@@ -224,6 +225,35 @@ def test_replay_accepts_a_race_and_names_the_report_that_was_altered_by_hand(
     told = json.loads(done.out)
     assert (done.code, told["study"], told["checked"]["reports"]) == (5, study, 7)
     assert [f"{f['key']}: {f['problem']}" for f in told["findings"]] == lines
+
+
+def test_the_status_of_a_finished_race_shows_its_seeds_only_when_asked(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    raced(tmp_path / "store")
+    words = ("study", "status", "--store", tmp_path / "store")
+    short, long = liverseg(*words), liverseg(*words, "--seeds")
+    assert short.code == long.code == 0
+    assert "winner: seed 3, validation Jaccard 0.3800" in short.out
+    assert "pruned" not in short.out
+    assert long.out.count("pruned") == 3
+    told = json.loads(liverseg(*words, "--json").out)
+    assert [seed["state"] for seed in told["seeds"]] == ["pruned", "pruned", "pruned", "winner"]
+    assert told["remaining_seconds"] == 0
+    for watched in (liverseg(*words, "--watch"), liverseg(*words, "--watch", "--json")):
+        assert watched.code == 0
+        assert "winner" in watched.out
+
+
+def test_the_status_of_a_race_that_was_never_run_shows_every_seed(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    open_study(store, SETTINGS, DATASET)
+    done = liverseg("study", "status", "--store", tmp_path / "store")
+    assert done.code == 0
+    assert done.out.count("waiting") == 4
+    assert "no winner yet; the race was never run" in done.out
 
 
 def test_scan_accepts_names_with_spaces_and_umlauts(

@@ -13,7 +13,6 @@ from liverseg.cli.console import error_console
 from liverseg.cli.data import phantom, preprocess, scan
 from liverseg.cli.network import postprocess, predict, train
 from liverseg.cli.pipeline import pipeline
-from liverseg.cli.replay import replay
 from liverseg.cli.results import evaluate, report
 from liverseg.cli.study import study
 from liverseg.errors import LiversegError
@@ -52,7 +51,6 @@ for command in (
     phantom, scan, preprocess, train, predict, postprocess, evaluate, report, study, pipeline,
 ):  # fmt: skip
     root.add_command(command)
-study.add_command(replay)
 
 
 def main() -> None:

@@ -237,17 +237,17 @@ def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
     record.write_new(store, key, point.to_mapping())
 
 
-def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
+def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> list[dict[str, Any]]:
     """Return a seed's validations in order of iteration, each of its lowest attempt.
 
-    Each has the entries of `CurvePoint`.
+    Each has the entries of `CurvePoint`. Those up to iteration `after` are not read.
     """
     prefix = f"{study_prefix(study)}curves/{seed:04d}/"
     lowest: dict[int, tuple[int, str]] = {}
     for key in store.keys(prefix):
         iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))
         lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
-    return [record.read(store, lowest[iteration][1]) for iteration in sorted(lowest)]
+    return [record.read(store, lowest[i][1]) for i in sorted(lowest) if i > after]
 
 
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:

@@ -107,3 +107,4 @@ def test_a_curve_has_one_entry_an_iteration_that_of_the_lowest_attempt():
         record.write(store, facts.curve_key("ab12", 7, iteration, attempt), values)
     curve = facts.read_curve(store, "ab12", 7)
     assert [(c["iteration"], c["attempt"]) for c in curve] == [(500, 0), (1000, 1)]
+    assert facts.read_curve(store, "ab12", 7, after=500) == curve[1:]
