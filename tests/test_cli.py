@@ -236,6 +236,7 @@ def test_the_status_of_a_finished_race_shows_its_seeds_only_when_asked(
     assert short.code == long.code == 0
     assert "winner: seed 3, validation Jaccard 0.3800" in short.out
     assert "pruned" not in short.out
+    assert re.search(r"^SHA-256 of its weights: [0-9a-f]{64}$", short.out, re.MULTILINE)
     assert long.out.count("pruned") == 3
     told = json.loads(liverseg(*words, "--json").out)
     assert [seed["state"] for seed in told["seeds"]] == ["pruned", "pruned", "pruned", "winner"]

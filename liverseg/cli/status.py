@@ -100,10 +100,11 @@ def draw(
 
 def show(found: Status, all_seeds: bool = False) -> None:
     """Print rungs, seeds where the race goes on or `all_seeds` are asked for, and the winner."""
-    parts: list[RenderableType] = [_rungs(found)]
+    console.print(_rungs(found))
     if all_seeds or found["winner"] is None:
-        parts.append(_seeds(found["study"], found["seeds"]))
-    console.print(Group(*parts, Text(_summary(found), overflow="fold")), soft_wrap=True)
+        console.print(_seeds(found["study"], found["seeds"]))
+    # A hash must come out whole and on one line however narrow the screen is.
+    console.print(Text(_summary(found)), soft_wrap=True)
 
 
 def _drawing(found: Status) -> RenderableType:
