@@ -20,7 +20,8 @@ from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
 
 Kind = TypeVar("Kind", bound=Fact)
-_SHOWN_CHARACTERS = 60
+# A SHA-256 in quotation marks is shown whole.
+_SHOWN_CHARACTERS = 66
 # Whole numbers beyond this are no count of anything here, and overflow where floats are compared.
 _LARGEST = 2**53
 
