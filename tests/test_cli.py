@@ -14,7 +14,11 @@ import pytest
 
 from liverseg import errors
 from liverseg.cli import EPILOG, main, root
+from liverseg.race.facts import report_key
+from liverseg.race.study import open_study
+from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
 
 SHORT = {"seeds": 2, "minimum_iterations": 10, "maximum_iterations": 20}
 
@@ -63,7 +67,8 @@ ALL = dict(commands())
 def test_the_commands_are_those_that_are_promised() -> None:
     assert set(ALL) == {
         "phantom", "scan", "preprocess", "train", "predict", "postprocess", "evaluate", "report",
-        "study run", "study status", "study plan", "pipeline compile", "pipeline run",
+        "study run", "study status", "study plan", "study replay",
+        "pipeline compile", "pipeline run",
     }  # fmt: skip
 
 
@@ -187,6 +192,69 @@ def test_the_store_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("LIVERSEG_STORE", str(tmp_path / "store"))
     assert liverseg("study", "status").code == 6
+
+
+def raced(folder: Path) -> tuple[FolderStore, str]:
+    """A rehearsed race to its end, in a folder."""
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    store = FolderStore(folder)
+    for key, data in rehearsal.store.objects.items():
+        store.put(key, data)
+    return store, rehearsal.study.id
+
+
+def test_replay_accepts_a_race_and_names_the_report_that_was_altered_by_hand(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    store, study = raced(tmp_path / "store")
+    done = liverseg("study", "replay", "--store", tmp_path / "store")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"study {study}: 8 validations, 7 reports, 0 failures, ")
+    assert done.out.endswith("files hashed: nothing differs\n")
+    assert done.out.count("\n") == 1
+    report = store.root / report_key(study, 0, 2, 0)
+    report.write_text(report.read_text().replace("0.22", "0.92"), encoding="utf-8")
+    done = liverseg("study", "replay", "--store", tmp_path / "store", "--study", study)
+    assert done.code == 5
+    lines = done.out.splitlines()
+    assert all(line.startswith(report_key(study, 0, 2, 0)) for line in lines)
+    assert "it says Jaccard 0.92, there it is 0.22" in lines[0]
+    assert done.err == f"error: study {study}: {len(lines)} differences; see above\n"
+    done = liverseg("study", "replay", "--store", tmp_path / "store", "--json")
+    told = json.loads(done.out)
+    assert (done.code, told["study"], told["checked"]["reports"]) == (5, study, 7)
+    assert [f"{f['key']}: {f['problem']}" for f in told["findings"]] == lines
+
+
+def test_the_status_of_a_finished_race_shows_its_seeds_only_when_asked(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    raced(tmp_path / "store")
+    words = ("study", "status", "--store", tmp_path / "store")
+    short, long = liverseg(*words), liverseg(*words, "--seeds")
+    assert short.code == long.code == 0
+    assert "winner: seed 3, validation Jaccard 0.3800" in short.out
+    assert "pruned" not in short.out
+    assert re.search(r"^SHA-256 of its weights: [0-9a-f]{64}$", short.out, re.MULTILINE)
+    assert long.out.count("pruned") == 3
+    told = json.loads(liverseg(*words, "--json").out)
+    assert [seed["state"] for seed in told["seeds"]] == ["pruned", "pruned", "pruned", "winner"]
+    assert told["remaining_seconds"] == 0
+    for watched in (liverseg(*words, "--watch"), liverseg(*words, "--watch", "--json")):
+        assert watched.code == 0
+        assert "winner" in watched.out
+
+
+def test_the_status_of_a_race_that_was_never_run_shows_every_seed(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    open_study(store, SETTINGS, DATASET)
+    done = liverseg("study", "status", "--store", tmp_path / "store")
+    assert done.code == 0
+    assert done.out.count("waiting") == 4
+    assert "no winner yet; the race was never run" in done.out
 
 
 def test_scan_accepts_names_with_spaces_and_umlauts(

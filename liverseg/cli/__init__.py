@@ -30,7 +30,7 @@ Exit codes
   2  a setting, flag or split file is wrong
   3  a case cannot be used
   4  the store refuses: rights, space, connection
-  5  stored bytes are damaged
+  5  stored bytes are damaged, or `study replay` found a difference
   6  the race cannot go on, or has not got that far
   75 to 78  only `train`: interrupted and saved, no controller any more, settings differ,
             loss not finite

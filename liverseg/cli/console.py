@@ -64,11 +64,16 @@ def print_json(values: Mapping[str, Any]) -> None:
     print(json.dumps(values, indent=1, ensure_ascii=False))  # noqa: T201 - rich would wrap it
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; every cell is plain text."""
+def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Return a table; every cell is plain text."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell).replace("[", "\\[") for cell in row))
-    console.print(table)
+    return table
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; every cell is plain text."""
+    console.print(table_of(title, columns, rows))

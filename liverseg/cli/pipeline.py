@@ -16,7 +16,7 @@ from liverseg.cli.options import (
     store_option,
 )
 from liverseg.cli.results import show_results
-from liverseg.cli.study import show
+from liverseg.cli.status import show
 from liverseg.settings import from_mapping, preset
 from liverseg.storage.folder import FolderStore
 

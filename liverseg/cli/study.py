@@ -1,8 +1,5 @@
 """Commands on a study: run the race, say where it stands, say what one would cost."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
 from liverseg.cli.console import console, print_json, print_table, shown_log
@@ -13,13 +10,18 @@ from liverseg.cli.options import (
     json_option,
     settings_options,
     store_option,
-    study_option,
 )
+from liverseg.cli.replay import replay
+from liverseg.cli.status import show, status
 
 
 @click.group()
 def study() -> None:
     """One race: run it, look at it, plan it."""
+
+
+study.add_command(replay)
+study.add_command(status)
 
 
 @study.command(
@@ -59,26 +61,6 @@ def run(
         if compare_single:
             tasks.race_to(opened, opened_study, "single", gpus, compare_single)
     show(found)
-
-
-@study.command(epilog=example("liverseg study status --store build/store --json"))
-@store_option
-@study_option
-@json_option
-def status(store: str, study: str | None, as_json: bool) -> None:
-    """Say where a study stands: rungs, who was promoted, the winner.
-
-    JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
-    null; single (A2) or null; ledger.
-    """
-    from liverseg.steps import race
-    from liverseg.storage.open import open_store
-
-    found = race.status(open_store(store), study)
-    if as_json:
-        print_json(found)
-    else:
-        show(found)
 
 
 @study.command(
@@ -122,31 +104,6 @@ def plan(
         f"{cost['iterations']:,} iterations, {hours(cost['gpu_seconds'])} GPU-hours, done after "
         f"{hours(cost['makespan_seconds'])} h"
     )
-
-
-def show(status: Mapping[str, Any]) -> None:
-    """Print the table of rungs and the winner."""
-    rows = [
-        (
-            number,
-            f"{rung['iterations']:,}",
-            len(rung["seeds"]),
-            " ".join(map(str, rung["promoted"])) or "-",
-            "decided" if rung["decided"] else f"{len(rung['waiting'])} still train",
-        )
-        for number, rung in enumerate(status["rungs"])
-    ]
-    columns = ("rung", "iterations", "seeds", "promoted, best first", "")
-    print_table(f"Study {status['study']}", columns, rows)
-    winner = status["winner"]
-    if winner is None:
-        console.print("no winner yet")
-    else:
-        console.print(
-            f"winner: seed {winner['seed']}, validation Jaccard {winner['jaccard']:.4f}\n"
-            f"SHA-256 of its weights: {winner['sha256']}",
-            soft_wrap=True,
-        )
 
 
 def hours(seconds: float) -> str:

@@ -168,6 +168,31 @@ class Report(Fact):
 
 
 @dataclass(frozen=True)
+class CurvePoint(Fact):
+    """One validation of one seed; report, status and dashboard all draw from these."""
+
+    seed: int
+    rung: RungName
+    attempt: int
+    iteration: int
+    """Counted from the start of the training."""
+    jaccard: float | None
+    """Mean over the validation cases, 0 to 1; None: not finite."""
+    cases: dict[str, float | None]
+    """Jaccard by case."""
+    loss: float | None
+    """Mean training loss since the validation before."""
+    seconds_per_iteration: float
+    """Of the iterations since the validation before; validating and saving not counted."""
+    waiting_share: float
+    """Share of those seconds spent waiting for patches, 0 to 1."""
+    seconds: float
+    """Since this attempt's process began."""
+    time: float
+    """Unix time."""
+
+
+@dataclass(frozen=True)
 class Result(Fact):
     """An arm's end: the winner of the race, or A2."""
 
@@ -235,14 +260,23 @@ def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> b
     return False
 
 
-def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
-    """Return a seed's validations in order of iteration, each of its lowest attempt."""
+def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
+    """Record a validation; one of the same attempt that is there already stays as it is."""
+    key = curve_key(study, point.seed, point.iteration, point.attempt)
+    record.write_new(store, key, point.to_mapping())
+
+
+def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> list[dict[str, Any]]:
+    """Return a seed's validations in order of iteration, each of its lowest attempt.
+
+    Each has the entries of `CurvePoint`. Those up to iteration `after` are not read.
+    """
     prefix = f"{study_prefix(study)}curves/{seed:04d}/"
     lowest: dict[int, tuple[int, str]] = {}
     for key in store.keys(prefix):
         iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))
         lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
-    return [record.read(store, lowest[iteration][1]) for iteration in sorted(lowest)]
+    return [record.read(store, lowest[i][1]) for i in sorted(lowest) if i > after]
 
 
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:

@@ -46,6 +46,7 @@ class SimulatedTrainer:
         """Yield the seconds to the next step; the generator's return value is the exit code."""
         slow = hitting(job, SlowStart, self.faults)
         yield slow.seconds if slow else 0.0
+        started = self.clock() + self.skew(job.seed)
         self._segment(job, "start", 0)
         yield self.startup_seconds
         position = self._restored(job)
@@ -68,7 +69,7 @@ class SimulatedTrainer:
                 self.cut_off(job.name)
                 lost = None
             position = position.after(target, self.score(job.seed, target))
-            self._validated(job, position, pace)
+            self._validated(job, position, pace, started)
             if position.iteration < job.iterations and watch.is_alone(self.clock()):
                 self._segment(job, "end", position.iteration, exit_code=ORPHANED)
                 return ORPHANED
@@ -83,19 +84,23 @@ class SimulatedTrainer:
             return _Position()
         return _Position(**json.loads(bundle.load(self.store, usable[0].prefix)["state.json"]))
 
-    def _validated(self, job: Job, position: "_Position", pace: float) -> None:
+    def _validated(self, job: Job, position: "_Position", pace: float, started: float) -> None:
         seed, iteration = job.seed, position.iteration
-        curve = {
-            "seed": seed,
-            "iteration": iteration,
-            "jaccard": position.last_jaccard,
-            "cases": {"simulated": position.last_jaccard},
-            "loss": 1 - position.last_jaccard,
-            "seconds_per_iteration": pace,
-            "time": self.clock() + self.skew(seed),
-        }
-        key = facts.curve_key(job.study, seed, iteration, job.attempt)
-        record.write_new(self.store, key, curve)
+        now = self.clock() + self.skew(seed)
+        point = facts.CurvePoint(
+            seed=seed,
+            rung=job.rung_name,
+            attempt=job.attempt,
+            iteration=iteration,
+            jaccard=position.last_jaccard,
+            cases={"simulated": position.last_jaccard},
+            loss=1 - position.last_jaccard,
+            seconds_per_iteration=pace,
+            waiting_share=0.0,
+            seconds=now - started,
+            time=now,
+        )
+        facts.write_curve(self.store, job.study, point)
         self._segment(job, iteration, iteration)
         files = {
             "state.safetensors": f"state of seed {seed} at {iteration}".encode(),

@@ -168,14 +168,14 @@ class _Facts:
             named = self._named[rung, seed]
             report, lost = next((r for r in reports if r.sha256 == named), None), named is None
         else:
-            lost = _failed_for_good(failures, before, self._epoch)
+            lost = failed_for_good(failures, before, self._epoch)
             report = None if lost or not reports else reports[0]
         failed = {failure.attempt for failure in failures}
         attempt = next(a for a in range(len(failed) + 1) if a not in failed)
         return Place(report, lost, attempt, failures)
 
 
-def _failed_for_good(failures: Iterable[Failure], before: int, epoch: int) -> bool:
+def failed_for_good(failures: Iterable[Failure], before: int, epoch: int) -> bool:
     """Return whether no further attempt is due. An attempt that got further starts a new count."""
     furthest, strikes = before, 0
     for failure in failures:

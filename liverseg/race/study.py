@@ -1,8 +1,9 @@
 """A study: one race, made of settings and a dataset, whose id is their hash."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from liverseg import __version__
 from liverseg.core.dataset import Dataset
@@ -33,12 +34,18 @@ class Study:
 
 def study_id(settings: Settings, dataset: Dataset) -> str:
     """Return the hash of everything that weights depend on; the preset's name is not part."""
-    values = to_mapping(settings)
-    del values["preset"]
+    return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
+
+
+def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
+    """Return the id that a spec.json makes; `dataset` is the digest.
+
+    Taken from the record as it stands, an older version's id comes out too.
+    """
     whole = {
-        "settings": values,
-        "dataset": dataset.digest,
-        "training_version": TRAINING_VERSION,
+        "settings": {k: v for k, v in settings.items() if k != "preset"},
+        "dataset": dataset,
+        "training_version": training_version,
     }
     return digest(whole)[:_ID_LENGTH]
 
@@ -69,8 +76,7 @@ def load_study(store: ObjectStore, study: str) -> Study:
     try:
         spec = record.read(store, key)
     except NotFound as exc:
-        known = ", ".join(study_ids(store)) or "none"
-        raise StudyError(f"the store has no study '{study}'; known: {known}") from exc
+        raise _unknown(store, study) from exc
     dataset = Dataset.from_mapping(spec["dataset"])
     if dataset.digest != spec["dataset"]["digest"]:
         raise IntegrityError(
@@ -78,6 +84,12 @@ def load_study(store: ObjectStore, study: str) -> Study:
             f"it says {spec['dataset']['digest']}"
         )
     return Study(study, from_mapping(spec["settings"]), dataset)
+
+
+def require_known(store: ObjectStore, study: str) -> None:
+    """Raise StudyError where the store has no study of that name."""
+    if study not in study_ids(store):
+        raise _unknown(store, study)
 
 
 def require_current(study: Study) -> None:
@@ -109,6 +121,17 @@ def latest_study(store: ObjectStore) -> str:
 
 def _last_seen(store: ObjectStore, study: str) -> float:
     """Return the unix time of the heartbeat or, before the first one, of the opening."""
-    opened = float(record.read(store, facts.spec_key(study))["time"])
-    heartbeat = facts.read_heartbeat(store, study)
-    return opened if heartbeat is None else max(opened, heartbeat.time)
+    key = facts.spec_key(study)
+    try:
+        opened = float(record.read(store, key)["time"])
+        heartbeat = facts.read_heartbeat(store, study)
+        return opened if heartbeat is None else max(opened, heartbeat.time)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise IntegrityError(
+            f"'{key}' or the heartbeat beside it is damaged: it has no readable time"
+        ) from exc
+
+
+def _unknown(store: ObjectStore, study: str) -> StudyError:
+    known = ", ".join(study_ids(store)) or "none"
+    return StudyError(f"the store has no study '{study}'; known: {known}")

@@ -10,16 +10,18 @@ from types import FrameType
 from typing import Any
 
 from liverseg.core.halving import figures, rank, schedule
-from liverseg.race import accounts, facts
+from liverseg.race import accounts, facts, progress
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.executor import Executor
 from liverseg.race.facts import Arm
 from liverseg.race.plan import Capacity, Until
-from liverseg.race.snapshot import SnapshotReader
+from liverseg.race.segments import SegmentReader
+from liverseg.race.snapshot import Snapshot, SnapshotReader
 from liverseg.race.state import RungState, fold
 from liverseg.race.study import Study, latest_study, load_study
 from liverseg.settings import RaceSettings, from_mapping
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.remembered import RememberedStore
 
 
 def run(
@@ -75,26 +77,56 @@ def run(
     return status(store, study.id) | {"started": controller.started}
 
 
-def status(store: ObjectStore, study_id: str | None = None) -> dict[str, Any]:
-    """Return where a study stands (default: the latest), ready for JSON.
+def status(
+    store: ObjectStore, study_id: str | None = None, now: float | None = None
+) -> dict[str, Any]:
+    """Return where a study stands (default: the latest) at unix time `now`, ready for JSON.
 
     Keys: `study`; `rungs`, each with `iterations`, `seeds` (who got there), `promoted` (best
     first; at the last rung the winner), `pruned`, `failed`, `waiting`, `decided` and `reports`
     (best first: seed, attempt, jaccard, best_iteration); `winner` and `single`, each with `seed`,
     `jaccard`, `sha256`, `best_iteration`, `iterations` and `model`, or None; `ledger` (see
-    race/accounts.py).
+    race/accounts.py); `seeds`, a row a seed (see race/progress.py); `remaining_seconds` of the
+    whole race, None before any rate is known; `heard`, unix time of the controller's last
+    heartbeat, or None; `state`, what it does or did last: "running", "stopped: budget", ....
     """
+    store = remembered(store)
     study = load_study(store, study_id or latest_study(store))
     snapshot = SnapshotReader(store, study.id).read()
     heartbeat = facts.read_heartbeat(store, study.id)
     state = fold(study.rungs, study.settings.race, snapshot, heartbeat.epoch if heartbeat else 0)
+    segments = SegmentReader(store, study.id).all()
+    best = {seed: _best(store, study.id, snapshot, seed) for seed in state.rungs[0].seeds}
+    told = {seed: jaccard for seed, jaccard in best.items() if jaccard is not None}
+    rows = progress.rows(study.id, state, segments, told, time.time() if now is None else now)
     return {
         "study": study.id,
         "rungs": [_rung(rung) for rung in state.rungs],
         "winner": _arm(store, study.id, "multi"),
         "single": _arm(store, study.id, "single"),
         "ledger": accounts.ledger(store, study, snapshot),
+        "seeds": [asdict(row) for row in rows],
+        "remaining_seconds": progress.remaining_seconds(state, rows, segments),
+        "heard": heartbeat.time if heartbeat else None,
+        "state": heartbeat.state if heartbeat else "not started",
     }
+
+
+def remembered(store: ObjectStore) -> ObjectStore:
+    """Return a view of the store that reads no record twice; for who looks again and again."""
+    if isinstance(store, RememberedStore):
+        return store
+    return RememberedStore(store, lambda key: key.endswith("/heartbeat.json"))
+
+
+def _best(store: ObjectStore, study_id: str, snapshot: Snapshot, seed: int) -> float | None:
+    """Return a seed's best Jaccard so far: its newest report's, or a later validation's."""
+    mine = [r.report for r in snapshot.reports if r.report.seed == seed]
+    newest = max(mine, key=lambda report: report.iterations, default=None)
+    found = [newest.score("best")] if newest else []
+    later = facts.read_curve(store, study_id, seed, newest.iterations if newest else 0)
+    found += [point["jaccard"] for point in later]
+    return max((jaccard for jaccard in found if jaccard is not None), default=None)
 
 
 def plan(seeds: int, gpus: int, seconds_per_iteration: float, race: RaceSettings) -> dict[str, Any]:

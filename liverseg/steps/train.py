@@ -7,7 +7,7 @@ it ended (architecture.md "The race"); what follows is the controller's decision
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import FrameType
 
 import torch
@@ -167,10 +167,21 @@ class _Trainer:
     def _validated(self, training: Training, validation: Validation) -> None:
         """Record the validation; the curve first, since a checkpoint would skip what it lacks."""
         self.iteration = validation.iteration
-        key = facts.curve_key(self.study.id, self.seed, validation.iteration, self.attempt)
         now = self.now()
-        times = {"seconds": now - self.started, "time": now}
-        record.write_new(self.store, key, self._who() | asdict(validation) | times)
+        point = facts.CurvePoint(
+            seed=self.seed,
+            rung=self.rung,
+            attempt=self.attempt,
+            iteration=validation.iteration,
+            jaccard=validation.jaccard,
+            cases=dict(validation.cases),
+            loss=validation.loss,
+            seconds_per_iteration=validation.seconds_per_iteration,
+            waiting_share=validation.waiting_share,
+            seconds=now - self.started,
+            time=now,
+        )
+        facts.write_curve(self.store, self.study.id, point)
         self.segment(str(validation.iteration))
         self._commit(training)
 

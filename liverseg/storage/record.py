@@ -19,7 +19,7 @@ def decode(data: bytes, key: str) -> dict[str, Any]:
     """Return the object in `data`; anything else raises IntegrityError naming `key`."""
     try:
         values = json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise IntegrityError(f"'{key}' is damaged: it is not JSON ({exc})") from exc
     if not isinstance(values, dict):
         raise IntegrityError(f"'{key}' is damaged: it holds {type(values).__name__}, not an object")

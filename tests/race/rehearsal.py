@@ -21,6 +21,12 @@ SETTINGS = from_mapping(
     }
 )
 
+# What report, status and dashboard may rely on, whoever trained.
+CURVE_ENTRIES = (
+    "seed", "rung", "attempt", "iteration", "jaccard", "cases", "loss",
+    "seconds_per_iteration", "waiting_share", "seconds", "time",
+)  # fmt: skip
+
 
 def record(name: str, synthetic: bool = True) -> CaseRecord:
     files = {"image": f"{name}/image.nii.gz"}

@@ -4,7 +4,7 @@ import pytest
 
 from liverseg.race import facts
 from liverseg.race.executor import Job, JobName, parse_job_name
-from liverseg.race.facts import Report
+from liverseg.race.facts import CurvePoint, Report
 from liverseg.race.verdicts import Decision, Failure, Input, Promotion
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -52,6 +52,7 @@ def test_other_names_are_no_jobs(name):
     "fact",
     [
         REPORT,
+        CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9),
         Failure(7, "single", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
         Promotion(2, 7, (Input(7, 0, 0.5, "s" * 64), Input(8, None, None, None))),
         Decision(2, 20_000, (Input(7, 0, 0.5, "s" * 64),), (7,), ()),
@@ -106,3 +107,4 @@ def test_a_curve_has_one_entry_an_iteration_that_of_the_lowest_attempt():
         record.write(store, facts.curve_key("ab12", 7, iteration, attempt), values)
     curve = facts.read_curve(store, "ab12", 7)
     assert [(c["iteration"], c["attempt"]) for c in curve] == [(500, 0), (1000, 1)]
+    assert facts.read_curve(store, "ab12", 7, after=500) == curve[1:]

@@ -9,7 +9,7 @@ from liverseg.race.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
-from tests.race.rehearsal import Rehearsal
+from tests.race.rehearsal import CURVE_ENTRIES, Rehearsal
 
 
 class TestSimulatedExecutor(ExecutorContract):
@@ -40,7 +40,9 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     report = record.read(store, facts.report_key(study, 0, 3, 0))
     assert report["best_jaccard"] == pytest.approx(0.32)
     assert bundle.load(store, report["checkpoint"])["best.safetensors"]
-    assert [c["iteration"] for c in facts.read_curve(store, study, 3)] == [2]
+    (point,) = facts.read_curve(store, study, 3)
+    assert point["iteration"] == 2
+    assert set(point) == set(CURVE_ENTRIES)
     for part in ("start", 0, 2, "end"):
         assert store.get(facts.segment_key(study, job(rehearsal).name, part))
 

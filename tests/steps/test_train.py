@@ -9,6 +9,7 @@ from liverseg.race.study import Study
 from liverseg.steps import train
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import CURVE_ENTRIES
 from tests.steps.tiny_study import study_in
 
 
@@ -48,6 +49,8 @@ def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     curve = facts.read_curve(paused, study.id, 1)
     assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
     assert all(set(c["cases"]) == {"validation"} for c in curve)
+    assert all(set(c) == set(CURVE_ENTRIES) for c in curve)
+    assert [c["rung"] for c in curve] == [0, 0, 1, 1]
 
 
 def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> None:

@@ -24,7 +24,7 @@ def test_a_record_is_written_only_once_where_that_is_asked():
     assert record.read(store, "a") == {"n": 3}
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000])
 def test_anything_but_an_object_is_refused_with_its_key(data):
     store = MemoryStore()
     store.put("some/key", data)

@@ -1,0 +1,314 @@
+"""Every fact of a race, altered by hand, is named; a race that nobody touched is accepted."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+
+from liverseg.errors import Fenced
+from liverseg.race import facts
+from liverseg.race.faults import Crash, Killed
+from liverseg.race.replay import replay
+from liverseg.race.simulated_trainer import invented_score
+from liverseg.settings import from_mapping
+from liverseg.storage import record
+from liverseg.storage.bundle import MANIFEST, sha256
+from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import SETTINGS, Rehearsal
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def raced() -> Rehearsal:
+    """A race to its end with an early promotion, a second attempt, a seed that failed, and A2."""
+    faults = [Killed(0, 0, 1), Killed(1, 0, 2, exit_code=78)]
+    rehearsal = Rehearsal(gpus=4, faults=faults, compare_single=True)
+    rehearsal.run("single")
+    assert rehearsal.store.keys(f"studies/{rehearsal.study.id}/promotions/")
+    return rehearsal
+
+
+def altered(rehearsal: Rehearsal, key: str, change: Change) -> str:
+    """Alter the record under `key` by hand and return its new SHA-256."""
+    values = record.read(rehearsal.store, key)
+    change(values)
+    rehearsal.store.put(key, record.encode(values))
+    return sha256(rehearsal.store.get(key)).hexdigest()
+
+
+def named(rehearsal: Rehearsal) -> dict[str, str]:
+    """Replay; return the problems by key."""
+    found: dict[str, str] = {}
+    for finding in replay(rehearsal.store, rehearsal.study.id).findings:
+        found[finding.key] = found.get(finding.key, "") + finding.problem + "\n"
+    return found
+
+
+def key(rehearsal: Rehearsal, short: str) -> str:
+    return facts.study_prefix(rehearsal.study.id) + short
+
+
+def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
+    rehearsal = raced()
+    done = replay(rehearsal.store, rehearsal.study.id)
+    assert done.findings == ()
+    assert done.checked == {
+        "reports": 7, "failures": 2, "promotions": 1, "decisions": 3, "results": 2,
+        "validations": 11, "checkpoints": 11, "files": 11 * 3 + 2 * 2, "models": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("short", "change", "problem"),
+    [
+        (
+            "reports/0/0003-a0.json",
+            {"best_jaccard": 0.9},
+            "names '[0-9a-f]{64}'; it says Jaccard 0.9",
+        ),
+        ("reports/2/0003-a0.json", {"last_jaccard": 0.1}, "SHA-256 is .*, 'studies"),
+        ("reports/0/0003-a0.json", {"seed": 2}, "belongs under '.*/0002-a0.json'"),
+        ("reports/0/0003-a0.json", {"checkpoint": "elsewhere/"}, "not below"),
+        ("reports/single/9999-a0.json", {"best_jaccard": 0.9}, "says best Jaccard 0.9"),
+        ("promotions/0/0003.json", {"inputs": []}, "with 4 seeds still to come .* make no seed"),
+        ("promotions/0/0003.json", {"seed": 2}, "belongs under"),
+        ("decisions/0.json", {"promoted": [2, 3]}, "promoted: seeds 2, 3; .* make it seeds 3, 2"),
+        ("decisions/1.json", {"promoted": [2], "pruned": [3]}, "make it seeds 3\n"),
+        ("decisions/1.json", {"inputs": []}, "at the rung are seeds 2, 3"),
+        ("decisions/1.json", {"iterations": 5}, "says 5 iterations, the schedule 4"),
+        ("failures/0/0001-a0.json", {"kind": "infrastructure"}, "exit code 78 makes 'model'"),
+        ("failures/0/0000-a0.json", {"kind": "model"}, "exit code -9 makes 'infrastructure'"),
+        ("result.json", {"seed": 2}, "says seed 2, .* makes seed 3 win"),
+        ("result.json", {"jaccard": 0.9}, "says Jaccard 0.9, .* says 0.38"),
+        ("result.json", {"weights_sha256": "0"}, "says weights '0'"),
+        ("single.json", {"iterations": 2}, "says iterations 2"),
+        ("curves/0003/2-a0.json", {"jaccard": 0.9}, "the mean of its cases is 0.32"),
+        ("spec.json", {"training_version": 0}, "make '"),
+        ("spec.json", {"study": "another"}, "says study 'another'"),
+        ("model/model.json", {"seed": 2}, "SHA-256 is .* promises"),
+        ("checkpoints/0003/2-a0/manifest.json", {"seed": 2}, "reports/0/0003-a0.json' says"),
+    ],
+)
+def test_an_altered_record_is_named_with_what_it_says_and_what_follows(short, change, problem):
+    rehearsal = raced()
+    altered(rehearsal, key(rehearsal, short), lambda values: values.update(change))
+    found = named(rehearsal)
+    assert key(rehearsal, short) in found
+    assert any(re.search(problem, text) for text in found.values()), found
+
+
+def test_a_report_altered_together_with_every_hash_of_it_is_still_named():
+    rehearsal = raced()
+    report = key(rehearsal, "reports/0/0002-a0.json")
+    digest = altered(rehearsal, report, lambda values: values.update(best_jaccard=0.9))
+
+    def follow(values: dict[str, Any]) -> None:
+        for entry in values["inputs"]:
+            if entry["seed"] == 2:
+                entry["sha256"] = digest
+
+    claims = [key(rehearsal, short) for short in ("decisions/0.json", "promotions/0/0003.json")]
+    for claim in claims:
+        altered(rehearsal, claim, follow)
+    found = named(rehearsal)
+    assert "says Jaccard 0.22 of seed 2" in found[claims[0]]
+    assert "says Jaccard 0.9, the mean of its cases is 0.22" in found[report]
+    assert "curves/0002/2-a0.json' says 0.22 at iteration 2" in found[report]
+
+
+@pytest.mark.parametrize(
+    "short",
+    [
+        "checkpoints/0003/8-a0/state.safetensors",
+        "checkpoints/0003/8-a0/best.safetensors",
+        "model/model.safetensors",
+        "single-model/model.safetensors",
+    ],
+)
+def test_a_single_byte_of_weights_is_named(short):
+    rehearsal = raced()
+    data = bytearray(rehearsal.store.get(key(rehearsal, short)))
+    data[3] ^= 1
+    rehearsal.store.put(key(rehearsal, short), bytes(data))
+    found = named(rehearsal)
+    assert list(found) == [key(rehearsal, short)]
+    assert "its SHA-256 is" in found[key(rehearsal, short)]
+
+
+def test_a_setting_of_the_study_is_named():
+    rehearsal = raced()
+    spec = key(rehearsal, "spec.json")
+    altered(rehearsal, spec, lambda values: values["settings"]["training"].update(batch_size=3))
+    found = named(rehearsal)
+    assert "its settings, data and training version make '" in found[spec]
+
+
+def test_a_curve_that_was_better_than_the_report_says_is_named():
+    rehearsal = raced()
+    curve = key(rehearsal, "curves/0003/4-a0.json")
+    better = {"jaccard": 0.95, "cases": {"simulated": 0.95}}
+    altered(rehearsal, curve, lambda values: values.update(better))
+    found = named(rehearsal)
+    report = key(rehearsal, "reports/2/0003-a0.json")
+    assert f"at iteration 8, '{curve}' says 0.95 at iteration 4" in found[report]
+
+
+@pytest.mark.parametrize(
+    ("gone", "where"),
+    [
+        ("reports/0/0003-a0.json", "decisions/0.json"),
+        ("failures/0/0001-a0.json", "decisions/0.json"),
+        ("decisions/0.json", "decisions/0.json"),
+        ("decisions/2.json", "decisions/2.json"),
+        ("model/manifest.json", "model/manifest.json"),
+        ("model/model.safetensors", "model/manifest.json"),
+        ("checkpoints/0003/8-a0/state.json", "checkpoints/0003/8-a0/manifest.json"),
+    ],
+)
+def test_what_is_gone_is_missed_by_what_rests_on_it(gone, where):
+    rehearsal = raced()
+    rehearsal.store.delete(key(rehearsal, gone))
+    assert key(rehearsal, where) in named(rehearsal)
+
+
+def test_a_checkpoint_that_was_collected_is_counted_and_no_finding():
+    rehearsal = raced()
+    for name in rehearsal.store.keys(key(rehearsal, "checkpoints/0003/2-a0/")):
+        rehearsal.store.delete(name)
+    done = replay(rehearsal.store, rehearsal.study.id)
+    assert done.findings == ()
+    assert done.checked["collected"] == 1
+
+
+def kinds_of_records() -> list[str]:
+    """One key of each kind of record."""
+    rehearsal = raced()
+    prefix = facts.study_prefix(rehearsal.study.id)
+    shorts = [k.removeprefix(prefix) for k in rehearsal.store.keys(prefix) if k.endswith(".json")]
+    kept = [s for s in shorts if not s.startswith(("segments/", "heartbeat")) and "state" not in s]
+    return [next(group) for _, group in itertools.groupby(kept, lambda s: s.split("/")[0])]
+
+
+def texts(data: bytes) -> list[bytes]:
+    """What a hand or a disk may make of a record: cut short, entries gone or of another type."""
+    found = [b"", data[: len(data) // 2], b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000]
+    wrong = (None, True, -1, 1.5, 10**400, "x" * 300, "../../\ud800", [], [{}], [[]], {}, {"a": {}})
+    values = json.loads(data)
+    for name, value in values.items():
+        found.append(json.dumps({k: v for k, v in values.items() if k != name}).encode())
+        found += [json.dumps(values | {name: other}).encode() for other in wrong if other != value]
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict):
+            for entry in inner:
+                for other in wrong:
+                    made: Any = inner | {entry: other}
+                    made = [made, *value[1:]] if isinstance(value, list) else made
+                    found.append(json.dumps(values | {name: made}).encode())
+    return [text for text in found if text != data]
+
+
+@pytest.mark.slow
+def test_no_text_of_any_record_raises_and_what_is_no_fact_any_more_is_named():
+    rehearsal = raced()
+    for short in kinds_of_records():
+        where = key(rehearsal, short)
+        good = rehearsal.store.get(where)
+        for number, text in enumerate(texts(good)):
+            rehearsal.store.objects[where] = text
+            found = replay(rehearsal.store, rehearsal.study.id).findings
+            assert all("\n" not in finding.problem for finding in found)
+            if number < 7 and short != "single-model/model.json":
+                assert where in {finding.key for finding in found}, (short, text)
+        rehearsal.store.objects[where] = good
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3, 16])
+def test_a_race_is_accepted_after_every_turn_of_its_controller(gpus):
+    faults = [Killed(2, 1, 3), Killed(1, 0, 1, exit_code=78), Killed(0, 0, 1, attempts=(0, 1, 2))]
+    rehearsal = Rehearsal(gpus=gpus, faults=faults)
+    looks = 0
+
+    def look(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        assert named(rehearsal) == {}
+        rehearsal.executor.sleep(seconds)
+
+    rehearsal.controller(sleep=look).run("end")
+    assert named(rehearsal) == {}
+    assert looks > 20
+
+
+@pytest.mark.parametrize("script", range(6))
+def test_a_race_with_faults_early_promotions_and_restarts_is_accepted(script):
+    settings = from_mapping({"race": {"seeds": 16, "maximum_iterations": 32}}, SETTINGS)
+    rng = np.random.default_rng(script)
+    faults = []
+    for rung, seed in itertools.product(range(5), range(16)):
+        if rng.random() < 0.3:
+            reached = int(rng.integers(2**rung, 2 ** (rung + 1))) + 1
+            faults.append(Killed(seed, rung, reached, int(rng.choice([-9, 1, 0, 75, 76, 78]))))
+    writes = {int(rng.integers(start, start + 60)) for start in (5, 150, 300)}
+
+    def crash(number: int, _key: str) -> None:
+        if number in writes:
+            raise Crash
+
+    rehearsal = Rehearsal(
+        MemoryStore(before_write=crash),
+        settings=settings,
+        faults=faults,
+        gpus=int(rng.integers(1, 6)),
+        score=lambda seed, iteration: invented_score(seed + 100 * script, 2000 * iteration),
+    )
+    for _ in range(len(writes) + 1):
+        with suppress(Crash):
+            rehearsal.run()
+    assert facts.read_result(rehearsal.store, rehearsal.study.id) is not None
+    assert named(rehearsal) == {}
+
+
+@pytest.mark.parametrize("write", range(1, 10))
+def test_a_race_of_two_controllers_is_accepted(write):
+    store, written = MemoryStore(), []
+    rehearsal = Rehearsal(store, gpus=4, faults=[Killed(0, 0, 1)])
+
+    def begin(_number: int, where: str) -> None:
+        if any(part in where for part in ("/promotions/", "/decisions/", "/model/", "result.json")):
+            written.append(where)
+            if len(written) == write:
+                store.before_write = None
+                rehearsal.run()
+
+    store.before_write = begin
+    with suppress(Fenced):
+        rehearsal.run()
+    assert named(rehearsal) == {}
+
+
+def test_what_a_trainer_removes_while_it_is_looked_at_is_no_finding():
+    rehearsal = raced()
+    prefix = key(rehearsal, "checkpoints/0003/2-a0/")
+    store = MovingStore(rehearsal.store, prefix + "best.safetensors", prefix)
+    assert replay(store, rehearsal.study.id).findings == ()
+    assert prefix + MANIFEST not in store.objects
+
+
+class MovingStore(MemoryStore):
+    """Loses everything below `lost` when `at` is read."""
+
+    def __init__(self, before: MemoryStore, at: str, lost: str) -> None:
+        super().__init__()
+        self.objects = dict(before.objects)
+        self._at, self._lost = at, lost
+
+    def get(self, key: str) -> bytes:
+        if key == self._at:
+            for name in self.keys(self._lost):
+                self.delete(name)
+        return super().get(key)
