@@ -11,10 +11,13 @@ def rung(
     study: str,
     until: str,
     gpus: int,
+    max_gpu_hours: float,
     compare_single: bool,
     metrics: dsl.Output[dsl.Metrics],
     page: dsl.Output[dsl.HTML],
 ) -> None:
     from liverseg.steps import tasks
 
-    metrics.metadata.update(tasks.rung(store, study, until, gpus, compare_single, page.path))
+    metrics.metadata.update(
+        tasks.rung(store, study, until, gpus, max_gpu_hours, compare_single, page.path)
+    )

@@ -6,7 +6,7 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def single(store: str, study: str, gpus: int, compare_single: bool) -> None:
+def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> None:
     from liverseg.steps import tasks
 
-    tasks.single(store, study, gpus, compare_single)
+    tasks.single(store, study, gpus, max_gpu_hours, compare_single)

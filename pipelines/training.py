@@ -32,6 +32,7 @@ def training(
     split: str = "",
     settings: str = "{}",
     gpus: int = 4,
+    max_gpu_hours: float = 0.0,
     shards: int = 4,
     compare_single: bool = True,
 ) -> None:
@@ -44,6 +45,8 @@ def training(
         split: JSON file that names test and validation cases; empty for the rule on the patient.
         settings: JSON that overrides the preset, such as {"race": {"seeds": 8}}.
         gpus: Trainers at a time; on a machine without GPU, processes at a time.
+        max_gpu_hours: Spent that much, nothing more is started and the run fails as stopped; a
+            larger limit lets it go on. 0: no limit.
         shards: Parts in which the cases are prepared side by side; each costs two pods.
         compare_single: Also train one network straight to the end, as the paper's A2.
     """
@@ -63,11 +66,18 @@ def training(
                 study=study,
                 until="end" if index == RUNGS - 1 else str(index),
                 gpus=gpus,
+                max_gpu_hours=max_gpu_hours,
                 compare_single=compare_single,
             )
             step.set_display_name(f"rung {index}").set_caching_options(enable_caching=False)
             before = step.after(before)
-        step = single(store=store, study=study, gpus=gpus, compare_single=compare_single)
+        step = single(
+            store=store,
+            study=study,
+            gpus=gpus,
+            max_gpu_hours=max_gpu_hours,
+            compare_single=compare_single,
+        )
         step.set_caching_options(enable_caching=False)
         before = step.after(before)
         for component in (predict, postprocess, evaluate, report):

@@ -16,9 +16,12 @@ from liverseg import errors
 from liverseg.cli import EPILOG, main, root
 from liverseg.race.facts import report_key
 from liverseg.race.study import open_study
+from liverseg.settings import to_mapping
+from liverseg.steps.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
+from tests.steps.tiny_study import study_in
 
 SHORT = {"seeds": 2, "minimum_iterations": 10, "maximum_iterations": 20}
 
@@ -67,7 +70,7 @@ ALL = dict(commands())
 def test_the_commands_are_those_that_are_promised() -> None:
     assert set(ALL) == {
         "phantom", "scan", "preprocess", "train", "predict", "postprocess", "evaluate", "report",
-        "study run", "study status", "study plan", "study replay",
+        "study run", "study status", "study plan", "study replay", "study stop", "study resume",
         "pipeline compile", "pipeline run",
     }  # fmt: skip
 
@@ -336,6 +339,31 @@ def test_a_rung_that_is_no_number_is_refused(liverseg: CommandLine, tmp_path: Pa
     done = liverseg("train", *words)
     assert done.code == 2
     assert "'last'" in done.err
+
+
+def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_path: Path) -> None:
+    study = study_in(FolderStore(tmp_path))
+    done = liverseg("study", "stop", "--store", tmp_path)
+    assert (done.code, done.out) == (0, f"study {study.id} is stopped\n")
+    assert "was stopped" in liverseg("study", "stop", "--store", tmp_path).out
+    dataset = study.dataset.digest
+    store = FolderStore(tmp_path)
+    save_dataset(store, study.dataset)
+    settings = json.dumps({k: v for k, v in to_mapping(study.settings).items() if k != "preset"})
+    words = ("study", "run", "--store", tmp_path, "--dataset", dataset, "--settings", settings)
+    done = liverseg(*words)
+    assert done.code == 6
+    assert "stopped: by hand: `liverseg study resume` lets it go on" in done.err
+    assert not store.keys(f"studies/{study.id}/segments/")
+    assert "is free to go on" in liverseg("study", "resume", "--store", tmp_path).out
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "two"])
+def test_a_budget_of_nothing_is_refused(liverseg: CommandLine, tmp_path: Path, hours: str) -> None:
+    words = ("--store", tmp_path, "--dataset", "x", "--max-gpu-hours", hours)
+    done = liverseg("study", "run", *words)
+    assert done.code == 2
+    assert "--max-gpu-hours" in done.err
 
 
 @pytest.mark.slow

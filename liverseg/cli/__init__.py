@@ -31,7 +31,8 @@ Exit codes
   3  a case cannot be used
   4  the store refuses: rights, space, connection
   5  stored bytes are damaged, or `study replay` found a difference
-  6  the race cannot go on, or has not got that far
+  6  the race cannot go on, has not got that far, or rests (budget spent, `study stop`)
+  7  what runs the trainers does not answer
   75 to 78  only `train`: interrupted and saved, no controller any more, settings differ,
             loss not finite
   130  interrupted with Ctrl-C; the same command goes on from there

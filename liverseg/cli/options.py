@@ -56,6 +56,14 @@ def _at_least_one(_context: click.Context, _parameter: click.Parameter, value: i
     return value
 
 
+budget_option = click.option(
+    "--max-gpu-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Spent that much, nothing more is started; a larger limit lets the race go on "
+    "[default: no limit].",
+)
+
+
 def settings_options(function: Function) -> Function:
     """Add --preset, --settings and --set."""
     for option in (

@@ -7,6 +7,7 @@ import click
 
 from liverseg.cli.console import console
 from liverseg.cli.options import (
+    budget_option,
     data_option,
     example,
     gpus_option,
@@ -58,6 +59,7 @@ def compile_(out: Path) -> None:
 @settings_options
 @split_option
 @gpus_option()
+@budget_option
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
 def run(
     data: Path,
@@ -67,6 +69,7 @@ def run(
     assignments: tuple[str, ...],
     split: Path | None,
     gpus: int,
+    max_gpu_hours: float | None,
     compare_single: bool,
 ) -> None:
     """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
@@ -92,6 +95,7 @@ def run(
         "split": str(split.absolute()) if split else "",
         "settings": json.dumps(changed),
         "gpus": gpus,
+        "max_gpu_hours": max_gpu_hours or 0.0,
         "compare_single": compare_single,
     }
     run_here(arguments, opened.root / WORK / "kfp")

@@ -3,7 +3,9 @@
 import click
 
 from liverseg.cli.console import console, print_json, print_table, shown_log
+from liverseg.cli.control import resume, stop
 from liverseg.cli.options import (
+    budget_option,
     chosen_settings,
     example,
     gpus_option,
@@ -21,7 +23,9 @@ def study() -> None:
 
 
 study.add_command(replay)
+study.add_command(resume)
 study.add_command(status)
+study.add_command(stop)
 
 
 @study.command(
@@ -33,6 +37,7 @@ study.add_command(status)
 @click.option("--dataset", required=True, help="Digest that `liverseg scan` printed.")
 @settings_options
 @gpus_option()
+@budget_option
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
 def run(
     store: str,
@@ -41,6 +46,7 @@ def run(
     settings_text: str,
     assignments: tuple[str, ...],
     gpus: int,
+    max_gpu_hours: float | None,
     compare_single: bool,
 ) -> None:
     """Race the seeds of a scanned and preprocessed data set to one.
@@ -48,6 +54,7 @@ def run(
     Started again, it goes on where it was: nothing is trained twice but what was lost since the
     last checkpoint. Writes STORE/studies/ID, with the winner's network in `model`.
     """
+    from liverseg.race.plan import Capacity
     from liverseg.race.study import open_study
     from liverseg.steps import tasks
     from liverseg.steps.cases import load_dataset
@@ -56,10 +63,11 @@ def run(
     opened = open_store(store)
     settings = chosen_settings(preset_name, settings_text, assignments)
     opened_study = open_study(opened, settings, load_dataset(opened, dataset))
+    capacity = Capacity(gpus, compare_single, max_gpu_hours)
     with shown_log():
-        found = tasks.race_to(opened, opened_study, "end", gpus, compare_single)
+        found = tasks.race_to(opened, opened_study, "end", capacity)
         if compare_single:
-            tasks.race_to(opened, opened_study, "single", gpus, compare_single)
+            tasks.race_to(opened, opened_study, "single", capacity)
     show(found)
 
 

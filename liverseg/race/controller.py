@@ -23,7 +23,7 @@ from liverseg.errors import (
     StudyError,
 )
 from liverseg.race import facts
-from liverseg.race.executor import SETTINGS_DIFFER, Executor, JobState
+from liverseg.race.executor import SETTINGS_DIFFER, Executor, JobState, parse_job_name
 from liverseg.race.facts import Arm, Report
 from liverseg.race.lease import Lease
 from liverseg.race.plan import Actions, Capacity, Until, plan, reached
@@ -88,6 +88,7 @@ class Controller:
         self._heard: set[str] | None = None
         self._clock = clock
         self._away_since: float | None = None
+        self._cancelled: set[str] = set()
 
     def run(self, until: Until) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs go on running.
@@ -188,7 +189,12 @@ class Controller:
                 self._listener({"event": "started", "iterations": job.iterations} | place)
         for name in actions.cancelled:
             self._executor.cancel(name)
-            self._listener({"event": "cancelled", "job": name})
+            parts = parse_job_name(name)
+            # Asked again at every turn until it has ended, but told once.
+            if parts is not None and name not in self._cancelled:
+                self._cancelled.add(name)
+                place = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
+                self._listener({"event": "cancelled"} | place)
 
     def _record(self, key: str, event: str, values: Mapping[str, Any]) -> None:
         """Write a fact once; another controller may have been faster with the same one."""

@@ -53,7 +53,11 @@ class RaceNews:
                 self._started.add((rung, seed))
             log.info("rung %s: seed %s trains to %s iterations", rung, seed, event["iterations"])
         elif kind == "cancelled":
-            log.info("rung %s: seed %s is stopped, others were better", rung, seed)
+            log.info("rung %s: seed %s is asked to stop, nothing waits for it", rung, seed)
+        elif kind == "away":
+            log.info("what runs the trainers does not answer, waiting: %s", event["reason"])
+        elif kind == "back":
+            log.info("it answers again after %s", _minutes(event["seconds"]))
 
     def _next(self, event: Mapping[str, Any]) -> str:
         return "wins" if event["rung"] == len(self._rungs) - 1 else "go on"

@@ -29,8 +29,7 @@ def run(
     executor: Executor,
     study: Study,
     until: Until,
-    gpus: int,
-    compare_single: bool,
+    capacity: Capacity,
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
@@ -44,9 +43,8 @@ def run(
         executor: Runs the trainers.
         study: An opened study (race/study.py).
         until: Index of a rung (the last, or one beyond it, means "end"), "end" or "single".
-        gpus: Trainers at a time.
-        compare_single: Whether A2 is trained in places that the race leaves free; with until
-            "single" it always is.
+        capacity: Trainers at a time, and the budget. A2 is trained in places that the race
+            leaves free if it says so, and always with until "single".
         clock: Unix time.
         sleep: Waits the given seconds.
         poll_seconds: Between two looks at the facts.
@@ -57,7 +55,8 @@ def run(
         everything had been trained before.
 
     Raises:
-        SettingsError: `gpus` is below 1.
+        SettingsError: `capacity.gpus` is below 1.
+        Stopped: The budget is spent, or somebody stopped the study.
         StudyError: No seed of a rung is left, or a trainer met other settings.
         Fenced: Another controller has taken the study over.
         KeyboardInterrupt: On SIGINT or SIGTERM, after the trainers were told to save and end.
@@ -66,7 +65,7 @@ def run(
         store,
         executor,
         study,
-        Capacity(gpus, compare_single or until == "single"),
+        replace(capacity, compare_single=capacity.compare_single or until == "single"),
         clock=clock,
         sleep=sleep,
         poll_seconds=poll_seconds,

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from liverseg.errors import CaseError, LiversegError, SettingsError, StudyError
 from liverseg.race import facts
-from liverseg.race.plan import Until
+from liverseg.race.plan import Capacity, Until
 from liverseg.race.process import ProcessExecutor
 from liverseg.race.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
@@ -90,11 +90,18 @@ def preprocess(data: str, store: str, shard: str) -> None:
 
 @task
 def rung(
-    store: str, study: str, until: str, gpus: int, compare_single: bool, page: str
+    store: str,
+    study: str,
+    until: str,
+    gpus: int,
+    max_gpu_hours: float,
+    compare_single: bool,
+    page: str,
 ) -> dict[str, float]:
     """Run the race until a rung is decided ("end": to its end); return the rung's metrics.
 
-    `page` is where an HTML page goes that shows who leads and how the seeds have learned so far.
+    `max_gpu_hours` 0 means no limit. `page` is where an HTML page goes that shows who leads and
+    how the seeds have learned so far.
     """
     from liverseg.steps import rung_page
 
@@ -102,33 +109,31 @@ def rung(
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    status = race_to(opened, loaded, goal, gpus, compare_single)
+    capacity = Capacity(gpus, compare_single, max_gpu_hours or None)
+    status = race_to(opened, loaded, goal, capacity)
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
 
 
 @task
-def single(store: str, study: str, gpus: int, compare_single: bool) -> None:
+def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> None:
     """Train A2 to its end, unless that is not wanted."""
     if not compare_single:
         log.info("no single training was asked for")
         return
     opened = open_store(store)
-    race_to(opened, load_study(opened, study), "single", gpus, compare_single)
+    capacity = Capacity(gpus, compare_single, max_gpu_hours or None)
+    race_to(opened, load_study(opened, study), "single", capacity)
 
 
-def race_to(
-    store: FolderStore, study: Study, until: Until, gpus: int, compare_single: bool
-) -> dict[str, Any]:
+def race_to(store: FolderStore, study: Study, until: Until, capacity: Capacity) -> dict[str, Any]:
     """Run the race with processes of this machine, logging its news; return where it stands."""
     from liverseg.steps import race
 
     command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
     executor = ProcessExecutor(store.root / WORK, command)
-    status = race.run(
-        store, executor, study, until, gpus, compare_single, on_event=RaceNews(study.rungs)
-    )
+    status = race.run(store, executor, study, until, capacity, on_event=RaceNews(study.rungs))
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")
     return status

@@ -1,7 +1,10 @@
 import logging
 
 from liverseg.core.halving import schedule
+from liverseg.race.faults import ApiAway, NodeLost
+from liverseg.settings import from_mapping
 from liverseg.steps.news import RaceNews, log
+from tests.race.rehearsal import SETTINGS, Rehearsal
 
 RUNGS = schedule(4, 10, 40, 2)
 
@@ -65,3 +68,19 @@ class Heard(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         log.removeHandler(self)
+
+
+def test_what_a_disturbed_race_tells_names_the_seed_and_each_cause_once() -> None:
+    heard = Heard()
+    # Attempt 0 of seed 3 is cut off and replaced; its report makes the replacement superfluous.
+    faults = [ApiAway(2.5, seconds=5), NodeLost(seed=3, rung=2, iteration=6)]
+    longer = from_mapping({"race": {"maximum_iterations": 16}}, SETTINGS)
+    rehearsal = Rehearsal(settings=longer, faults=faults)
+    with heard:
+        rehearsal.controller(listener=RaceNews(rehearsal.study.rungs)).run("end")
+    assert not [line for line in heard.lines if "None" in line]
+    away = [line for line in heard.lines if "does not answer" in line]
+    back = [line for line in heard.lines if "answers again" in line]
+    stopped = [line for line in heard.lines if "asked to stop" in line]
+    assert (len(away), len(back)) == (1, 1)
+    assert stopped == ["rung 2: seed 3 is asked to stop, nothing waits for it"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from liverseg.errors import SettingsError, StudyError
+from liverseg.race.plan import Capacity
 from liverseg.race.process import ProcessExecutor
 from liverseg.race.study import open_study
 from liverseg.settings import RaceSettings, from_mapping
@@ -48,8 +49,7 @@ def run(rehearsal: Rehearsal, until: int | str) -> dict:
         rehearsal.executor,
         rehearsal.study,
         until,
-        2,
-        True,
+        Capacity(2, True),
         clock=rehearsal.executor.clock,
         sleep=rehearsal.executor.sleep,
     )
@@ -125,7 +125,7 @@ def test_no_gpus_are_refused_before_anything_is_written():
     rehearsal = Rehearsal()
     before = dict(rehearsal.store.objects)
     with pytest.raises(SettingsError, match=r"gpus \(0\)"):
-        race.run(rehearsal.store, rehearsal.executor, rehearsal.study, "end", 0, False)
+        race.run(rehearsal.store, rehearsal.executor, rehearsal.study, "end", Capacity(0, False))
     assert rehearsal.store.objects == before
 
 
@@ -143,8 +143,7 @@ def test_sigterm_ends_the_race_as_ctrl_c_does():
             rehearsal.executor,
             rehearsal.study,
             "end",
-            2,
-            False,
+            Capacity(2, False),
             clock=rehearsal.executor.clock,
             sleep=sleep,
         )
@@ -167,7 +166,8 @@ def with_processes(root: Path, until: int | str = "end") -> dict:
     command = [sys.executable, "-c", TRAINER, str(root)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     executor = ProcessExecutor(root / ".local", command, environment)
-    return race.run(store, executor, study, until, 2, until == "single", poll_seconds=0.02)
+    capacity = Capacity(2, until == "single")
+    return race.run(store, executor, study, until, capacity, poll_seconds=0.02)
 
 
 @pytest.mark.slow

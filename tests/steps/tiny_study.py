@@ -10,6 +10,7 @@ from liverseg.core.dataset import CaseRecord, Dataset, Role
 from liverseg.core.volume import Geometry
 from liverseg.race import facts
 from liverseg.race.executor import Job, JobState
+from liverseg.race.plan import Capacity
 from liverseg.race.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps import postprocess, predict, race, train
@@ -89,7 +90,7 @@ def finished_study(store: ObjectStore | None = None) -> tuple[ObjectStore, Study
     """Train both arms to the end and segment the test case with each."""
     store = MemoryStore() if store is None else store
     study = study_in(store)
-    race.run(store, InThisProcess(store), study, "single", 2, True)
+    race.run(store, InThisProcess(store), study, "single", Capacity(2, True))
     for arm, weights_sha256 in facts.ended_arms(store, study.id).items():
         predict.run(store, study, arm)
         postprocess.run(store, study, weights_sha256)
