@@ -40,9 +40,14 @@ def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> st
     return f"{study_prefix(study)}checkpoints/{seed:04d}/{iteration}-a{attempt}/"
 
 
+def curves_prefix(study: str, seed: int) -> str:
+    """Return where the validations of a seed lie."""
+    return f"{study_prefix(study)}curves/{seed:04d}/"
+
+
 def curve_key(study: str, seed: int, iteration: int, attempt: int) -> str:
     """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
-    return f"{study_prefix(study)}curves/{seed:04d}/{iteration}-a{attempt}.json"
+    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}.json"
 
 
 def report_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
@@ -271,7 +276,7 @@ def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> lis
 
     Each has the entries of `CurvePoint`. Those up to iteration `after` are not read.
     """
-    prefix = f"{study_prefix(study)}curves/{seed:04d}/"
+    prefix = curves_prefix(study, seed)
     lowest: dict[int, tuple[int, str]] = {}
     for key in store.keys(prefix):
         iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))

@@ -9,11 +9,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from liverseg.race import facts
+from liverseg.race import facts, lineage
 from liverseg.race.executor import ORPHANED, Job
 from liverseg.race.facts import Report
 from liverseg.race.faults import Fault, Killed, NodeLost, SlowNode, SlowStart, hitting
-from liverseg.race.study import Study
+from liverseg.race.study import Study, load_study
 from liverseg.race.watch import Watch
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
@@ -78,7 +78,7 @@ class SimulatedTrainer:
         return 0
 
     def _restored(self, job: Job) -> "_Position":
-        saved = facts.checkpoints(self.store, job.study, job.seed)
+        saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
         usable = [checkpoint for checkpoint in saved if checkpoint.iteration <= job.iterations]
         if not usable:
             return _Position()
@@ -112,7 +112,7 @@ class SimulatedTrainer:
         bundle.commit(self.store, prefix, files, extra)
 
     def _report(self, job: Job, position: "_Position") -> None:
-        saved = facts.checkpoints(self.store, job.study, job.seed)
+        saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
         prefix = next(c.prefix for c in saved if c.iteration == job.iterations)
         files = bundle.manifest(self.store, prefix)["files"]
         report = Report(

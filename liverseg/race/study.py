@@ -24,6 +24,8 @@ class Study:
     id: str
     settings: Settings
     dataset: Dataset
+    parent: str | None = None
+    """Id of the study that this one extends; no part of its own id."""
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -55,9 +57,10 @@ def open_study(
     settings: Settings,
     dataset: Dataset,
     clock: Callable[[], float] = time.time,
+    parent: str | None = None,
 ) -> Study:
     """Return the study of these settings and data; its spec.json is written once."""
-    study = Study(study_id(settings, dataset), settings, dataset)
+    study = Study(study_id(settings, dataset), settings, dataset, parent)
     spec = {
         "study": study.id,
         "settings": to_mapping(settings),
@@ -65,7 +68,7 @@ def open_study(
         "training_version": TRAINING_VERSION,
         "code_version": __version__,
         "time": clock(),
-    }
+    } | ({"parent": parent} if parent else {})
     record.write_new(store, facts.spec_key(study.id), spec)
     return study
 
@@ -83,7 +86,7 @@ def load_study(store: ObjectStore, study: str) -> Study:
             f"'{key}' is damaged: its dataset's digest is {dataset.digest}, "
             f"it says {spec['dataset']['digest']}"
         )
-    return Study(study, from_mapping(spec["settings"]), dataset)
+    return Study(study, from_mapping(spec["settings"]), dataset, spec.get("parent"))
 
 
 def require_known(store: ObjectStore, study: str) -> None:

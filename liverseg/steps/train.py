@@ -18,7 +18,7 @@ from liverseg.errors import LiversegError, SettingsError
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
-from liverseg.race import facts
+from liverseg.race import facts, lineage
 from liverseg.race.executor import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
 from liverseg.race.facts import RungName
 from liverseg.race.study import Study, load_study, require_current
@@ -153,7 +153,7 @@ class _Trainer:
             self._cases("validation"),
             best_device(),
         )
-        for saved in facts.checkpoints(self.store, self.study.id, self.seed):
+        for saved in lineage.checkpoints(self.store, self.study, self.seed):
             if saved.iteration <= self.target:
                 checkpoint.restore(training, bundle.load(self.store, saved.prefix))
                 break
@@ -199,12 +199,16 @@ class _Trainer:
                 raise _Stop(ORPHANED)
 
     def _commit(self, training: Training) -> None:
-        """Commit a checkpoint; what it makes superfluous is removed after that."""
+        """Commit a checkpoint; what it makes superfluous is removed after that.
+
+        What the seed came to a rung with stays: `study prune-checkpoints` knows when it may go.
+        """
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, training.iteration, self.attempt)
         extra = {"seed": self.seed, "iteration": training.iteration, "attempt": self.attempt}
         bundle.commit(self.store, prefix, checkpoint.encode(training), extra)
+        rungs = {rung.iterations for rung in self.study.rungs}
         for saved in facts.checkpoints(self.store, self.study.id, self.seed):
-            if saved.iteration < training.iteration:
+            if saved.iteration < training.iteration and saved.iteration not in rungs:
                 # The manifest first, so that what is left of a bundle never counts.
                 for key in [saved.prefix + bundle.MANIFEST, *self.store.keys(saved.prefix)]:
                     self.store.delete(key)
@@ -213,7 +217,7 @@ class _Trainer:
         """Commit what the controller ranks by; the checkpoint it names is already there."""
         saved = next(
             c
-            for c in facts.checkpoints(self.store, self.study.id, self.seed)
+            for c in lineage.checkpoints(self.store, self.study, self.seed)
             if c.iteration == self.target
         )
         described = bundle.manifest(self.store, saved.prefix)["files"]

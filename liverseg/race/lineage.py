@@ -1,0 +1,37 @@
+"""A study that extends another one: which of the parent's checkpoints its seeds may go on from."""
+
+from liverseg.race import facts
+from liverseg.race.facts import Checkpoint
+from liverseg.race.study import Study, load_study
+from liverseg.settings import SINGLE_SEED
+from liverseg.storage.port import ObjectStore
+
+
+def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]:
+    """Return what a seed may resume from, newest first: its own, then what its ancestors left."""
+    found = facts.checkpoints(store, study.id, seed)
+    ancestor = study
+    while ancestor.parent is not None:
+        ancestor = load_study(store, ancestor.parent)
+        found += [
+            saved
+            for saved in facts.checkpoints(store, ancestor.id, seed)
+            if same_so_far(ancestor, study, seed, saved.iteration)
+        ]
+    return sorted(found, key=lambda saved: -saved.iteration)
+
+
+def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:
+    """Return whether both studies validate this seed at the same iterations up to `iteration`.
+
+    A training validates at every interval and at its rungs; a validation more may be a better
+    best, so that the weights delivered would be others.
+    """
+    return _validations(one, seed, iteration) == _validations(other, seed, iteration)
+
+
+def _validations(study: Study, seed: int, until: int) -> set[int]:
+    """Return the iterations up to `until` at which only this study's rungs make it validate."""
+    rungs = study.rungs[-1:] if seed == SINGLE_SEED else study.rungs
+    interval = study.settings.training.validation_interval
+    return {r.iterations for r in rungs if r.iterations <= until and r.iterations % interval}
