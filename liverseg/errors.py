@@ -9,7 +9,8 @@ LiversegError            exit code 1
 ├─ StudyError            6   the race cannot go on or has not got that far
 │  ├─ Fenced                 another controller has taken the study over
 │  └─ Stopped                the budget is spent, or somebody stopped the study
-└─ PlatformError         7   what runs the trainers does not answer: start again when it does
+├─ PlatformError         7   what runs the trainers does not answer: start again when it does
+└─ SettingsDiffer       77   a trainer of another version than its study's; the controller stops
 """
 
 
@@ -65,3 +66,16 @@ class PlatformError(LiversegError):
     """What runs the trainers, such as a cluster's API, is away or refuses."""
 
     exit_code = 7
+
+
+class SettingsDiffer(LiversegError):
+    """A trainer would give other weights than the study promises; only `train` ends so."""
+
+    exit_code = 77
+
+
+def as_ours(error: LiversegError | OSError) -> LiversegError:
+    """Return an error of the file system outside the store as what the user can act on."""
+    if isinstance(error, LiversegError):
+        return error
+    return StoreError(f"{error.strerror or error}: {error.filename or 'a file'}")

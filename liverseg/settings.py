@@ -20,6 +20,9 @@ TRAINING_VERSION = 1
 # Raised when the same files would be prepared differently; part of every case's key.
 PREPARATION_VERSION = 1
 
+# Raised when the same weights would give other predictions, segmentations or figures.
+RESULT_VERSION = 1
+
 # The seed of A2, the single training that the paper compares with; no race uses it.
 SINGLE_SEED = 9999
 
@@ -234,6 +237,29 @@ def _converted(value: Any, hint: Any, path: str) -> Any:
 def _checked(settings: Settings) -> Settings:
     """Refuse values that no training could use."""
     race, network, preparation = settings.race, settings.network, settings.preparation
+    training, data = settings.training, settings.data
+    infinity = float("inf")
+    # From the first to the second, both included; every number of a tuple.
+    network_ranges = {
+        "features": (1, 4096),
+        "pooling": (1, 16),
+        "dropout": (0, 0.999),
+        "batch_norm_momentum": (1e-9, 1),
+        "batch_norm_epsilon": (1e-12, 1),
+    }
+    training_ranges = {
+        "patch": (1, 4096),
+        "batch_size": (1, 4096),
+        "learning_rate": (1e-12, 10),
+        "lesion_fraction": (0, 1),
+        "dice_smoothing": (0, infinity),
+        "flip_probability": (0, 1),
+        "contrast": (0, 100),
+        "brightness_sd": (0, 100),
+        "validation_interval": (1, infinity),
+        "threads": (1, 4096),
+    }
+    data_ranges = {"validation_fraction": (0, 1), "test_fraction": (0, 1)}
     rules = [
         (race.seeds >= 1, f"race.seeds ({race.seeds}) must be at least 1"),
         (race.seeds <= SINGLE_SEED, f"race.seeds ({race.seeds}) must be <= {SINGLE_SEED}"),
@@ -249,10 +275,20 @@ def _checked(settings: Settings) -> Settings:
             f"({len(network.z_convolutions)}) need one entry a level, network.pooling "
             f"({len(network.pooling)}) one fewer",
         ),
-        (settings.training.batch_size >= 1, "training.batch_size must be at least 1"),
-        (settings.training.threads >= 1, "training.threads must be at least 1"),
-        (settings.training.validation_interval >= 1, "training.validation_interval must be >= 1"),
-        (preparation.in_plane_mm > 0, "preparation.in_plane_mm must be greater than 0"),
+        *_within("network", network, network_ranges),
+        *_within("training", training, training_ranges),
+        *_within("data", data, data_ranges),
+        (
+            training.contrast[0] <= training.contrast[1],
+            f"training.contrast {training.contrast} must be from the lower to the higher factor",
+        ),
+        (
+            data.validation_fraction + data.test_fraction < 1,
+            f"data.validation_fraction ({data.validation_fraction}) and data.test_fraction "
+            f"({data.test_fraction}) must leave some cases to train",
+        ),
+        (0 < preparation.in_plane_mm < 100, "preparation.in_plane_mm must be from 0 to 100 mm"),
+        (preparation.loss_dilation_mm >= 0, "preparation.loss_dilation_mm must be at least 0"),
         (
             0 <= preparation.lower_percentile < preparation.upper_percentile <= 100,
             f"preparation.lower_percentile ({preparation.lower_percentile}) must be below "
@@ -263,3 +299,20 @@ def _checked(settings: Settings) -> Settings:
         if not holds:
             raise SettingsError(message)
     return settings
+
+
+def _within(
+    topic: str, settings: Any, ranges: Mapping[str, tuple[float, float]]
+) -> list[tuple[bool, str]]:
+    """Return a rule for every setting; NaN is in no range."""
+    return [
+        (
+            all(low <= number <= high for number in _numbers(getattr(settings, name))),
+            f"{topic}.{name} ({getattr(settings, name)}) must be from {low:g} to {high:g}",
+        )
+        for name, (low, high) in ranges.items()
+    ]
+
+
+def _numbers(value: Any) -> list[float]:
+    return [n for v in value for n in _numbers(v)] if isinstance(value, tuple) else [value]

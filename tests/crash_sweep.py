@@ -169,7 +169,7 @@ class ForkingExecutor(ProcessExecutor):
         super().__init__(work, ())
         self._store = store
 
-    def _start(self, job: Job, folder: Path, lock: object) -> Child:
+    def _start(self, job: Job, folder: Path, lock: object, place: int) -> Child:
         def train() -> int:
             from liverseg.steps import train as step
 

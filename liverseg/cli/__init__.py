@@ -15,7 +15,7 @@ from liverseg.cli.network import postprocess, predict, train
 from liverseg.cli.pipeline import pipeline
 from liverseg.cli.results import evaluate, report
 from liverseg.cli.study import study
-from liverseg.errors import LiversegError
+from liverseg.errors import LiversegError, as_ours
 
 EPILOG = """\b
 The whole study, on synthetic cases
@@ -33,8 +33,10 @@ Exit codes
   5  stored bytes are damaged, or `study replay` found a difference
   6  the race cannot go on, has not got that far, or rests (budget spent, `study stop`)
   7  what runs the trainers does not answer
-  75 to 78  only `train`: interrupted and saved, no controller any more, settings differ,
-            loss not finite
+  75  only `train`: interrupted, a checkpoint is saved
+  76  only `train`: no controller any more, or a successor; a checkpoint is saved
+  77  only `train`: this version would give other weights than the study's
+  78  only `train`: the loss is not finite
   130  interrupted with Ctrl-C; the same command goes on from there
 """
 
@@ -64,12 +66,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except LiversegError as error:
-        error_console.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    except (LiversegError, OSError) as raised:
+        ours = as_ours(raised)
+        error_console.print("error:", style="bold red", end=" ")
+        error_console.print(str(ours), soft_wrap=True)
+        sys.exit(ours.exit_code)

@@ -12,15 +12,27 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-console = Console(highlight=False)
-error_console = Console(stderr=True, highlight=False)
+# Paths and names come from people: nothing in them is markup.
+console = Console(highlight=False, markup=False)
+error_console = Console(stderr=True, highlight=False, markup=False)
 Report = Callable[[str, int, int], None]
+
+
+class _Rate(ProgressColumn):
+    """Steps a second; rich's own column shows it only while the total is unknown."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.2g}/s")
 
 
 @contextmanager
@@ -30,7 +42,8 @@ def progress_bar() -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
+        TaskProgressColumn(),
+        _Rate(),
         TimeRemainingColumn(),
     )
     with Progress(
@@ -66,11 +79,11 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """Return a table; every cell is plain text."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell).replace("[", "\\[") for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     return table
 
 

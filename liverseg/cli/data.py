@@ -14,7 +14,6 @@ from liverseg.cli.options import (
     split_option,
     store_option,
 )
-from liverseg.errors import CaseError
 
 
 @click.command(epilog=example("liverseg phantom build/phantom --cases 16"))
@@ -88,7 +87,7 @@ def scan(
             found = [(f.case, f.file, f.problem) for f in result.findings]
             print_table("What is wrong", ("case", "file", "problem"), found)
     if result.dataset is None:
-        raise CaseError(f"{data} cannot be used as it is: {len(result.findings)} problems")
+        raise result.error(data)
     if not as_json:
         console.print(f"data set {digest}", soft_wrap=True)
 
@@ -118,7 +117,7 @@ def preprocess(
     settings, opened = chosen_settings(preset_name, settings_text, assignments), open_store(store)
     scanned = scanning.run(data, opened, settings, split)
     if scanned.dataset is None:
-        raise CaseError(f"{data} cannot be used as it is; `liverseg scan` says what is wrong")
+        raise scanned.error(data)
     with progress_bar() as report:
         result = step.run(data, opened, scanned.dataset, settings, progress=report)
     console.print(f"{len(result.done)} cases prepared, {len(result.reused)} reused")

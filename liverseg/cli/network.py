@@ -18,6 +18,7 @@ from liverseg.cli.options import example, json_option, store_option, study_optio
 @click.option("--seed", type=int, required=True, help="0 to seeds - 1; 9999 is A2.")
 @click.option("--rung", required=True, help="Index of the rung to reach, or 'single' for A2.")
 @click.option("--attempt", type=int, default=0, show_default=True, help="Part of every key.")
+@click.option("--place", type=int, default=0, show_default=True, help="Chooses the GPU.")
 @click.option(
     "--orphan-grace",
     type=float,
@@ -25,7 +26,9 @@ from liverseg.cli.options import example, json_option, store_option, study_optio
     show_default=True,
     help="Seconds without a controller's heartbeat after which the trainer saves and ends.",
 )
-def train(store: str, study: str, seed: int, rung: str, attempt: int, orphan_grace: float) -> None:
+def train(
+    store: str, study: str, seed: int, rung: str, attempt: int, orphan_grace: float, place: int
+) -> None:
     """Train one seed of a study up to a rung, report, and end.
 
     The race starts these itself; by hand it is for looking at one seed. SIGTERM saves a
@@ -46,6 +49,7 @@ def train(store: str, study: str, seed: int, rung: str, attempt: int, orphan_gra
             "single" if rung == "single" else int(rung),
             attempt,
             orphan_grace=orphan_grace,
+            place=place,
             now=time.time,
             progress=report,
         )
@@ -112,6 +116,7 @@ def postprocess(store: str, study: str | None) -> None:
     Removes what the opening with a 3x3 kernel takes from the liver's border, goes back to the
     original grid and writes segmentations/<weights>/<case>/segmentation.nii.gz into the store.
     """
+    from liverseg.errors import StudyError
     from liverseg.race import facts
     from liverseg.race.study import latest_study, load_study
     from liverseg.steps import postprocess as step
@@ -120,7 +125,10 @@ def postprocess(store: str, study: str | None) -> None:
 
     opened = open_store(store)
     loaded = load_study(opened, study or latest_study(opened))
-    for arm, sha256 in facts.ended_arms(opened, loaded.id).items():
+    arms = facts.ended_arms(opened, loaded.id)
+    if not arms:
+        raise StudyError(f"study {loaded.id} has no model yet; run the race to its end first")
+    for arm, sha256 in arms.items():
         with progress_bar() as report:
             prediction.run(opened, loaded, arm, progress=report)
             result = step.run(opened, loaded, sha256, report)

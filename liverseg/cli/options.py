@@ -108,6 +108,8 @@ def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any
         raise SettingsError(f"settings '{settings_text}' are not JSON: {error}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"settings '{settings_text}' must be a JSON object, not {values!r}")
+    if "preset" in values:
+        raise SettingsError(f"settings '{settings_text}' cannot choose the preset; use --preset")
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         topic, dot, setting = name.partition(".")

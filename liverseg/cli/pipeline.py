@@ -79,13 +79,14 @@ def run(
     Killed at any point and started again with the same words it goes on, and ends with the same
     weights. A second run on unchanged data prepares and trains nothing.
     """
+    from liverseg.race.study import latest_study
     from liverseg.steps.race import status
     from liverseg.steps.tasks import WORK
     from liverseg.storage.open import open_store
     from pipelines.local import run_here
 
     changed = overrides(settings_text, assignments)
-    from_mapping(changed, preset(preset_name))  # a wrong setting is better told now
+    chosen = from_mapping(changed, preset(preset_name))  # a wrong setting is better told now
     opened = open_store(store)
     before = frozenset(opened.keys("cases/") + opened.keys("studies/"))
     arguments = {
@@ -99,7 +100,8 @@ def run(
         "compare_single": compare_single,
     }
     run_here(arguments, opened.root / WORK / "kfp")
-    found = status(opened)
+    # Another run may work on another study in the same store.
+    found = status(opened, latest_study(opened, chosen))
     console.print()
     show(found)
     show_results(opened, found["study"])

@@ -74,7 +74,7 @@ def run(
 @study.command(
     epilog=example("liverseg study plan --seeds 16 --gpus 4 --seconds-per-iteration 0.763 --json")
 )
-@click.option("--seeds", type=int, default=16, show_default=True, help="Trainings at the start.")
+@click.option("--seeds", type=int, help="Trainings at the start [default: race.seeds, 16].")
 @gpus_option(4)
 @click.option(
     "--seconds-per-iteration",
@@ -86,7 +86,7 @@ def run(
 @settings_options
 @json_option
 def plan(
-    seeds: int,
+    seeds: int | None,
     gpus: int,
     seconds_per_iteration: float,
     preset_name: str,
@@ -102,6 +102,7 @@ def plan(
     from liverseg.steps import race
 
     settings = chosen_settings(preset_name, settings_text, assignments)
+    seeds = settings.race.seeds if seeds is None else seeds
     cost = race.plan(seeds, gpus, seconds_per_iteration, settings.race)
     if as_json:
         print_json(cost)

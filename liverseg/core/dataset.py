@@ -1,10 +1,10 @@
 """The cases of a study: what they are, where they stand, and the digest of it all."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from liverseg.settings import digest
+from liverseg.settings import PreparationSettings, digest
 
 Role = Literal["training", "validation", "test"]
 
@@ -34,11 +34,17 @@ class Dataset:
     """All cases, sorted by name."""
 
     cases: tuple[CaseRecord, ...]
+    preparation: PreparationSettings = field(default_factory=PreparationSettings)
+    """What the cases' keys were made with: a study of other settings would find other cases."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over every case's key, patient and role: what a result depends on."""
-        return digest(sorted([c.key, c.name, c.patient, c.role] for c in self.cases))
+        """SHA-256 (hex) over every case's key, name, patient, role and whether it is synthetic.
+
+        What a result depends on, and what it is called.
+        """
+        cases = sorted([c.key, c.name, c.patient, c.role, c.synthetic] for c in self.cases)
+        return digest([cases, asdict(self.preparation)])
 
     def role(self, role: Role) -> tuple[CaseRecord, ...]:
         """Return the cases that train, validate or test."""
@@ -46,11 +52,13 @@ class Dataset:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"digest": self.digest, "cases": [asdict(c) for c in self.cases]}
+        cases = [asdict(c) for c in self.cases]
+        return {"digest": self.digest, "cases": cases, "preparation": asdict(self.preparation)}
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> "Dataset":
         """Return the dataset that `to_mapping` wrote."""
         tuples = ("raters", "shape", "spacing_mm")
         records: Iterable[dict[str, Any]] = values["cases"]
-        return cls(tuple(CaseRecord(**r | {t: tuple(r[t]) for t in tuples}) for r in records))
+        cases = tuple(CaseRecord(**r | {t: tuple(r[t]) for t in tuples}) for r in records)
+        return cls(cases, PreparationSettings(**values["preparation"]))

@@ -7,6 +7,7 @@ oblique acquisition stays as oblique as it is. Writing goes back to the orientat
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ def write(path: Path, volume: Volume) -> None:
     except (OSError, RuntimeError, CaseError) as error:
         raise StoreError(f"cannot write '{path}': {_reason(error)}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def nifti_bytes(volume: Volume) -> bytes:

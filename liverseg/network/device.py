@@ -3,8 +3,10 @@
 import torch
 
 
-def best_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU.
+def best_device(place: int = 0) -> torch.device:
+    """Return a GPU where there is one, else the CPU.
+
+    `place` is the trainer's among those that run at a time: side by side they share out the GPUs.
 
     On a GPU deterministic algorithms are asked for where they exist; bit-identity is promised on
     the CPU only (science.md section 5).
@@ -12,4 +14,4 @@ def best_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    return torch.device("cuda")
+    return torch.device("cuda", place % torch.cuda.device_count())

@@ -133,8 +133,6 @@ class Controller:
         self._tell_reports(snapshot)
         if reached(state, snapshot, until):
             return True, False
-        if until == "single" and state.single.lost:
-            raise StudyError(f"A2 failed: {state.single.failures[-1].reason}")
         if snapshot.stopped:
             self._stop("by hand", "`liverseg study resume` lets it go on")
         actions = plan(self._study.id, state, snapshot, states, self._capacity, self._lease.epoch)

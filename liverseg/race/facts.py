@@ -37,7 +37,7 @@ def heartbeat_key(study: str) -> str:
 
 def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
     """Bundle of state.safetensors, best.safetensors and state.json; written by the trainer."""
-    return f"{study_prefix(study)}checkpoints/{seed:04d}/{iteration}-a{attempt}/"
+    return f"{checkpoints_prefix(study, seed)}{iteration}-a{attempt}/"
 
 
 def curves_prefix(study: str, seed: int) -> str:
@@ -284,9 +284,14 @@ def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> lis
     return [record.read(store, lowest[i][1]) for i in sorted(lowest) if i > after]
 
 
+def checkpoints_prefix(study: str, seed: int) -> str:
+    """Return where the checkpoints of a seed lie."""
+    return f"{study_prefix(study)}checkpoints/{seed:04d}/"
+
+
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
     """Return a seed's committed checkpoints, newest first; of one iteration the lowest attempt."""
-    prefix, end = f"{study_prefix(study)}checkpoints/{seed:04d}/", "/manifest.json"
+    prefix, end = checkpoints_prefix(study, seed), "/manifest.json"
     found = []
     for key in store.keys(prefix):
         if key.endswith(end):

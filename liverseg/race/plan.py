@@ -12,7 +12,7 @@ from liverseg.errors import StudyError
 from liverseg.race.executor import NOT_FINITE, Job, JobName, JobState, parse_job_name
 from liverseg.race.facts import Arm
 from liverseg.race.snapshot import Snapshot
-from liverseg.race.state import RaceState
+from liverseg.race.state import RaceState, RungState
 from liverseg.race.stragglers import stragglers
 from liverseg.race.verdicts import Decision, Failure, Promotion
 from liverseg.settings import SINGLE_SEED
@@ -101,10 +101,11 @@ def plan(
 def reached(state: RaceState, snapshot: Snapshot, until: Until) -> bool:
     """Return whether the race has got as far as `until`: a rung, its end, or A2's end.
 
-    A rung that the schedule does not have, and its last one, mean the race's end.
+    A rung that the schedule does not have, and its last one, mean the race's end. A2 has also come
+    to its end where it failed for good: the race's winner needs no comparison.
     """
     if until == "single":
-        return snapshot.results == {"multi", "single"}
+        return "multi" in snapshot.results and ("single" in snapshot.results or state.single.lost)
     if until == "end" or until >= len(state.rungs) - 1:
         return "multi" in snapshot.results
     return state.rungs[until].decision is not None
@@ -198,9 +199,15 @@ def _require_survivors(state: RaceState) -> None:
             ]
             raise StudyError(
                 f"all {len(lines)} seeds failed at rung {rung.index} "
-                f"({rung.rung.iterations} iterations); mend it and start again:\n"
-                + "\n".join(lines)
+                f"({rung.rung.iterations} iterations); {_advice(rung)}:\n" + "\n".join(lines)
             )
+
+
+def _advice(rung: RungState) -> str:
+    places = rung.seeds.values()
+    if all(place.lost and place.failures[-1].kind == "model" for place in places):
+        return "with these settings they always will; lower training.learning_rate, another study"
+    return "mend it and start again"
 
 
 def _due(study: str, state: RaceState, busy: set[int]) -> Iterator[Job]:

@@ -1,12 +1,13 @@
 """Trainers as processes of this machine, which a killed controller leaves alone and finds again.
 
-A job is a folder `<work>/jobs/<name>/` with `lock`, `pid`, `log.txt` and, once its controller saw
-it end, `exit.json`. The trainer inherits the open, locked file `lock`, so the lock lives exactly as
-long as the trainer does, whatever becomes of the controller; a pid alone may be another process's
-by now.
+A job is a folder `<work>/jobs/<name>/` with `lock`, `place`, `pid`, `log.txt` and, once its
+controller saw it end, `exit.json`. The trainer inherits the open, locked file `lock`, so the lock
+lives exactly as long as the trainer does, whatever becomes of the controller; a pid alone may be
+another process's by now.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -30,7 +31,9 @@ _STARTED: list[subprocess.Popen[bytes]] = []
 
 
 class ProcessExecutor:
-    """An Executor that starts `[*command, --study ID --seed N --rung K --attempt A]`.
+    """An Executor that starts `[*command, --study ID --seed N --rung K --attempt A --place P]`.
+
+    A place is a number below the number of trainers at a time: it chooses the GPU.
 
     Args:
         work: Folder for locks, pids and logs; one per store, on a local file system.
@@ -61,12 +64,14 @@ class ProcessExecutor:
     def submit(self, job: Job) -> bool:
         """Start the trainer in a session of its own; False if it runs or ever ran."""
         folder = self._jobs / job.name
+        place = self._free_place()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder) as lock:
                 if lock is None or (folder / "pid").exists():
                     return False
-                child = self._start(job, folder, lock)
+                (folder / "place").write_text(str(place))
+                child = self._start(job, folder, lock, place)
         except OSError as exc:
             raise StoreError(f"cannot start a trainer in {folder}: {exc.strerror}") from exc
         _STARTED.append(child)
@@ -98,12 +103,21 @@ class ProcessExecutor:
             if state.running and parts is not None and parts.study == study:
                 self._signal(name, signal.SIGTERM)
 
-    def _start(self, job: Job, folder: Path, lock: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _free_place(self) -> int:
+        """Return the lowest number that no running trainer has; a GPU each, where there are any."""
+        running = (name for name, state in self.states().items() if state.running)
+        taken = {_number(self._jobs / name / "place") for name in running}
+        return next(place for place in itertools.count() if place not in taken)
+
+    def _start(
+        self, job: Job, folder: Path, lock: IO[bytes], place: int
+    ) -> subprocess.Popen[bytes]:
         arguments = {
             "--study": job.study,
             "--seed": str(job.seed),
             "--rung": str(job.rung_name),
             "--attempt": str(job.attempt),
+            "--place": str(place),
         }
         options = [word for pair in arguments.items() for word in pair]
         with (folder / "log.txt").open("ab") as log:
@@ -142,7 +156,7 @@ class ProcessExecutor:
     def _signal(self, name: str, number: signal.Signals) -> None:
         """Signal the process group of a trainer whose lock is held, so that the pid is its own."""
         child = self._children.get(name)
-        pid = child.pid if child is not None else _read_pid(self._jobs / name)
+        pid = child.pid if child is not None else _number(self._jobs / name / "pid")
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, number)
@@ -168,9 +182,9 @@ def _locked(folder: Path, create: bool = True) -> Iterator[IO[bytes] | None]:
             yield file
 
 
-def _read_pid(folder: Path) -> int | None:
+def _number(path: Path) -> int | None:
     try:
-        text = (folder / "pid").read_text().strip()
+        text = path.read_text().strip()
     except FileNotFoundError:
         return None
     return int(text) if text.isdigit() else None

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from liverseg import __version__
 from liverseg.core.dataset import Dataset
 from liverseg.core.halving import Rung, schedule
-from liverseg.errors import IntegrityError, NotFound, StudyError
+from liverseg.errors import IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.race import facts
 from liverseg.settings import TRAINING_VERSION, Settings, digest, from_mapping, to_mapping
 from liverseg.storage import record
@@ -60,6 +60,7 @@ def open_study(
     parent: str | None = None,
 ) -> Study:
     """Return the study of these settings and data; its spec.json is written once."""
+    require_prepared_alike(settings, dataset)
     study = Study(study_id(settings, dataset), settings, dataset, parent)
     spec = {
         "study": study.id,
@@ -71,6 +72,20 @@ def open_study(
     } | ({"parent": parent} if parent else {})
     record.write_new(store, facts.spec_key(study.id), spec)
     return study
+
+
+def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
+    """Raise SettingsError where the cases were prepared with other settings than the study's.
+
+    The network would be trained on one grid and described, and used, as one of another.
+    """
+    wanted, found = asdict(settings.preparation), asdict(dataset.preparation)
+    for name, value in wanted.items():
+        if value != found[name]:
+            raise SettingsError(
+                f"setting 'preparation.{name}' is {value!r}, the data set was scanned with "
+                f"{found[name]!r}; scan and preprocess it with these settings first"
+            )
 
 
 def load_study(store: ObjectStore, study: str) -> Study:
@@ -111,12 +126,15 @@ def study_ids(store: ObjectStore) -> list[str]:
     return [key.split("/")[1] for key in specs]
 
 
-def latest_study(store: ObjectStore) -> str:
+def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
     """Return the id of the study that a controller worked on, or that was opened, last.
 
-    Raises StudyError where the store has no study.
+    With `settings`, of the studies with these. Raises StudyError where the store has no study.
     """
     ids = study_ids(store)
+    if settings is not None:
+        alike = replace(settings, preset="")
+        ids = [i for i in ids if replace(load_study(store, i).settings, preset="") == alike]
     if not ids:
         raise StudyError("the store has no study yet")
     return max(ids, key=lambda study: (_last_seen(store, study), study))

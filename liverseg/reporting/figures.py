@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,33 +22,35 @@ GREY_RANGE = (-0.3, 1.3)
 def learning_curves(
     curves: Mapping[int, Sequence[Mapping[str, Any]]],
     rungs: Sequence[int],
-    winner: int | None,
+    leader: int | None,
+    role: Literal["winner", "leads"] = "winner",
 ) -> str:
     """Draw validation Jaccard over iterations, one line a seed, the winner's in front.
 
     Args:
         curves: By seed, validations with `iteration` and `jaccard`.
         rungs: Iterations at which a rung lies.
-        winner: The seed that is drawn in colour; None while there is none.
+        leader: The seed that is drawn in colour; None while there is none.
+        role: What the legend calls it.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for iteration in rungs:
         axes.axvline(iteration, color="#bbbbbb", linewidth=0.8, linestyle=":")
-    for seed in sorted(curves, key=lambda s: s == winner):
+    for seed in sorted(curves, key=lambda s: s == leader):
         points = [(c["iteration"], c["jaccard"]) for c in curves[seed] if c["jaccard"] is not None]
         style: dict[str, Any] = {
             "color": NETWORK_COLOUR,
             "linewidth": 2.0,
-            "label": f"seed {seed}, winner",
+            "label": f"seed {seed}, {role}",
         }
-        if seed != winner:
+        if seed != leader:
             style = {"color": "#7a8794", "linewidth": 0.9, "alpha": 0.8}
         axes.plot(*zip(*points, strict=True) if points else ([], []), marker=".", **style)
     axes.set(xscale="log", xlabel="iterations", ylabel="validation Jaccard", ylim=(0, None))
     axes.set_xticks(list(rungs), [f"{r:,}" for r in rungs])
     axes.minorticks_off()
-    if winner is not None:
+    if leader is not None:
         axes.legend(frameon=False, loc="upper left")
     return _data_uri(figure)
 

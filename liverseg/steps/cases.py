@@ -8,6 +8,7 @@ from liverseg.core.case import PreparedCase, decode
 from liverseg.core.dataset import Dataset
 from liverseg.core.volume import FloatArray
 from liverseg.errors import NotFound, StudyError
+from liverseg.settings import RESULT_VERSION
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
@@ -23,12 +24,12 @@ def case_prefix(key: str) -> str:
 
 def prediction_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of what a network predicted for a case lies."""
-    return f"predictions/{weights_sha256[:16]}/{key}/"
+    return f"predictions/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
 
 
 def segmentation_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of the segmentation of a case by a network lies."""
-    return f"segmentations/{weights_sha256[:16]}/{key}/"
+    return f"segmentations/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
 
 
 def dataset_key(digest: str) -> str:

@@ -4,7 +4,7 @@ The complete evaluation of science.md section 7 is a later release; this one has
 lesion counts. How often test cases were looked at is counted: settings are chosen on validation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,9 @@ from liverseg.core.volume import Mask
 from liverseg.errors import NotFound, StudyError
 from liverseg.imaging.files import read_mask
 from liverseg.race import facts
+from liverseg.race.facts import Arm
 from liverseg.race.study import Study
+from liverseg.settings import RESULT_VERSION
 from liverseg.steps.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
 from liverseg.steps.postprocess import segment
 from liverseg.storage import bundle, record
@@ -38,7 +40,9 @@ def run(
     """
     arms = facts.ended_arms(store, study.id)
     known = _known(store, study.id)
-    if known is not None and known["weights"] == arms:
+    if not arms:
+        raise StudyError(f"study {study.id} has no model yet; run the race to its end first")
+    if known is not None and _is_of(known, arms):
         return known
     threshold = _fit(store, study)
     found: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
@@ -63,6 +67,7 @@ def run(
         "synthetic": any(c.synthetic for c in study.dataset.cases),
         "test_evaluations": 1 + (known["test_evaluations"] if known else 0),
         "weights": arms,
+        "result_version": RESULT_VERSION,
         "threshold": asdict(threshold),
         "arms": found,
     }
@@ -74,6 +79,7 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
     """Return a study's evaluation; raises StudyError where there is none.
 
     Keys: `study`; `synthetic`; `test_evaluations`, how often this study looked at the test cases;
+    `result_version`, see settings.py;
     `weights` by arm; `threshold`; `arms`, each with `mean_dice` (over cases of the mean over
     raters) and `cases` with `dice`, `jaccard` and `detection` by rater.
     """
@@ -81,6 +87,17 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
     if found is None:
         raise StudyError(f"study {study} has not been evaluated; run `liverseg evaluate` first")
     return found
+
+
+def capped(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (arm, case, rater) where the matcher did not try every subset (science.md 7)."""
+    return [
+        (arm, case, rater)
+        for arm, values in evaluation["arms"].items()
+        for case, compared in values["cases"].items()
+        for rater, counts in compared["detection"].items()
+        if counts["capped"]
+    ]
 
 
 def load_segmentation(store: ObjectStore, weights_sha256: str, key: str) -> Mask:
@@ -103,6 +120,10 @@ def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
         return record.read(store, facts.evaluation_key(study))
     except NotFound:
         return None
+
+
+def _is_of(known: dict[str, Any], arms: dict[Arm, str]) -> bool:
+    return (known["weights"], known.get("result_version")) == (arms, RESULT_VERSION)
 
 
 def _fit(store: ObjectStore, study: Study) -> Threshold:

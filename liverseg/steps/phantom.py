@@ -1,6 +1,7 @@
 """Write a folder of synthetic cases, with the split that goes with them."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -94,15 +95,33 @@ def _check(out: Path, description: dict[str, Any], cases: int) -> None:
 
 def _write_case(folder: Path, case: PhantomCase) -> None:
     """Write into a hidden folder and rename it: a case is there whole or not at all."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    # The number keeps the process of a make that was killed from disturbing the next one's.
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    for left in folder.parent.glob(f".{folder.name}.*.part"):
+        if not _runs(left.suffixes[-2].removeprefix(".")):
+            shutil.rmtree(left, ignore_errors=True)
     volumes = {"image": case.image, "liver": case.liver}
     volumes |= {f"tumor_{name}": volume for name, volume in case.raters.items()}
     for name, volume in volumes.items():
         write(part / f"{name}.nii.gz", volume)
     pseudonym = folder.name.upper().replace("_", "-")
     _write_json(part / "case.json", {"patient": pseudonym, "synthetic": True})
-    part.rename(folder)
+    try:
+        part.rename(folder)
+    except OSError:
+        # The same case, written by that process a moment before.
+        if not (folder / "case.json").is_file():
+            raise
+        shutil.rmtree(part)
+
+
+def _runs(process: str) -> bool:
+    """Return whether the process of that number is alive, and is another one."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    return int(process) != os.getpid()
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def write(
         "synthetic": any(c.synthetic for c in study.dataset.cases),
         "rows": [row(r) for r in status["rungs"] if r["decided"]],
         "curves": figures.learning_curves(
-            read_curves(store, study), [r.iterations for r in study.rungs], leader
+            read_curves(store, study), [r.iterations for r in study.rungs], leader, "leads"
         ),
     }
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liverseg.core.dataset import CaseRecord, Dataset, Role
+from liverseg.core.grid import NetworkGrid
 from liverseg.core.split import ROLES, assign
-from liverseg.errors import SettingsError
+from liverseg.errors import CaseError, SettingsError
 from liverseg.settings import Settings
 from liverseg.steps.case_check import CheckedCase, check_case
 from liverseg.steps.case_folder import CaseFolder, find_cases
@@ -56,6 +57,13 @@ class ScanResult:
     excluded: list[str]
     """Cases left out because data.refused_cases is "exclude"."""
 
+    def error(self, data: Path) -> CaseError | SettingsError:
+        """Return what to raise where there is no dataset: the split's fault, or the cases'."""
+        text = f"{len(self.findings)} problems in '{data}'; nothing was written"
+        if all(not finding.case for finding in self.findings):
+            return SettingsError("; ".join(finding.problem for finding in self.findings))
+        return CaseError(text)
+
 
 def run(
     data: Path,
@@ -74,8 +82,10 @@ def run(
         progress: Called before each case.
 
     Raises:
-        SettingsError: No such folder, no case in it, or no readable split file.
+        SettingsError: No such folder, no case in it, no readable split file, or a patch that the
+            network cannot take.
     """
+    NetworkGrid(settings.network).output_size(settings.training.patch)
     lists = None if split is None else read_split(split)
     folders = find_cases(data)
     looked = []
@@ -92,7 +102,9 @@ def run(
     findings = [Finding(c.folder.name, *p) for c in looked for p in c.problems] + wrong
     dataset = None
     if not wrong and (not excluded or settings.data.refused_cases == "exclude"):
-        dataset = Dataset(tuple(_record(c, roles[c.folder.name], data) for c in kept))
+        dataset = Dataset(
+            tuple(_record(c, roles[c.folder.name], data) for c in kept), settings.preparation
+        )
         save_dataset(store, dataset)
     rows = [_row(c, roles.get(c.folder.name)) for c in looked]
     return ScanResult(dataset, findings, rows, excluded if dataset else [])

@@ -14,7 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from liverseg.errors import CaseError, LiversegError, SettingsError, StudyError
+from liverseg.errors import (
+    Fenced,
+    LiversegError,
+    SettingsError,
+    StudyError,
+    as_ours,
+)
 from liverseg.race import facts
 from liverseg.race.plan import Capacity, Until
 from liverseg.race.process import ProcessExecutor
@@ -39,10 +45,13 @@ def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
         log.info("== %s", function.__name__)
         try:
             return function(*args, **kwargs)
-        except LiversegError as error:
+        except (LiversegError, OSError) as raised:
+            error = as_ours(raised)
             log.error("error: %s", error)
-            arguments = inspect.signature(function).bind(*args, **kwargs).arguments
-            _leave(arguments["store"], error)
+            # Another run has taken the study over; what this one met is no error of that one.
+            if not isinstance(error, Fenced):
+                arguments = inspect.signature(function).bind(*args, **kwargs).arguments
+                _leave(arguments["store"], error)
             sys.exit(error.exit_code)
 
     return run
@@ -67,7 +76,7 @@ def scan(
     for finding in result.findings:
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
     if result.dataset is None:
-        raise CaseError(f"{len(result.findings)} problems in '{data}'; nothing was written")
+        raise result.error(Path(data))
     study = open_study(opened, chosen, result.dataset)
     roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
     log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
@@ -169,6 +178,8 @@ def evaluate(store: str, study: str) -> dict[str, float]:
     opened = open_store(store)
     result = step.run(opened, load_study(opened, study))
     means = {f"dice_{arm}": values["mean_dice"] for arm, values in result["arms"].items()}
+    for arm, case, rater in step.capped(result):
+        log.info("%s %s %s: too many lesions touch to try every match", arm, case, rater)
     log.info("mean test Dice: %s", ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
     return means
 
@@ -213,4 +224,6 @@ def _json(text: str) -> Mapping[str, Any]:
         raise SettingsError(f"settings are not JSON: {error}: {text!r}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"settings must be a JSON object, not {text!r}")
+    if "preset" in values:
+        raise SettingsError("settings cannot choose the preset; give it as the parameter 'preset'")
     return values

@@ -14,7 +14,7 @@ import torch
 
 from liverseg.core.case import PreparedCase
 from liverseg.core.dataset import Role
-from liverseg.errors import LiversegError, SettingsError
+from liverseg.errors import LiversegError, SettingsDiffer, SettingsError, StudyError
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
@@ -51,6 +51,7 @@ def run(
     *,
     orphan_grace: float,
     now: Callable[[], float],
+    place: int = 0,
     progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Train a seed up to a rung and return the exit code; at 0 the report is committed.
@@ -63,17 +64,22 @@ def run(
         attempt: From 0; part of every key that is written.
         orphan_grace: Seconds without a new heartbeat after which the trainer saves and ends.
         now: The wall clock, seconds since 1970.
+        place: Number among the trainers of this machine; chooses the GPU.
         progress: Called with ("iterations", done, total).
 
     Raises:
-        StudyError: This version of liverseg would give other weights (exit code 77).
+        SettingsDiffer: This version of liverseg would give other weights.
         IntegrityError: A checkpoint differs from its manifest.
     """
     study = load_study(store, study_id)
-    require_current(study)
+    try:
+        require_current(study)
+    except StudyError as error:
+        raise SettingsDiffer(str(error)) from error
     target = _target(study, seed, rung)
     watch = Watch(store, study_id, seed, rung, attempt, orphan_grace)
-    trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress)
+    device = best_device(place)
+    trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
     trainer.segment("start")
     code = CRASHED
     try:
@@ -108,6 +114,7 @@ class _Trainer:
     watch: Watch
     now: Callable[[], float]
     progress: Progress
+    device: torch.device
     iteration: int = 0
     interrupted: bool = False
     checked: float = 0.0
@@ -151,7 +158,7 @@ class _Trainer:
             self.seed,
             self._cases("training"),
             self._cases("validation"),
-            best_device(),
+            self.device,
         )
         for saved in lineage.checkpoints(self.store, self.study, self.seed):
             if saved.iteration <= self.target:
@@ -207,11 +214,13 @@ class _Trainer:
         extra = {"seed": self.seed, "iteration": training.iteration, "attempt": self.attempt}
         bundle.commit(self.store, prefix, checkpoint.encode(training), extra)
         rungs = {rung.iterations for rung in self.study.rungs}
-        for saved in facts.checkpoints(self.store, self.study.id, self.seed):
-            if saved.iteration < training.iteration and saved.iteration not in rungs:
-                # The manifest first, so that what is left of a bundle never counts.
-                for key in [saved.prefix + bundle.MANIFEST, *self.store.keys(saved.prefix)]:
-                    self.store.delete(key)
+        prefix = facts.checkpoints_prefix(self.study.id, self.seed)
+        # The manifest first, so that what is left of a bundle never counts; and what a crash left
+        # of one that never got its manifest goes, too.
+        for key in sorted(self.store.keys(prefix), key=lambda k: not k.endswith(bundle.MANIFEST)):
+            iteration = int(key.removeprefix(prefix).partition("-")[0])
+            if iteration < training.iteration and iteration not in rungs:
+                self.store.delete(key)
 
     def _report(self, training: Training) -> None:
         """Commit what the controller ranks by; the checkpoint it names is already there."""

@@ -5,10 +5,11 @@ writing was cut short has no manifest and does not exist.
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
-from liverseg.errors import IntegrityError, NotFound
+from liverseg.errors import IntegrityError, NotFound, StoreError
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -24,9 +25,16 @@ def commit(
     """Write `files` below `prefix` (ends with "/") and then the manifest, which is returned.
 
     `extra` are further entries of the manifest, beside {"files": {name: {"sha256", "bytes"}}}.
+    Where the store refuses (a full disk), what was written of the payload is taken back.
     """
-    for name, data in files.items():
-        store.put(prefix + name, data)
+    try:
+        for name, data in files.items():
+            store.put(prefix + name, data)
+    except StoreError:
+        with suppress(StoreError):
+            for name in files:
+                store.delete(prefix + name)
+        raise
     described = {
         name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in files.items()

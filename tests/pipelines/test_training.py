@@ -68,7 +68,8 @@ def test_every_parameter_is_described_and_all_but_two_have_a_default(
 ) -> None:
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) == {
-        "data", "store", "preset", "split", "settings", "gpus", "shards", "compare_single"
+        "data", "store", "preset", "split", "settings", "gpus", "max_gpu_hours", "shards",
+        "compare_single",
     }  # fmt: skip
     assert [name for name, p in parameters.items() if not p.get("description")] == []
     assert {name for name, p in parameters.items() if "defaultValue" not in p} == {"data", "store"}

@@ -425,12 +425,13 @@ def test_without_the_comparison_no_single_training_is_started():
     assert not any("single" in name for name in rehearsal.executor.states())
 
 
-def test_a_single_training_that_fails_for_good_stops_only_those_who_wait_for_it():
+def test_a_single_training_that_fails_for_good_stops_nobody():
     faults = [Killed(9999, 2, 1, exit_code=78)]
     rehearsal = Rehearsal(compare_single=True, faults=faults, score=low)
     rehearsal.run("end")
-    with pytest.raises(StudyError, match="A2 failed: the loss is not finite"):
-        rehearsal.run("single")
+    rehearsal.run("single")
+    assert facts.ended_arms(rehearsal.store, rehearsal.study.id).keys() == {"multi"}
+    assert [e["seed"] for e in rehearsal.told("failed")] == [9999]
 
 
 def low(seed: int, iteration: int) -> float:

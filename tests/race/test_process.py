@@ -63,7 +63,7 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
     executor.submit(JOB)
     assert wait(executor) == 0
     log = (folder / "log.txt").read_text()
-    expected = ["--study", "study1", "--seed", "7", "--rung", "2", "--attempt", "0"]
+    expected = ["--study", "study1", "--seed", "7", "--rung", "2", "--attempt", "0", "--place", "0"]
     assert str(expected) in log
     assert "'LIVERSEG_TEST'" in log
     assert "HOME" not in log
@@ -209,3 +209,22 @@ def test_a_work_folder_that_cannot_be_made_is_a_store_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot start a trainer"):
         make(tmp_path / "file", SLEEPS).submit(JOB)
+
+
+def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_path):
+    executor = make(tmp_path, "import time; time.sleep(30)")
+    jobs = [Job.of("study1", seed, 0, 0, 10) for seed in range(4)]
+
+    def place(job: Job) -> str:
+        return (tmp_path / "jobs" / job.name / "place").read_text()
+
+    for job in jobs[:3]:
+        executor.submit(job)
+    assert [place(job) for job in jobs[:3]] == ["0", "1", "2"]
+    os.killpg(int((tmp_path / "jobs" / jobs[1].name / "pid").read_text()), signal.SIGKILL)
+    while executor.states()[jobs[1].name].running:
+        time.sleep(0.01)
+    # Another controller, which is nobody's parent, hands on the place that has become free.
+    make(tmp_path, "import time; time.sleep(30)").submit(jobs[3])
+    assert place(jobs[3]) == "1"
+    executor.interrupt("study1")

@@ -66,7 +66,7 @@ def test_more_raters_than_colours_are_drawn(masks) -> None:
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     curves = {0: [{"iteration": 5, "jaccard": 0.1}], 1: [{"iteration": 5, "jaccard": None}], 2: []}
-    first = figures.learning_curves(curves, [5, 10], winner=0)
-    assert first == figures.learning_curves(curves, [5, 10], winner=0)
+    first = figures.learning_curves(curves, [5, 10], leader=0)
+    assert first == figures.learning_curves(curves, [5, 10], leader=0)
     assert has(pixels(first), figures.NETWORK_COLOUR)
     assert not has(pixels(figures.learning_curves(curves, [5, 10], None)), figures.NETWORK_COLOUR)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -64,8 +66,11 @@ def test_three_cases_have_one_of_each_role(tmp_path):
 def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
     phantom.run(tmp_path, cases=2)
     whole = {name: data for name, (data, _) in contents(tmp_path).items()}
-    (tmp_path / "phantom_02").rename(tmp_path / ".phantom_02.part")
-    (tmp_path / ".phantom_02.part" / "image.nii.gz").write_bytes(b"half")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    part = tmp_path / f".phantom_02.{gone.pid}.part"
+    (tmp_path / "phantom_02").rename(part)
+    (part / "image.nii.gz").write_bytes(b"half")
     phantom.run(tmp_path, cases=2)
     assert {name: data for name, (data, _) in contents(tmp_path).items()} == whole
 

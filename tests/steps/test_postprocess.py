@@ -11,7 +11,7 @@ from liverseg.errors import CaseError, StudyError
 from liverseg.race.study import Study
 from liverseg.settings import Settings
 from liverseg.steps import postprocess, preprocess, scan
-from liverseg.steps.cases import load_case, segmentation_prefix
+from liverseg.steps.cases import load_case, prediction_prefix, segmentation_prefix
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 
@@ -93,7 +93,7 @@ def predict(store, study):
     (record,) = study.dataset.role("test")
     target = io.BytesIO()
     np.save(target, probability_of(load_case(store, record.key)), allow_pickle=False)
-    prefix = f"predictions/{WEIGHTS[:16]}/{record.key}/"
+    prefix = prediction_prefix(WEIGHTS, record.key)
     bundle.commit(store, prefix, {"probability.npy": target.getvalue()})
     return record
 

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from liverseg.errors import IntegrityError, SettingsError, StudyError
+from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError
 from liverseg.race import facts
 from liverseg.race.study import Study
 from liverseg.steps import train
@@ -159,7 +159,7 @@ def test_a_study_of_another_version_is_refused() -> None:
     spec = record.read(store, facts.spec_key(study.id))
     spec["settings"]["training"]["learning_rate"] = 0.5
     record.write(store, facts.spec_key(study.id), spec)
-    with pytest.raises(StudyError, match="another version"):
+    with pytest.raises(SettingsDiffer, match="another version"):
         trained(store, study, 0)
 
 
