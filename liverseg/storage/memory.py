@@ -1,8 +1,10 @@
 """A store in a dictionary: small, complete, and able to fail at the n-th write."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from liverseg.errors import NotFound
+from liverseg.storage.files import open_source, whole_file
 from liverseg.storage.keys import check_key
 
 
@@ -45,6 +47,16 @@ class MemoryStore:
         if key not in self.objects:
             raise NotFound(f"the store has no '{key}'")
         return self.objects[key]
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write or replace with the bytes of a file; all of them are kept in memory."""
+        with open_source(path) as file:
+            self.put(key, file.read())
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the bytes to the file `path`; raises NotFound."""
+        with whole_file(path) as file:
+            file.write(self.get(key))
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""
