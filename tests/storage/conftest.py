@@ -1,0 +1,23 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.s3_server import KINDS, S3Server
+from tests.storage.faulty_proxy import FaultyProxy
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def s3_server(request, tmp_path_factory) -> Iterator[S3Server]:
+    """A real S3 server; the tests are run with each kind there is."""
+    server = S3Server(request.param, tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def proxy(s3_server) -> Iterator[FaultyProxy]:
+    if not s3_server.endpoint.startswith("http://"):
+        pytest.skip("faults are put between client and server, which https does not allow")
+    with FaultyProxy(s3_server.endpoint).running() as running:
+        yield running
