@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
-from liverseg.storage.open import open_store
-from liverseg.storage.s3 import S3Store
+from liverseg.storage.access import access_from
+from liverseg.storage.s3 import PATIENCE_SECONDS, S3Store
 
 TOOLS = Path(os.environ.get("TOOLS") or Path.home() / ".cache" / "liverseg" / "tools")
 # s3://bucket/prefix of a server that runs already, with the AWS_ variables beside it.
@@ -60,17 +60,23 @@ class S3Server:
             secure=parts.scheme == "https",
         )
 
-    def store(self, endpoint: str | None = None, **changes: float) -> S3Store:
+    def store(
+        self, endpoint: str | None = None, patience_seconds: float = PATIENCE_SECONDS
+    ) -> S3Store:
         """Open an empty store; `endpoint` may be a proxy's."""
-        return self.opened(f"{self.url}/{uuid.uuid4().hex}", endpoint, **changes)
+        return self.opened(f"{self.url}/{uuid.uuid4().hex}", endpoint, patience_seconds)
 
-    def opened(self, url: str, endpoint: str | None = None, **changes: float) -> S3Store:
+    def opened(
+        self,
+        url: str,
+        endpoint: str | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> S3Store:
         """Open the store at `url`."""
-        found = open_store(url, {**self.environment, "AWS_ENDPOINT_URL": endpoint or self.endpoint})
-        assert isinstance(found, S3Store)
-        for name, value in changes.items():
-            setattr(found, name, value)
-        return found
+        access = access_from({**self.environment, "AWS_ENDPOINT_URL": endpoint or self.endpoint})
+        parts = urlsplit(url)
+        prefix = parts.path.strip("/")
+        return S3Store(parts.netloc, prefix, access, self._folder / "work", patience_seconds)
 
     def start(self) -> None:
         """Start it and wait until it answers; a server that is named runs already."""

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +22,15 @@ def proxy(s3_server) -> Iterator[FaultyProxy]:
         pytest.skip("faults are put between client and server, which https does not allow")
     with FaultyProxy(s3_server.endpoint).running() as running:
         yield running
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What our log says; a handler of its own, as a task's start_log() takes caplog's away."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    log = logging.getLogger("liverseg")
+    log.addHandler(handler)
+    yield said
+    log.removeHandler(handler)

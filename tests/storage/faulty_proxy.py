@@ -3,7 +3,7 @@
 import http.client
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +25,8 @@ class Fault:
     Args:
         kind: "lose" the reply after the server has done the work; "cut" the reply's body in the
             middle; "damage" a byte of it; "busy": say 503, and the server hears nothing;
-            "unconditional": take If-None-Match out of the request, like a server that ignores it.
+            "unconditional": a PUT is done by the proxy's `plain_put`, as by a server that ignores
+            If-None-Match; the header is signed, so that taking it out would not do.
         method: Only to requests of that method.
         part: Only to requests whose path and query hold this.
         times: How often.
@@ -53,6 +54,7 @@ class FaultyProxy:
         self.target = urlsplit(target).netloc
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
+        self.plain_put: Callable[[str, Mapping[str, str], bytes], None] | None = None
         self._turn = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
@@ -103,8 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(503, [("Content-Type", "application/xml")], BUSY)
             return
         headers = dict(self.headers.items())
-        if kind == "unconditional":
-            headers = {k: v for k, v in headers.items() if k.lower() != "if-none-match"}
+        plain_put = self.server.proxy.plain_put
+        if kind == "unconditional" and plain_put is not None:
+            plain_put(self.path, headers, body)
+            self._reply(200, [("ETag", '"etag"')], b"")
+            return
         upstream = http.client.HTTPConnection(self.server.proxy.target, timeout=60)
         try:
             upstream.request(self.command, self.path, body=body, headers=headers)
