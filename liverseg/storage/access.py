@@ -27,7 +27,12 @@ class Access:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
+        if parts.username is not None:
+            raise SettingsError(
+                f"AWS_ENDPOINT_URL has credentials in front of {parts.hostname}; they belong into "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise SettingsError(
                 f"AWS_ENDPOINT_URL '{self.endpoint}' must be http:// or https://, a host and "
                 "perhaps a port, as in https://s3.example.org:9000"

@@ -29,7 +29,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     StoreError, naming the file, where it cannot be written.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb+") as file:

@@ -1,5 +1,6 @@
 """A store in a dictionary: small, complete, and able to fail at the n-th write."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class MemoryStore:
     ) -> None:
         self.objects: dict[str, bytes] = {}
         self.writes = 0
+        # Between the look and the write of put_new no other thread may write.
+        self._turn = threading.Lock()
         self.before_write = before_write
         self.after_write = after_write
 
@@ -35,9 +38,10 @@ class MemoryStore:
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; return whether it was written."""
         number = self._begin(key)
-        if key in self.objects:
-            return False
-        self.objects[key] = bytes(data)
+        with self._turn:
+            if key in self.objects:
+                return False
+            self.objects[key] = bytes(data)
         self._end(number, key)
         return True
 

@@ -46,12 +46,10 @@ class Patience:
             if cause in self._causes:
                 return
             self._causes.append(cause)
-        log.warning(
-            "%s is away: %s; trying again for up to %.0f s", self.server, cause, self.seconds
-        )
+        log.warning("%s: %s; trying again for up to %.0f s", self.server, cause, self.seconds)
 
     def succeeded(self) -> None:
-        """Note that the server does its work; log it if it was away."""
+        """Note that the server does its work; log how long that took."""
         with self._turn:
             if self._began is None:
                 return

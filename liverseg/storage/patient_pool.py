@@ -20,6 +20,8 @@ from liverseg.storage.patience import Attempts, Patience
 # A server that has taken the connection may need long to join the parts of a large object.
 TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 CONNECTIONS = 32
+# No waiting mends a certificate or an address.
+HASTY = (SSLError, LocationValueError)
 AWAY_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
@@ -42,8 +44,8 @@ class PatientPool(urllib3.PoolManager):
         while True:
             try:
                 response = super().urlopen(method, url, redirect, retries=False, **arguments)
-            except (SSLError, LocationValueError):
-                raise  # no waiting mends a certificate or an address
+            except HASTY:
+                raise
             except HTTPError as exc:
                 if _final(method, url) or not attempts.again(cause(exc)):
                     raise
@@ -60,6 +62,8 @@ class PatientPool(urllib3.PoolManager):
 
 def cause(error: HTTPError) -> str:
     """Return why a request failed, in few words that are the same at every attempt."""
+    if isinstance(error, SSLError):
+        return f"no trusted https ({error})"
     if isinstance(error, NameResolutionError):
         return "its name is not known"
     if isinstance(error, NewConnectionError):

@@ -19,7 +19,8 @@ from liverseg.storage.access import Access
 from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
 from liverseg.storage.keys import check_key, is_key
 from liverseg.storage.patience import Attempts, Patience
-from liverseg.storage.patient_pool import PatientPool, cause
+from liverseg.storage.patient_pool import HASTY, PatientPool, cause
+from liverseg.storage.remedies import remedy
 
 PATIENCE_SECONDS = 120.0
 # Up to this size one PUT, above it a multipart upload; so much is in memory at a time.
@@ -30,20 +31,6 @@ SHA256, WRITER = "x-amz-meta-sha256", "x-amz-meta-writer"
 _ATTEMPTS = 3
 _CHANGED = ("PreconditionFailed", "InvalidRange", "NoSuchKey")
 _BUSY = ("ConditionalRequestConflict", "OperationAborted")
-_REMEDIES = {
-    "AccessDenied": "AWS_ACCESS_KEY_ID needs the rights to get, put, delete and list there",
-    "AllAccessDisabled": "the bucket's owner has closed it",
-    "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
-    "ExpiredToken": "AWS_SESSION_TOKEN has expired, get new credentials",
-    "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is unknown there",
-    "InvalidToken": "AWS_SESSION_TOKEN does not belong to AWS_ACCESS_KEY_ID",
-    "NoSuchBucket": "make the bucket, or correct the store's URL",
-    "PermanentRedirect": "set AWS_REGION to the bucket's region",
-    "RequestTimeTooSkewed": "set this machine's clock",
-    # VersityGW's word for InvalidAccessKeyId.
-    "XAdminUserNotFound": "AWS_ACCESS_KEY_ID is unknown there",
-    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is not the one of AWS_ACCESS_KEY_ID",
-}
 
 
 class S3Store:
@@ -257,16 +244,17 @@ class S3Store:
         except S3Error as exc:
             if exc.code == "NoSuchKey":
                 raise NotFound(f"{self.url} at {self._endpoint} has no '{key}'") from exc
-            remedy = _REMEDIES.get(exc.code or "", "look at the server's log")
-            raise StoreError(f"{what}: {exc.message or exc.code} ({exc.code}); {remedy}") from exc
+            said = f"{exc.message or ''} ({exc.code})"
+            raise StoreError(f"{what}: {said}; {remedy(exc.code)}") from exc
         except ParseError as exc:
             raise StoreError(f"{what}: no S3 server; is AWS_ENDPOINT_URL right?") from exc
         except MinioException as exc:
-            raise StoreError(f"{what}: {exc}; is AWS_ENDPOINT_URL right?") from exc
+            # Of a page for people its beginning is enough.
+            raise StoreError(f"{what}: {exc!s:.200}; is AWS_ENDPOINT_URL right?") from exc
         except HTTPError as exc:
+            waited = "" if isinstance(exc, HASTY) else f" for {self._patience.seconds:.0f} s"
             raise StoreError(
-                f"{what}: {cause(exc)} for {self._patience.seconds:.0f} s; "
-                "does the server run, and is AWS_ENDPOINT_URL right?"
+                f"{what}: {cause(exc)}{waited}; does the server run, and is AWS_ENDPOINT_URL right?"
             ) from exc
 
 

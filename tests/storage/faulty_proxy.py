@@ -10,10 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-BUSY = (
-    b'<?xml version="1.0" encoding="UTF-8"?>'
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
 # Of one connection; the client opens a new one for the next request.
 _HOP = ("connection", "keep-alive", "transfer-encoding")
 
@@ -24,7 +20,7 @@ class Fault:
 
     Args:
         kind: "lose" the reply after the server has done the work; "cut" the reply's body in the
-            middle; "damage" a byte of it; "busy": say 503, and the server hears nothing;
+            middle; "damage" a byte of it; "refuse": give an error, and the server hears nothing;
             "unconditional": a PUT is done by the proxy's `plain_put`, as by a server that ignores
             If-None-Match; the header is signed, so that taking it out would not do.
         method: Only to requests of that method.
@@ -32,19 +28,28 @@ class Fault:
         times: How often.
         after_bytes: Of the reply's body that are sent before it is cut off.
         until: time.monotonic() when it is over.
+        status: Of the error that refuses.
+        code: S3's own name of that error.
     """
 
-    kind: Literal["lose", "cut", "damage", "busy", "unconditional"]
+    kind: Literal["lose", "cut", "damage", "refuse", "unconditional"]
     method: str = ""
     part: str = ""
     times: float = 1
     after_bytes: int = 0
     until: float = float("inf")
+    status: int = 503
+    code: str = "SlowDown"
 
     def hits(self, method: str, path: str) -> bool:
         """Whether it concerns this request."""
         meant = self.method in ("", method) and self.part in path
         return meant and self.times > 0 and time.monotonic() < self.until
+
+    def body(self) -> bytes:
+        """Return the error as a server writes it."""
+        head = '<?xml version="1.0" encoding="UTF-8"?>'
+        return f"{head}<Error><Code>{self.code}</Code><Message>not now</Message></Error>".encode()
 
 
 class FaultyProxy:
@@ -101,8 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         fault = self.server.proxy.fault_for(self.command, self.path)
         kind = fault.kind if fault else ""
-        if kind == "busy":
-            self._reply(503, [("Content-Type", "application/xml")], BUSY)
+        if fault and kind == "refuse":
+            self._reply(fault.status, [("Content-Type", "application/xml")], fault.body())
             return
         headers = dict(self.headers.items())
         plain_put = self.server.proxy.plain_put

@@ -33,7 +33,7 @@ def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
     shared.succeeded()
     shared.succeeded()
     assert lines == [
-        "the server is away: status 503; trying again for up to 120 s",
+        "the server: status 503; trying again for up to 120 s",
         f"the server answers again after {clock.now:.1f} s (status 503)",
     ]
     assert clock.now < 66
@@ -45,8 +45,8 @@ def test_every_cause_has_one_line(clock, lines):
         Attempts(shared).again(cause)
     shared.succeeded()
     assert [line.split(";")[0] for line in lines[:2]] == [
-        "the server is away: connection refused",
-        "the server is away: status 503",
+        "the server: connection refused",
+        "the server: status 503",
     ]
     assert lines[2].endswith("(connection refused, status 503)")
     assert len(lines) == 3
