@@ -57,6 +57,8 @@ class S3Server:
             parts.netloc,
             self.environment["AWS_ACCESS_KEY_ID"],
             self.environment["AWS_SECRET_ACCESS_KEY"],
+            self.environment.get("AWS_SESSION_TOKEN"),
+            region=self.environment.get("AWS_REGION"),
             secure=parts.scheme == "https",
         )
 

@@ -2,7 +2,6 @@
 
 import http.client
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ class Fault:
         part: Only to requests whose path and query hold this.
         times: How often.
         after_bytes: Of the reply's body that are sent before it is cut off.
-        until: time.monotonic() when it is over.
+        meanwhile: Is called before the reply: what others do at that very moment.
         status: Of the error that refuses.
         code: S3's own name of that error.
     """
@@ -37,14 +36,14 @@ class Fault:
     part: str = ""
     times: float = 1
     after_bytes: int = 0
-    until: float = float("inf")
+    meanwhile: Callable[[], None] | None = None
     status: int = 503
     code: str = "SlowDown"
 
     def hits(self, method: str, path: str) -> bool:
         """Whether it concerns this request."""
         meant = self.method in ("", method) and self.part in path
-        return meant and self.times > 0 and time.monotonic() < self.until
+        return meant and self.times > 0
 
     def body(self) -> bytes:
         """Return the error as a server writes it."""
@@ -59,6 +58,7 @@ class FaultyProxy:
         self.target = urlsplit(target).netloc
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
+        self.ranges: list[str] = []
         self.plain_put: Callable[[str, Mapping[str, str], bytes], None] | None = None
         self._turn = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -106,7 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         fault = self.server.proxy.fault_for(self.command, self.path)
         kind = fault.kind if fault else ""
+        if "Range" in self.headers:
+            self.server.proxy.ranges.append(self.headers["Range"])
         if fault and kind == "refuse":
+            self._let_others(fault)
             self._reply(fault.status, [("Content-Type", "application/xml")], fault.body())
             return
         headers = dict(self.headers.items())
@@ -122,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
             data = response.read()
         finally:
             upstream.close()
+        if fault is not None:
+            self._let_others(fault)
         if kind == "lose":
             self.close_connection = True
             return
@@ -130,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
         cut = fault.after_bytes if fault and kind == "cut" else None
         kept = [(k, v) for k, v in response.getheaders() if k.lower() not in _HOP]
         self._reply(response.status, kept, data, cut)
+
+    def _let_others(self, fault: Fault) -> None:
+        if fault.meanwhile is not None:
+            fault.meanwhile()
 
     def _reply(
         self, status: int, headers: list[tuple[str, str]], data: bytes, cut: int | None = None
