@@ -64,6 +64,9 @@ $(TOOLS)/versitygw@%:
 $(TOOLS)/minio@%:
 	$(call go_install,github.com/minio/minio@$*)
 
+# Go's own instructions put it into /usr/local/go, which is not on every PATH.
+s3-server: export PATH := $(PATH):/usr/local/go/bin
+
 # One package at a time: the linker alone takes a gigabyte.
 define go_install
 	@command -v go >/dev/null || { echo "Go is missing: install Go 1.24 or newer"; exit 1; }
