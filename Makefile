@@ -7,19 +7,24 @@ STORE ?= build/store
 GPUS ?= 2
 SETTINGS ?= {}
 TEST_DATA ?= ../shared/data/liver-mri
+# Outside the checkout, since building takes minutes and a clean clone should not repeat it.
+TOOLS ?= $(HOME)/.cache/liverseg/tools
+VERSITYGW_VERSION := v1.8.0
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+S3_SERVERS := $(TOOLS)/versitygw@$(VERSITYGW_VERSION) $(TOOLS)/minio@$(MINIO_VERSION)
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PHANTOM := build/phantom
 
-export TEST_DATA
+export TEST_DATA TOOLS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline compile test crash-sweep lint format bench lock clean
+.PHONY: help setup pipeline compile test crash-sweep lint format bench lock clean s3-server
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 setup: $(STAMP) ## make .venv with exactly the locked packages
 
@@ -52,6 +57,26 @@ test: $(STAMP) ## run all tests
 
 crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (hours)
 	$(BIN)/python -m tests.crash_sweep
+
+s3-server: $(S3_SERVERS) ## build the S3 servers that the tests of s3:// run against (Go needed)
+
+# A stamp a version: another version is another file, and half a build leaves none.
+$(TOOLS)/versitygw@%:
+	$(call go_install,github.com/versity/versitygw/cmd/versitygw@$*)
+
+$(TOOLS)/minio@%:
+	$(call go_install,github.com/minio/minio@$*)
+
+# Go's own instructions put it into /usr/local/go, which is not on every PATH.
+s3-server: export PATH := $(PATH):/usr/local/go/bin
+
+# One package at a time: the linker alone takes a gigabyte.
+define go_install
+	@command -v go >/dev/null || { echo "Go is missing: install Go 1.24 or newer"; exit 1; }
+	mkdir -p "$(TOOLS)"
+	GOBIN="$(TOOLS)" GOFLAGS=-p=1 nice go install $(1)
+	touch "$@"
+endef
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -176,9 +176,18 @@ def test_a_single_setting_wins_over_the_settings_file(
 
 
 def test_a_store_of_an_unknown_kind_is_refused(liverseg: CommandLine) -> None:
+    done = liverseg("study", "status", "--store", "ftp://host/store")
+    assert done.code == 2
+    assert "known: file, s3" in done.err
+
+
+def test_a_bucket_without_credentials_is_refused_with_the_variable_that_is_missing(
+    liverseg: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     done = liverseg("study", "status", "--store", "s3://bucket/prefix")
     assert done.code == 2
-    assert "S3 comes with a later version" in done.err
+    assert "AWS_ACCESS_KEY_ID is not set" in done.err
 
 
 def test_a_store_without_a_study_says_so_and_is_not_made(

@@ -26,7 +26,9 @@ store_option = click.option(
     required=True,
     envvar="LIVERSEG_STORE",
     show_envvar=True,
-    help="Where everything is kept: a folder or file:///folder.",
+    help="Where everything is kept: a folder, file:///folder or s3://bucket/prefix; for S3 set "
+    "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. This machine's locks and logs "
+    "lie in STORE/.local, for S3 in ~/.cache/liverseg/work (or $XDG_CACHE_HOME/liverseg/work).",
 )
 study_option = click.option("--study", default=None, help="Study id [default: the newest].")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

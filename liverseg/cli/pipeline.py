@@ -19,7 +19,7 @@ from liverseg.cli.options import (
 from liverseg.cli.results import show_results
 from liverseg.cli.status import show
 from liverseg.settings import from_mapping, preset
-from liverseg.storage.folder import FolderStore
+from liverseg.storage.port import ObjectStore
 
 
 @click.group()
@@ -75,13 +75,13 @@ def run(
     """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
 
     Everything goes into the store; the report is STORE/studies/ID/report.html, the winner's
-    network STORE/studies/ID/model, and STORE/.local/kfp/log.txt has every line of every task.
+    network STORE/studies/ID/model, and STORE/.local/kfp/log.txt has every line of every task; for
+    a store s3://... it is kfp/log.txt below ~/.cache/liverseg/work (or $XDG_CACHE_HOME).
     Killed at any point and started again with the same words it goes on, and ends with the same
     weights. A second run on unchanged data prepares and trains nothing.
     """
     from liverseg.race.study import latest_study
     from liverseg.steps.race import status
-    from liverseg.steps.tasks import WORK
     from liverseg.storage.open import open_store
     from pipelines.local import run_here
 
@@ -99,7 +99,7 @@ def run(
         "max_gpu_hours": max_gpu_hours or 0.0,
         "compare_single": compare_single,
     }
-    run_here(arguments, opened.root / WORK / "kfp")
+    run_here(arguments, opened.work / "kfp")
     # Another run may work on another study in the same store.
     found = status(opened, latest_study(opened, chosen))
     console.print()
@@ -109,7 +109,7 @@ def run(
         console.print(line)
 
 
-def work_done(store: FolderStore, study: str, before: frozenset[str]) -> list[str]:
+def work_done(store: ObjectStore, study: str, before: frozenset[str]) -> list[str]:
     """Say what a run had to compute: what lies in the store beyond the keys of `before`."""
     from liverseg.race.study import load_study
     from liverseg.steps.cases import case_prefix

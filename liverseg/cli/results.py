@@ -10,6 +10,7 @@ from liverseg.cli.console import console, print_json, print_table
 from liverseg.cli.options import example, json_option, store_option, study_option
 from liverseg.race import facts
 from liverseg.storage.folder import FolderStore
+from liverseg.storage.port import LocatedStore
 
 
 @click.command(epilog=example("liverseg evaluate --store build/store --json"))
@@ -67,9 +68,16 @@ def show_dice(evaluation: Mapping[str, Any]) -> None:
     print_table(f"Mean Dice over {of} and raters", ("method", "Dice"), rows)
 
 
-def show_results(store: FolderStore, study: str) -> None:
+def show_results(store: LocatedStore, study: str) -> None:
     """Print the mean test Dice and where the report lies."""
     from liverseg.steps.evaluate import load_evaluation
 
     show_dice(load_evaluation(store, study))
-    console.print(f"report: {store.root / facts.report_page_key(study)}", soft_wrap=True)
+    key = facts.report_page_key(study)
+    if isinstance(store, FolderStore):
+        path = store.root / key
+    else:
+        # A browser opens files; what lies in a bucket is brought here first.
+        path = store.work / key
+        store.get_file(key, path)
+    console.print(f"report: {path}", soft_wrap=True)

@@ -27,13 +27,13 @@ from liverseg.race.process import ProcessExecutor
 from liverseg.race.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
 from liverseg.steps.news import RaceNews, log, start_log
-from liverseg.storage.folder import FolderStore
 from liverseg.storage.open import open_store
+from liverseg.storage.port import LocatedStore
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 # Where a task leaves its error for `liverseg pipeline run`, which sees only that a task failed.
-WORK, ERROR_FILE = ".local", "error.json"
+ERROR_FILE = "error.json"
 
 
 def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -136,12 +136,12 @@ def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_sing
     race_to(opened, load_study(opened, study), "single", capacity)
 
 
-def race_to(store: FolderStore, study: Study, until: Until, capacity: Capacity) -> dict[str, Any]:
+def race_to(store: LocatedStore, study: Study, until: Until, capacity: Capacity) -> dict[str, Any]:
     """Run the race with processes of this machine, logging its news; return where it stands."""
     from liverseg.steps import race
 
     command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
-    executor = ProcessExecutor(store.root / WORK, command)
+    executor = ProcessExecutor(store.work, command)
     status = race.run(store, executor, study, until, capacity, on_event=RaceNews(study.rungs))
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")
@@ -212,7 +212,7 @@ def _leave(store: str, error: LiversegError) -> None:
     told = json.dumps({"error": str(error), "exit_code": error.exit_code})
     # A store that cannot be written to is the likeliest error of all.
     with suppress(LiversegError, OSError):
-        path = open_store(store).root / WORK / "kfp" / ERROR_FILE
+        path = open_store(store).work / "kfp" / ERROR_FILE
         with path.open("x", encoding="utf-8") as file:
             file.write(told)
 

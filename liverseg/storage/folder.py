@@ -2,13 +2,17 @@
 
 import errno
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from liverseg.errors import NotFound, StoreError
+from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
 from liverseg.storage.keys import check_key
 
 # Bytes on their way into the store; dot entries are invisible to keys().
@@ -36,16 +40,24 @@ class FolderStore:
         """The URL that opens this store from anywhere on this machine."""
         return self.root.absolute().as_uri()
 
+    @property
+    def work(self) -> Path:
+        """The folder for this machine's locks and logs; keys() does not see it."""
+        return self.root / ".local"
+
     def put(self, key: str, data: bytes) -> None:
         """Write or replace; StoreError without rights or space, and then nothing is left."""
-        target = self._path(key)
-        with self._incoming(data, key) as temporary:
-            _into_place(temporary, target, os.replace)
+        self._replace(key, BytesIO(data))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write or replace with the bytes of a file, copied in small pieces."""
+        with open_source(path) as file:
+            self._replace(key, file)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; return whether it was written."""
         target = self._path(key)
-        with self._incoming(data, key) as temporary:
+        with self._incoming(BytesIO(data), key) as temporary:
             try:
                 # link, unlike rename, refuses a name that exists.
                 _into_place(temporary, target, os.link)
@@ -58,10 +70,17 @@ class FolderStore:
         path = self._path(key)
         try:
             return path.read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
-            raise NotFound(f"the store {self.root} has no '{key}'") from exc
         except OSError as exc:
-            raise _refusal(exc, "read", path) from exc
+            raise self._unread(exc, key) from exc
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the bytes to the file `path`, copied in small pieces; raises NotFound."""
+        try:
+            source = self._path(key).open("rb")
+        except OSError as exc:
+            raise self._unread(exc, key) from exc
+        with source, whole_file(path) as file:
+            shutil.copyfileobj(source, file, CHUNK_BYTES)
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""
@@ -93,16 +112,26 @@ class FolderStore:
         check_key(key)
         return self.root / key
 
+    def _replace(self, key: str, source: BinaryIO) -> None:
+        target = self._path(key)
+        with self._incoming(source, key) as temporary:
+            _into_place(temporary, target, os.replace)
+
+    def _unread(self, exc: OSError, key: str) -> StoreError:
+        if isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            return NotFound(f"the store {self.root} has no '{key}'")
+        return _refusal(exc, "read", self._path(key))
+
     @contextmanager
-    def _incoming(self, data: bytes, key: str) -> Iterator[Path]:
-        """Yield a flushed temporary file with `data`; it is gone afterwards, whatever happens."""
+    def _incoming(self, source: BinaryIO, key: str) -> Iterator[Path]:
+        """Yield a flushed temporary file of `source`; it is gone afterwards, whatever happens."""
         folder = self.root / _INCOMING
         temporary = folder / uuid.uuid4().hex
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._sweep(folder)
             with temporary.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary

@@ -16,3 +16,12 @@ def check_key(key: str) -> None:
             raise StoreError(f"key {key!r} has an empty segment")
         if segment.startswith("."):
             raise StoreError(f"key {key!r} has a segment that starts with a dot: {segment!r}")
+
+
+def is_key(name: str) -> bool:
+    """Return whether `name` may be a key."""
+    try:
+        check_key(name)
+    except StoreError:
+        return False
+    return True

@@ -1,9 +1,12 @@
 """A store in a dictionary: small, complete, and able to fail at the n-th write."""
 
+import threading
 from bisect import bisect_left
 from collections.abc import Callable
+from pathlib import Path
 
 from liverseg.errors import NotFound
+from liverseg.storage.files import open_source, whole_file
 from liverseg.storage.keys import check_key
 
 
@@ -24,6 +27,8 @@ class MemoryStore:
         self._sorted: list[str] = []
         self._stale = False
         self.writes = 0
+        # Between the look and the write of put_new no other thread may write.
+        self._turn = threading.Lock()
         self.before_write = before_write
         self.after_write = after_write
 
@@ -37,10 +42,11 @@ class MemoryStore:
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; return whether it was written."""
         number = self._begin(key)
-        if key in self.objects:
-            return False
-        self._stale = True
-        self.objects[key] = bytes(data)
+        with self._turn:
+            if key in self.objects:
+                return False
+            self._stale = True
+            self.objects[key] = bytes(data)
         self._end(number, key)
         return True
 
@@ -50,6 +56,16 @@ class MemoryStore:
         if key not in self.objects:
             raise NotFound(f"the store has no '{key}'")
         return self.objects[key]
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write or replace with the bytes of a file; all of them are kept in memory."""
+        with open_source(path) as file:
+            self.put(key, file.read())
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the bytes to the file `path`; raises NotFound."""
+        with whole_file(path) as file:
+            file.write(self.get(key))
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""

@@ -1,26 +1,33 @@
 """The store behind a URL."""
 
+import os
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from liverseg.errors import SettingsError
+from liverseg.storage.access import access_from
 from liverseg.storage.folder import FolderStore
+from liverseg.storage.keys import is_key
+from liverseg.storage.port import LocatedStore
 
 
-def open_store(url: str) -> FolderStore:
-    """Return the store at `url`: "file:///absolute/path" or a plain path, which may be relative.
+def open_store(url: str, environment: Mapping[str, str] | None = None) -> LocatedStore:
+    """Return the store at `url`; nothing is made or asked for before the first use.
 
-    A folder is made at the first write. Any other kind of URL raises SettingsError.
+    "file:///absolute/path" or a plain path, which may be relative; "s3://bucket/prefix", whose
+    server and credentials the AWS_ variables of `environment` name. Else raises SettingsError.
     """
     if not url:
         raise SettingsError("the store's URL is empty; give a folder or file:///absolute/path")
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     if not separator:
         return _folder(Path(url))
     if scheme == "s3":
-        raise SettingsError(
-            f"store '{url}': S3 comes with a later version; use a folder or file:///absolute/path"
-        )
+        # Tasks and trainers get a URL and nothing else, and a secret may not travel in it, so
+        # this is the one place besides the command line that reads the environment.
+        return _s3(url, rest, os.environ if environment is None else environment)
     if scheme != "file":
         raise SettingsError(f"store '{url}': scheme '{scheme}' is unknown; known: file, s3")
     parts = urlsplit(url)
@@ -38,3 +45,24 @@ def _folder(path: Path) -> FolderStore:
     if absolute.is_file():
         raise SettingsError(f"store '{path}' is a file; a store is a folder")
     return FolderStore(absolute)
+
+
+def _s3(url: str, rest: str, environment: Mapping[str, str]) -> LocatedStore:
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.rstrip("/")
+    if prefix and not is_key(prefix):
+        raise SettingsError(
+            f"store '{url}': '{prefix}' cannot be the beginning of a key; write s3://bucket/a/b, "
+            "no segment empty or with a dot in front"
+        )
+    try:
+        from liverseg.storage.s3 import S3Store
+    except ModuleNotFoundError as exc:
+        raise SettingsError(
+            f"store '{url}' needs the package {exc.name}: pip install 'liverseg[s3]'"
+        ) from exc
+    access = access_from(environment)
+    # One work folder a store: the same bucket and prefix on another server are another one.
+    place = sha256(f"{access.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return S3Store(bucket, prefix, access, cache / "liverseg" / "work" / place)

@@ -1,5 +1,6 @@
 """The object store as this project needs it: bytes under keys, nothing else."""
 
+from pathlib import Path
 from typing import Protocol
 
 
@@ -14,12 +15,26 @@ class ObjectStore(Protocol):
         """Write or replace."""
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write unless the key exists; return whether it was written."""
+        """Write unless the key exists; return whether it was written.
+
+        Two that write one new key at the same moment may both be told True by a server that does
+        not know conditional writes, and the later bytes stay. Whoever calls this must be right
+        then too: give a key one writer, or bytes that are the same whoever writes them.
+        """
         ...
 
     def get(self, key: str) -> bytes:
         """Return the bytes; raises NotFound."""
         ...
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write or replace with the bytes of a file of any size, in bounded memory."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the bytes to the file `path`, whole or not at all, in bounded memory.
+
+        Its folder is made. Raises NotFound.
+        """
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""
@@ -27,3 +42,17 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
+
+
+class LocatedStore(ObjectStore, Protocol):
+    """A store that other processes can open too."""
+
+    @property
+    def url(self) -> str:
+        """What opens this store from another process of this machine."""
+        ...
+
+    @property
+    def work(self) -> Path:
+        """The folder for this machine's locks and logs; it is no part of the store."""
+        ...

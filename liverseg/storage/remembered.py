@@ -1,6 +1,7 @@
 """A store whose records are read once: for who looks at the same study again and again."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from liverseg.storage.port import ObjectStore
 
@@ -33,6 +34,15 @@ class RememberedStore:
         if not self._changing(key):
             self._known[key] = data
         return data
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write or replace with the bytes of a file of any size, in bounded memory."""
+        self._known.pop(key, None)
+        self._store.put_file(key, path)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the bytes to the file `path`, whole or not at all, in bounded memory."""
+        self._store.get_file(key, path)
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""

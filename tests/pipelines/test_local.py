@@ -10,6 +10,7 @@ import pytest
 
 from liverseg.steps import phantom, tasks
 from liverseg.steps.news import MARK
+from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
 
 # The smallest study that still has rungs, resumed seeds and a network that runs.
@@ -102,7 +103,7 @@ def test_a_task_that_dies_without_a_word_is_told_with_its_traceback(tmp_path: Pa
 
 
 def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> None:
-    store, work = str(tmp_path), tmp_path / tasks.WORK / "kfp"
+    store, work = str(tmp_path), FolderStore(tmp_path).work / "kfp"
     work.mkdir(parents=True)
     with pytest.raises(SystemExit) as first:
         tasks.scan(str(tmp_path / "nowhere"), store, "demo", "", "{}", 1)

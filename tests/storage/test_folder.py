@@ -11,18 +11,21 @@ import pytest
 
 from liverseg.errors import NotFound, StoreError
 from liverseg.storage.folder import FolderStore
-from tests.storage.contract import StoreContract
+from tests.storage.contract import LargeObjectContract, StoreContract
 
 NOBODY = 65534
 
 
-class TestFolderStore(StoreContract):
+class TestFolderStore(StoreContract, LargeObjectContract):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path):
         self.root = tmp_path / "store with ümlaut"
 
     def make(self) -> FolderStore:
         return FolderStore(self.root)
+
+    def large_store_url(self) -> str:
+        return self.make().url
 
 
 def files_below(folder: Path) -> list[str]:
@@ -74,23 +77,6 @@ def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path):
     FolderStore(tmp_path).put("a", b"")
     assert not old.exists()
     assert new.exists()
-
-
-def test_of_many_writers_of_a_new_key_one_wins_and_its_bytes_stay(tmp_path):
-    store = FolderStore(tmp_path)
-    won: list[int] = []
-
-    def write(number: int) -> None:
-        if store.put_new("a/b", str(number).encode()):
-            won.append(number)
-
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert store.get("a/b") == str(won[0]).encode()
 
 
 def test_a_reader_never_sees_a_part_of_a_value(tmp_path):

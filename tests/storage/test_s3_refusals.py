@@ -1,0 +1,100 @@
+"""What the S3 store says where no waiting helps: the place, the cause, what to do, no secret."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from liverseg.errors import SettingsError, StoreError
+from liverseg.storage.open import open_store
+from tests.s3_server import S3Server
+
+
+def test_where_no_server_runs_the_message_says_what_to_look_at(tmp_path):
+    server = S3Server("versitygw", tmp_path)
+    store = server.opened("s3://bucket/prefix", patience_seconds=0.3)
+    with pytest.raises(StoreError, match=r"connection refused .*AWS_ENDPOINT_URL") as caught:
+        store.get("some/key")
+    for word in ("some/key", "s3://bucket/prefix", server.endpoint):
+        assert word in str(caught.value)
+
+
+def test_a_missing_bucket_is_named(s3_server):
+    store = s3_server.opened("s3://no-such-bucket-8f3a/prefix")
+    for attempt in (
+        lambda: store.put("a", b""),
+        lambda: store.put_new("a", b""),
+        lambda: store.keys(""),
+        lambda: store.get("a"),
+    ):
+        with pytest.raises(StoreError, match=r"no-such-bucket-8f3a.*make the bucket"):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"), ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET")],
+)
+def test_credentials_that_are_wrong_are_named_but_not_shown(s3_server, variable, said):
+    server = S3Server(s3_server.kind, s3_server._folder)
+    server.environment = {**s3_server.environment, variable: "something-wrong"}
+    store = server.store()
+    for attempt in (lambda: store.put("a", b""), lambda: store.get("a"), lambda: store.keys("")):
+        with pytest.raises(StoreError, match=said) as caught:
+            attempt()
+        assert "test-secret-key" not in str(caught.value)
+        assert "something-wrong" not in str(caught.value)
+
+
+class Page(BaseHTTPRequestHandler):
+    """What a console for people answers."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if "list-type" in self.path else 404)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html><br>" + b"x" * 10_000)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Stay silent."""
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """URL of a server that is no S3 server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_is_no_s3_server_is_told_in_a_few_words(tmp_path, page):
+    store = S3Server("versitygw", tmp_path).opened("s3://bucket", page)
+    for attempt in (lambda: store.get("a"), lambda: store.keys("")):
+        with pytest.raises(StoreError, match="is AWS_ENDPOINT_URL right") as caught:
+            attempt()
+        assert len(str(caught.value)) < 400
+
+
+def test_https_where_the_server_speaks_http_is_told_at_once(tmp_path, page):
+    secure = page.replace("http://", "https://")
+    store = S3Server("versitygw", tmp_path).opened("s3://bucket", secure)
+    with pytest.raises(StoreError, match="no trusted https") as caught:
+        store.get("a")
+    assert secure in str(caught.value)
+
+
+def test_credentials_in_the_address_are_refused_and_not_shown():
+    with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        open_store(
+            "s3://bucket",
+            {
+                "AWS_ENDPOINT_URL": "http://me:a-secret@host",
+                "AWS_ACCESS_KEY_ID": "me",
+                "AWS_SECRET_ACCESS_KEY": "a-secret",
+            },
+        )
+    assert "a-secret" not in str(caught.value)
