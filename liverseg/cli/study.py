@@ -4,6 +4,7 @@ import click
 
 from liverseg.cli.console import console, print_json, print_table, shown_log
 from liverseg.cli.control import resume, stop
+from liverseg.cli.keep import extend, prune_checkpoints
 from liverseg.cli.options import (
     budget_option,
     chosen_settings,
@@ -15,6 +16,7 @@ from liverseg.cli.options import (
 )
 from liverseg.cli.replay import replay
 from liverseg.cli.status import show, status
+from liverseg.errors import SettingsError
 
 
 @click.group()
@@ -23,6 +25,8 @@ def study() -> None:
 
 
 study.add_command(replay)
+study.add_command(extend)
+study.add_command(prune_checkpoints)
 study.add_command(resume)
 study.add_command(status)
 study.add_command(stop)
@@ -34,14 +38,16 @@ study.add_command(stop)
     )
 )
 @store_option
-@click.option("--dataset", required=True, help="Digest that `liverseg scan` printed.")
+@click.option("--dataset", help="Digest that `liverseg scan` printed: open a study on it.")
+@click.option("--study", "study_id", help="Id of a study that is open already, by `extend` too.")
 @settings_options
 @gpus_option()
 @budget_option
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
 def run(
     store: str,
-    dataset: str,
+    dataset: str | None,
+    study_id: str | None,
     preset_name: str,
     settings_text: str,
     assignments: tuple[str, ...],
@@ -55,14 +61,19 @@ def run(
     last checkpoint. Writes STORE/studies/ID, with the winner's network in `model`.
     """
     from liverseg.race.plan import Capacity
-    from liverseg.race.study import open_study
+    from liverseg.race.study import load_study, open_study
     from liverseg.steps import tasks
     from liverseg.steps.cases import load_dataset
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    settings = chosen_settings(preset_name, settings_text, assignments)
-    opened_study = open_study(opened, settings, load_dataset(opened, dataset))
+    if (dataset is None) == (study_id is None):
+        raise SettingsError("give either --dataset, to open a study, or --study, to go on with one")
+    if study_id is not None:
+        opened_study = load_study(opened, study_id)
+    elif dataset is not None:
+        settings = chosen_settings(preset_name, settings_text, assignments)
+        opened_study = open_study(opened, settings, load_dataset(opened, dataset))
     capacity = Capacity(gpus, compare_single, max_gpu_hours)
     with shown_log():
         found = tasks.race_to(opened, opened_study, "end", capacity)

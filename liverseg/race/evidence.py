@@ -20,11 +20,13 @@ _Curves = Mapping[int, Mapping[int, list[tuple[str, CurvePoint]]]]
 def check_evidence(told: Testimony) -> None:
     """Compare every report with the validations and the checkpoint that it rests on."""
     curves = _read_curves(told.audit, told.study)
-    checkpoints = _check_checkpoints(told.audit, told.study)
+    checkpoints: dict[str, dict[str, str]] = {}
+    for study in told.lineage:
+        checkpoints |= _check_checkpoints(told.audit, study)
     for key, entry in told.reports.items():
         if entry.fact is not None:
             _check_against_curve(told.audit, key, entry.fact, curves)
-            _check_reported_checkpoint(told.audit, told.study, key, entry.fact, checkpoints)
+            _check_reported_checkpoint(told.audit, told.lineage, key, entry.fact, checkpoints)
 
 
 def _check_checkpoints(audit: Audit, study: str) -> dict[str, dict[str, str]]:
@@ -42,12 +44,19 @@ def _check_checkpoints(audit: Audit, study: str) -> dict[str, dict[str, str]]:
 
 
 def _check_reported_checkpoint(
-    audit: Audit, study: str, key: str, report: Report, there: Mapping[str, Mapping[str, str]]
+    audit: Audit,
+    lineage: tuple[str, ...],
+    key: str,
+    report: Report,
+    there: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Compare a report with the checkpoint it names; one that was collected is only counted."""
-    mine = facts.checkpoint_prefix(study, report.seed, report.iterations, 0).removesuffix("0/")
-    if not report.checkpoint.startswith(mine):
-        audit.note(key, f"names checkpoint {shown(report.checkpoint)}, which is not below '{mine}'")
+    seed, iterations = report.seed, report.iterations
+    below = [facts.checkpoint_prefix(s, seed, iterations, 0).removesuffix("0/") for s in lineage]
+    if not report.checkpoint.startswith(tuple(below)):
+        audit.note(
+            key, f"names checkpoint {shown(report.checkpoint)}, which is not below '{below[0]}'"
+        )
         return
     if report.checkpoint not in there:
         audit.checked["collected"] += 1

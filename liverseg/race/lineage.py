@@ -1,24 +1,39 @@
 """A study that extends another one: which of the parent's checkpoints its seeds may go on from."""
 
+from contextlib import suppress
+
+from liverseg.errors import IntegrityError, NotFound
 from liverseg.race import facts
 from liverseg.race.facts import Checkpoint
 from liverseg.race.study import Study, load_study
 from liverseg.settings import SINGLE_SEED
+from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 
 def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]:
     """Return what a seed may resume from, newest first: its own, then what its ancestors left."""
     found = facts.checkpoints(store, study.id, seed)
-    ancestor = study
-    while ancestor.parent is not None:
-        ancestor = load_study(store, ancestor.parent)
+    for id_ in ids(store, study.id)[1:]:
+        ancestor = load_study(store, id_)
         found += [
             saved
             for saved in facts.checkpoints(store, ancestor.id, seed)
             if same_so_far(ancestor, study, seed, saved.iteration)
         ]
     return sorted(found, key=lambda saved: -saved.iteration)
+
+
+def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
+    """Return the study and its ancestors, as far as their specs can be read."""
+    found = [study]
+    with suppress(NotFound, IntegrityError):
+        while True:
+            parent = record.read(store, facts.spec_key(found[-1])).get("parent")
+            if not isinstance(parent, str) or parent in found:
+                break
+            found.append(parent)
+    return tuple(found)
 
 
 def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:

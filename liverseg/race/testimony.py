@@ -6,6 +6,7 @@ from liverseg.core.halving import Rung, places
 from liverseg.race import facts
 from liverseg.race.audit import Audit
 from liverseg.race.facts import Arm, Report, Result, RungName
+from liverseg.race.lineage import ids
 from liverseg.race.verdicts import Decision, Failure, Promotion
 from liverseg.settings import RaceSettings
 
@@ -23,6 +24,8 @@ class Testimony:
         self, audit: Audit, study: str, race: RaceSettings, rungs: tuple[Rung, ...]
     ) -> None:
         self.audit, self.study, self.race, self.rungs = audit, study, race, rungs
+        # An extended study's reports name the checkpoints of the one that it extends.
+        self.lineage = ids(audit.store, study)
         found = {arm: audit.fact(facts.result_key(study, arm), Result) for arm in _ARMS}
         self.results = {arm: entry for arm, entry in found.items() if entry is not None}
         prefix = facts.study_prefix(study)

@@ -44,6 +44,13 @@ def commit(
     return values
 
 
+def delete(store: ObjectStore, prefix: str) -> None:
+    """Remove a bundle: its manifest first, so that what a crash leaves never counts."""
+    store.delete(prefix + MANIFEST)
+    for key in store.keys(prefix):
+        store.delete(key)
+
+
 def exists(store: ObjectStore, prefix: str) -> bool:
     """Return whether a bundle was committed at `prefix`; its bytes are not verified."""
     try:
