@@ -388,3 +388,72 @@ def test_ctrl_c_ends_without_a_traceback_and_says_how_to_go_on(tmp_path: Path) -
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.strip() == "interrupted; the same command goes on from here"
+
+
+def test_cases_of_other_settings_are_refused_before_a_study_is_opened(
+    liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
+) -> None:
+    for seed, name in enumerate("abc"):
+        write_case(tmp_path / "data" / name, seed)
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"test": ["a"], "validation": ["b"]}))
+    words = (tmp_path / "data", "--store", tmp_path / "store", "--split", split, "--json")
+    dataset = json.loads(liverseg("scan", *words).out)["dataset"]
+    run = ("study", "run", "--store", tmp_path / "store", "--dataset", dataset)
+    done = liverseg(*run, "--set", "preparation.in_plane_mm=2")
+    assert done.code == 2
+    assert "'preparation.in_plane_mm' is 2.0, the data set was scanned with 1.0" in done.err
+    assert liverseg("study", "status", "--store", tmp_path / "store").code == 6
+
+
+def test_the_preset_is_not_a_setting(liverseg: CommandLine) -> None:
+    done = liverseg("study", "plan", "--settings", '{"preset": "small"}')
+    assert done.code == 2
+    assert "use --preset" in done.err
+
+
+def test_plan_takes_the_seeds_from_the_settings(liverseg: CommandLine) -> None:
+    eight = json.loads(liverseg("study", "plan", "--set", "race.seeds=8", "--json").out)
+    assert [rung["seeds"] for rung in eight["rungs"]] == [8, 4, 2, 1, 1]
+
+
+def test_a_split_that_names_nobody_is_the_split_s_fault(
+    liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
+) -> None:
+    for seed, name in enumerate("abc"):
+        write_case(tmp_path / "data" / name, seed)
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"test": ["nobody"]}))
+    done = liverseg("scan", tmp_path / "data", "--store", tmp_path / "store", "--split", split)
+    assert done.code == 2
+    assert "'nobody'" in done.err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "postprocess"])
+def test_nothing_is_evaluated_before_there_is_a_model(
+    liverseg: CommandLine, tmp_path: Path, command: str
+) -> None:
+    study = study_in(FolderStore(tmp_path))
+    done = liverseg(command, "--store", tmp_path)
+    assert done.code == 6
+    assert f"study {study.id} has no model yet" in done.err
+    assert not (tmp_path / "studies" / study.id / "evaluation.json").exists()
+
+
+def test_a_path_that_looks_like_markup_is_shown_as_it_is(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    out = tmp_path / "[bold]x" / "[" / "b]x"
+    assert liverseg("pipeline", "compile", "--out", out).out.replace("\n", "") == str(
+        out / "training.yaml"
+    )
+
+
+def test_a_file_where_a_folder_is_needed_is_one_line_and_no_defect(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = liverseg("pipeline", "compile", "--out", tmp_path / "file" / "x")
+    assert done.code == 4
+    assert str(tmp_path / "file") in done.err
+    assert "Traceback" not in done.err

@@ -58,9 +58,10 @@ def progress_bar() -> Iterator[Report]:
 
 
 @contextmanager
-def shown_log() -> Iterator[None]:
-    """Show what steps log while they run, each line with the time."""
-    log, handler = logging.getLogger("liverseg"), logging.StreamHandler(sys.stdout)
+def shown_log(as_json: bool) -> Iterator[None]:
+    """Show what steps log while they run, each line with the time; beside JSON on stderr."""
+    log = logging.getLogger("liverseg")
+    handler = logging.StreamHandler(sys.stderr if as_json else sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     level = log.level
     log.addHandler(handler)

@@ -1,22 +1,25 @@
 """Commands on the pipeline: compile it for a cluster, or run the same definition here."""
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from liverseg.cli.console import console
+from liverseg.cli.console import console, print_json
 from liverseg.cli.options import (
     budget_option,
     data_option,
     example,
     gpus_option,
+    json_option,
     overrides,
     settings_options,
     split_option,
     store_option,
 )
-from liverseg.cli.results import show_results
+from liverseg.cli.results import report_path, show_dice
 from liverseg.cli.status import show
 from liverseg.settings import from_mapping, preset
 from liverseg.storage.port import ObjectStore
@@ -61,6 +64,7 @@ def compile_(out: Path) -> None:
 @gpus_option()
 @budget_option
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
+@json_option
 def run(
     data: Path,
     store: str,
@@ -71,6 +75,7 @@ def run(
     gpus: int,
     max_gpu_hours: float | None,
     compare_single: bool,
+    as_json: bool,
 ) -> None:
     """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
 
@@ -79,8 +84,12 @@ def run(
     a store s3://... it is kfp/log.txt below ~/.cache/liverseg/work (or $XDG_CACHE_HOME).
     Killed at any point and started again with the same words it goes on, and ends with the same
     weights. A second run on unchanged data prepares and trains nothing.
+
+    JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
+    `prepared`, `reused` and `trained`; the news then goes to standard error.
     """
     from liverseg.race.study import latest_study
+    from liverseg.steps.evaluate import load_evaluation
     from liverseg.steps.race import status
     from liverseg.storage.open import open_store
     from pipelines.local import run_here
@@ -99,25 +108,25 @@ def run(
         "max_gpu_hours": max_gpu_hours or 0.0,
         "compare_single": compare_single,
     }
-    run_here(arguments, opened.work / "kfp")
+    run_here(arguments, opened.work / "kfp", sys.stderr if as_json else None)
     # Another run may work on another study in the same store.
     found = status(opened, latest_study(opened, chosen))
+    evaluation = load_evaluation(opened, found["study"])
+    report, work = report_path(opened, found["study"]), work_done(opened, found["study"], before)
+    if as_json:
+        print_json(found | {"evaluation": evaluation, "report": str(report)} | work)
+        return
     console.print()
     show(found)
-    show_results(opened, found["study"])
-    for line in work_done(opened, found["study"], before):
+    show_dice(evaluation)
+    console.print(f"report: {report}", soft_wrap=True)
+    for line in told(work):
         console.print(line)
 
 
-def work_done(store: ObjectStore, study: str, before: frozenset[str]) -> list[str]:
-    """Say what a run had to compute: what lies in the store beyond the keys of `before`."""
-    from liverseg.race.study import load_study
-    from liverseg.steps.cases import case_prefix
-
-    cases = load_study(store, study).dataset.cases
-    reused = sum(case_prefix(case.key) + "manifest.json" in before for case in cases)
-    reports = frozenset(store.keys(f"studies/{study}/reports/"))
-    prepared, trained = len(cases) - reused, len(reports - before)
+def told(work: Mapping[str, int]) -> list[str]:
+    """Say what a run had to compute."""
+    prepared, reused, trained = work["prepared"], work["reused"], work["trained"]
     return [
         f"cases preprocessed: {prepared}, reused: {reused}"
         if prepared
@@ -126,3 +135,15 @@ def work_done(store: ObjectStore, study: str, before: frozenset[str]) -> list[st
         if trained
         else "nothing to train: all was trained before",
     ]
+
+
+def work_done(store: ObjectStore, study: str, before: frozenset[str]) -> dict[str, int]:
+    """Return what a run had to compute: what lies in the store beyond the keys of `before`."""
+    from liverseg.race.study import load_study
+    from liverseg.steps.cases import case_prefix
+
+    cases = load_study(store, study).dataset.cases
+    reused = sum(case_prefix(case.key) + "manifest.json" in before for case in cases)
+    reports = frozenset(store.keys(f"studies/{study}/reports/"))
+    prepared, trained = len(cases) - reused, len(reports - before)
+    return {"prepared": prepared, "reused": reused, "trained": trained}

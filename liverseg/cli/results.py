@@ -68,16 +68,11 @@ def show_dice(evaluation: Mapping[str, Any]) -> None:
     print_table(f"Mean Dice over {of} and raters", ("method", "Dice"), rows)
 
 
-def show_results(store: LocatedStore, study: str) -> None:
-    """Print the mean test Dice and where the report lies."""
-    from liverseg.steps.evaluate import load_evaluation
-
-    show_dice(load_evaluation(store, study))
+def report_path(store: LocatedStore, study: str) -> Path:
+    """Return where a browser finds the report; out of a bucket it is brought here first."""
     key = facts.report_page_key(study)
     if isinstance(store, FolderStore):
-        path = store.root / key
-    else:
-        # A browser opens files; what lies in a bucket is brought here first.
-        path = store.work / key
-        store.get_file(key, path)
-    console.print(f"report: {path}", soft_wrap=True)
+        return store.root / key
+    path = store.work / key
+    store.get_file(key, path)
+    return path

@@ -44,6 +44,7 @@ study.add_command(stop)
 @gpus_option()
 @budget_option
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
+@json_option
 def run(
     store: str,
     dataset: str | None,
@@ -54,11 +55,14 @@ def run(
     gpus: int,
     max_gpu_hours: float | None,
     compare_single: bool,
+    as_json: bool,
 ) -> None:
     """Race the seeds of a scanned and preprocessed data set to one.
 
     Started again, it goes on where it was: nothing is trained twice but what was lost since the
     last checkpoint. Writes STORE/studies/ID, with the winner's network in `model`.
+
+    JSON: what `liverseg study status --json` gives, and `started`, how many trainers were.
     """
     from liverseg.race.plan import Capacity
     from liverseg.race.study import load_study, open_study
@@ -75,11 +79,16 @@ def run(
         settings = chosen_settings(preset_name, settings_text, assignments)
         opened_study = open_study(opened, settings, load_dataset(opened, dataset))
     capacity = Capacity(gpus, compare_single, max_gpu_hours)
-    with shown_log():
+    with shown_log(as_json):
         found = tasks.race_to(opened, opened_study, "end", capacity)
         if compare_single:
-            tasks.race_to(opened, opened_study, "single", capacity)
-    show(found)
+            started = found["started"]
+            found = tasks.race_to(opened, opened_study, "single", capacity)
+            found["started"] += started
+    if as_json:
+        print_json(found)
+    else:
+        show(found)
 
 
 @study.command(

@@ -77,6 +77,8 @@ def scan(
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
     if result.dataset is None:
         raise result.error(Path(data))
+    if result.excluded:
+        log.info("left out, since they cannot be used: %s", ", ".join(result.excluded))
     study = open_study(opened, chosen, result.dataset)
     roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
     log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))

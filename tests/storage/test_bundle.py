@@ -72,3 +72,14 @@ def test_the_hash_of_the_manifest_fixes_every_byte():
     bundle.commit(store, "c/3/", FILES | {"best.bin": b"other"})
     first, second, third = (bundle.manifest_sha256(store, f"c/{n}/") for n in (1, 2, 3))
     assert first == second != third
+
+
+def test_what_a_full_disk_cut_short_is_taken_back():
+    def full(_number: int, key: str) -> None:
+        if key == "a/2":
+            raise StoreError("disk full")
+
+    store = MemoryStore(before_write=full)
+    with pytest.raises(StoreError, match="disk full"):
+        bundle.commit(store, "a/", {"1": b"x", "2": b"y", "3": b"z"})
+    assert store.keys("") == []
