@@ -68,11 +68,16 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     assert "trainings from rung to rung: 8" in first.stdout
     assert "executor_input" not in first.stdout
 
-    second = pipeline(data, store, "--split", split)
+    second = pipeline(data, store, "--split", split, "--json")
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "nothing to preprocess: 5 cases reused" in second.stdout
-    assert "nothing to train" in second.stdout
-    assert status(store) == found
+    told = json.loads(second.stdout)
+    assert (told["prepared"], told["reused"], told["trained"]) == (0, 5, 0)
+    assert told["report"] == str(report)
+    assert 0 <= told["evaluation"]["arms"]["multi"]["mean_dice"] <= 1
+    assert "nothing to train" in second.stderr
+    again = status(store)
+    same = ("rungs", "winner", "single", "ledger", "seeds")
+    assert {k: again[k] for k in same} == {k: found[k] for k in same} == {k: told[k] for k in same}
 
     shutil.move(added, data / added.name)
     third = pipeline(data, store, "--split", split, "--no-compare-single")
