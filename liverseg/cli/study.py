@@ -2,7 +2,7 @@
 
 import click
 
-from liverseg.cli.console import console, print_json, print_table, shown_log
+from liverseg.cli.console import print_json, shown_log
 from liverseg.cli.control import resume, stop
 from liverseg.cli.keep import extend, prune_checkpoints
 from liverseg.cli.options import (
@@ -14,6 +14,7 @@ from liverseg.cli.options import (
     settings_options,
     store_option,
 )
+from liverseg.cli.plan import plan
 from liverseg.cli.replay import replay
 from liverseg.cli.status import show, status
 from liverseg.errors import SettingsError
@@ -26,6 +27,7 @@ def study() -> None:
 
 study.add_command(replay)
 study.add_command(extend)
+study.add_command(plan)
 study.add_command(prune_checkpoints)
 study.add_command(resume)
 study.add_command(status)
@@ -89,53 +91,3 @@ def run(
         print_json(found)
     else:
         show(found)
-
-
-@study.command(
-    epilog=example("liverseg study plan --seeds 16 --gpus 4 --seconds-per-iteration 0.763 --json")
-)
-@click.option("--seeds", type=int, help="Trainings at the start [default: race.seeds, 16].")
-@gpus_option(4)
-@click.option(
-    "--seconds-per-iteration",
-    type=float,
-    default=0.763,
-    show_default=True,
-    help="The paper's, on a GPU of 2021.",
-)
-@settings_options
-@json_option
-def plan(
-    seeds: int | None,
-    gpus: int,
-    seconds_per_iteration: float,
-    preset_name: str,
-    settings_text: str,
-    assignments: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Say what a race would cost before it is run.
-
-    JSON keys: iterations, gpu_seconds, makespan_seconds (of the longest chain, rung by rung),
-    longest_chain_iterations, rungs (iterations, seeds).
-    """
-    from liverseg.steps import race
-
-    settings = chosen_settings(preset_name, settings_text, assignments)
-    seeds = settings.race.seeds if seeds is None else seeds
-    cost = race.plan(seeds, gpus, seconds_per_iteration, settings.race)
-    if as_json:
-        print_json(cost)
-        return
-    rungs = [(r["iterations"], r["seeds"]) for r in cost["rungs"]]
-    print_table(f"{seeds} seeds on {gpus} GPUs", ("iterations", "seeds"), rungs)
-    console.print(
-        f"{cost['iterations']:,} iterations, {hours(cost['gpu_seconds'])} GPU-hours, done after "
-        f"{hours(cost['makespan_seconds'])} h"
-    )
-
-
-def hours(seconds: float) -> str:
-    """Return seconds as hours and minutes, such as 21:11."""
-    minutes = int(seconds // 60)
-    return f"{minutes // 60}:{minutes % 60:02d}"

@@ -45,6 +45,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """One trainer's life; seconds since the race began."""
+
+    place: int
+    """Number of its GPU, from 0."""
+    seed: int
+    rung: RungName
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
 class Spent:
     """Iterations, and GPU (or CPU) seconds."""
 

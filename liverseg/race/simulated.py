@@ -3,6 +3,7 @@
 The real controller, status and ledger run on it; 240,000 iterations take half a second.
 """
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,10 +26,16 @@ class _Process:
     job: Job
     steps: Generator[float, None, int]
     due: float
+    dies: float
     state: JobState = field(init=False)
     """What the process does."""
     told: JobState = field(init=False)
     """What the platform says of it; a process on a cut-off node has ended for the platform."""
+
+    @property
+    def next(self) -> float:
+        """When something happens to it."""
+        return min(self.due, self.dies)
 
     def __post_init__(self) -> None:
         self.state = self.told = JobState(self.job.name, running=True)
@@ -46,6 +53,7 @@ class SimulatedExecutor:
         faults: What goes wrong.
         skew: By seed, how many seconds its trainers' clocks are ahead.
         orphan_grace: Seconds without a new heartbeat after which a trainer saves and ends.
+        lifetime: Seconds after which a job's node is taken away and its trainer killed.
     """
 
     def __init__(
@@ -59,10 +67,12 @@ class SimulatedExecutor:
         faults: Sequence[Fault] = (),
         skew: Callable[[int], float] = lambda seed: 0.0,
         orphan_grace: float = 1800.0,
+        lifetime: Callable[[Job], float] = lambda job: math.inf,
     ) -> None:
         self.now = BEGINNING
         self.most_at_once = 0
         self._faults = tuple(faults)
+        self._lifetime = lifetime
         self._trainer = SimulatedTrainer(
             store=store,
             study=study,
@@ -86,12 +96,15 @@ class SimulatedExecutor:
         """Let `seconds` pass for everybody."""
         end = self.now + seconds
         while True:
-            live = [p for p in self._processes.values() if p.state.running and p.due <= end]
+            live = [p for p in self._processes.values() if p.state.running and p.next <= end]
             if not live:
                 break
-            process = min(live, key=lambda p: (p.due, p.job.name))
-            self.now = process.due
-            self._step(process)
+            process = min(live, key=lambda p: (p.next, p.job.name))
+            self.now = process.next
+            if process.dies < process.due:
+                self._end(process, -9)
+            else:
+                self._step(process)
         self.now = end
 
     def wait(self, seconds: float) -> None:
@@ -102,7 +115,7 @@ class SimulatedExecutor:
         until, ended = self.now + HEARTBEAT_SECONDS, self._ended
         self.sleep(seconds)
         while self._ended == ended and self.now < until:
-            due = [p.due for p in self._processes.values() if p.state.running]
+            due = [p.next for p in self._processes.values() if p.state.running]
             self.sleep(min(due, default=until) - self.now)
 
     def submit(self, job: Job) -> bool:
@@ -112,7 +125,9 @@ class SimulatedExecutor:
             raise PlatformError(_AWAY)
         new = job.name not in self._processes
         if new:
-            self._processes[job.name] = _Process(job, self._trainer.run(job), self.now)
+            self._processes[job.name] = _Process(
+                job, self._trainer.run(job), self.now, self.now + self._lifetime(job)
+            )
         live = sum(p.told.running for p in self._processes.values())
         self.most_at_once = max(self.most_at_once, live)
         if away:

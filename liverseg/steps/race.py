@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
 
-from liverseg.core.halving import figures, rank, schedule
+from liverseg.core.halving import rank
 from liverseg.race import accounts, facts, progress
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.executor import Executor
@@ -19,7 +19,6 @@ from liverseg.race.segments import SegmentReader
 from liverseg.race.snapshot import Snapshot, SnapshotReader
 from liverseg.race.state import RungState, fold
 from liverseg.race.study import Study, latest_study, load_study
-from liverseg.settings import RaceSettings, from_mapping
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.remembered import RememberedStore
 
@@ -126,21 +125,6 @@ def _best(store: ObjectStore, study_id: str, snapshot: Snapshot, seed: int) -> f
     later = facts.read_curve(store, study_id, seed, newest.iterations if newest else 0)
     found += [point["jaccard"] for point in later]
     return max((jaccard for jaccard in found if jaccard is not None), default=None)
-
-
-def plan(seeds: int, gpus: int, seconds_per_iteration: float, race: RaceSettings) -> dict[str, Any]:
-    """Return what a race of `seeds` would cost, ready for JSON; `race` gives the rest.
-
-    Keys: `iterations`, `gpu_seconds`, `makespan_seconds`, `longest_chain_iterations` and `rungs`
-    with `iterations` and `seeds`.
-    """
-    checked = from_mapping({"race": asdict(replace(race, seeds=seeds))}).race
-    rungs = schedule(
-        checked.seeds, checked.minimum_iterations, checked.maximum_iterations, checked.eta
-    )
-    cost = asdict(figures(rungs, gpus, seconds_per_iteration))
-    cost["rungs"] = [{"iterations": r.iterations, "seeds": r.size} for r in rungs]
-    return cost
 
 
 def _rung(rung: RungState) -> dict[str, Any]:

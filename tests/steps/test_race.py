@@ -14,7 +14,7 @@ from liverseg.errors import SettingsError, StudyError
 from liverseg.race.plan import Capacity
 from liverseg.race.process import ProcessExecutor
 from liverseg.race.study import open_study
-from liverseg.settings import RaceSettings, from_mapping
+from liverseg.settings import from_mapping
 from liverseg.steps import race
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
@@ -103,22 +103,6 @@ def test_without_a_study_there_is_no_status():
         race.status(MemoryStore())
     with pytest.raises(StudyError, match="no study 'nosuch'"):
         race.status(MemoryStore(), "nosuch")
-
-
-def test_the_plan_has_the_papers_figures():
-    told = json.loads(json.dumps(race.plan(16, 4, 0.763, RaceSettings())))
-    assert told["iterations"] == 240_000
-    assert told["longest_chain_iterations"] == 100_000
-    assert told["makespan_seconds"] == pytest.approx(76_300)
-    assert told["gpu_seconds"] == pytest.approx(183_120)
-    assert told["rungs"][0] == {"iterations": 5_000, "seeds": 16}
-    assert [r["seeds"] for r in told["rungs"]] == [16, 8, 4, 2, 1]
-
-
-@pytest.mark.parametrize(("seeds", "gpus"), [(0, 4), (16, 0), (10_000, 4)])
-def test_a_plan_without_seeds_or_gpus_is_refused(seeds, gpus):
-    with pytest.raises(SettingsError, match="must be"):
-        race.plan(seeds, gpus, 0.763, RaceSettings())
 
 
 def test_no_gpus_are_refused_before_anything_is_written():
