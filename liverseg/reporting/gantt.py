@@ -7,7 +7,7 @@ from liverseg.core.ledger import Bar
 
 COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#888888")
 WIDTH, LEFT, ROW, TOP, BOTTOM = 960, 64, 22, 56, 44
-TICKS = 8
+STEPS = 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000
 
 
 def gantt(bars: Sequence[Bar], title: str) -> str:
@@ -43,10 +43,12 @@ def gantt(bars: Sequence[Bar], title: str) -> str:
                 f"{bar.seed}</text>"
             )
     base = TOP + rows * ROW
-    for tick in range(TICKS + 1):
-        x, hours = LEFT + whole * scale * tick / TICKS, whole * tick / TICKS / 3600
+    # Round numbers of hours, at most a dozen.
+    step = next((s for s in STEPS if whole / 3600 / s <= 12), STEPS[-1])
+    for tick in range(int(whole / 3600 / step) + 1):
+        x, hours = LEFT + tick * step * 3600 * scale, tick * step
         parts.append(f'<line x1="{x:.1f}" y1="{base}" x2="{x:.1f}" y2="{base + 5}" stroke="#444"/>')
-        parts.append(f'<text x="{x:.1f}" y="{base + 18}" text-anchor="middle">{hours:.3g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{base + 18}" text-anchor="middle">{hours:g}</text>')
     parts.append(
         f'<text x="{WIDTH / 2}" y="{base + 36}" text-anchor="middle">hours; a bar is one trainer, '
         "its number the seed</text>"
