@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # noqa: F401 - the first optimiser imports it, a second for every fork
 from rich.progress import track
 
 from liverseg.race import accounts, facts
