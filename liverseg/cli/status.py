@@ -166,6 +166,8 @@ def _summary(found: Status) -> str:
             f"winner: seed {winner['seed']}, validation Jaccard {winner['jaccard']:.4f}\n"
             f"SHA-256 of its weights: {winner['sha256']}"
         )
+    if found["state"].startswith("stopped"):
+        return f"{found['state']}; nothing is lost, it goes on when it is allowed to"
     left, heard = found["remaining_seconds"], found["heard"]
     line = "no winner yet" if left is None else f"no winner yet; about {duration(left)} left"
     silent = None if heard is None else time.time() - heard

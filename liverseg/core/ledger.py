@@ -74,18 +74,18 @@ def accounts(
     segments: Iterable[Segment],
     covered: Mapping[int, int],
     decided: Mapping[int, float],
-) -> dict[tuple[int, RungName], Account]:
-    """Return what every seed spent at every rung.
+) -> dict[tuple[int, RungName, int], Account]:
+    """Return what every seed spent at every rung in every attempt.
 
     Args:
         segments: All processes; their seconds are what the outcomes add up to.
         covered: By seed, the iterations of its furthest committed report.
         decided: By seed, the time of the decision against it (see `decision_times`).
     """
-    books: dict[tuple[int, RungName], Account] = {}
+    books: dict[tuple[int, RungName, int], Account] = {}
     done: dict[int, set[range]] = {}
     for segment in sorted(segments, key=lambda s: (s.marks[0].time, s.attempt)):
-        account = books.setdefault((segment.seed, segment.rung), empty())
+        account = books.setdefault((segment.seed, segment.rung, segment.attempt), empty())
         before = done.setdefault(segment.seed, set())
         end = covered.get(segment.seed, 0)
         for outcome, spent in _outcomes(segment, before, end, decided.get(segment.seed)):

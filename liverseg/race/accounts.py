@@ -16,7 +16,8 @@ def ledger(store: ObjectStore, study: Study, snapshot: Snapshot) -> dict[str, An
 
     Keys: `useful`, `repeated`, `pruned`, `startup`, each {"iterations", "seconds"};
     `spent_iterations`, `straight_iterations` (every seed trained to the end),
-    `saved_iterations`, `planned_iterations`; `seconds`; `rows`, one per seed and rung; `single`.
+    `saved_iterations`, `planned_iterations`; `seconds`; `rows`, one per seed, rung and attempt;
+    `single`.
     """
     segments = SegmentReader(store, study.id).all()
     covered: dict[int, int] = {}
@@ -32,14 +33,17 @@ def ledger(store: ObjectStore, study: Study, snapshot: Snapshot) -> dict[str, An
     whole = total(race.values())
     spent = sum(s.iterations for s in whole.values())
     straight = study.settings.race.seeds * study.settings.race.maximum_iterations
-    rows = sorted(race.items(), key=lambda row: (row[0][1], row[0][0]))
+    rows = sorted(race.items(), key=lambda row: (row[0][1], row[0][0], row[0][2]))
     return _plain(whole) | {
         "spent_iterations": spent,
         "straight_iterations": straight,
         "saved_iterations": straight - spent,
         "planned_iterations": figures(study.rungs, 1, 1.0).iterations,
         "seconds": sum(s.seconds for s in whole.values()),
-        "rows": [{"seed": seed, "rung": rung} | _plain(book) for (seed, rung), book in rows],
+        "rows": [
+            {"seed": seed, "rung": rung, "attempt": attempt} | _plain(book)
+            for (seed, rung, attempt), book in rows
+        ],
         "single": _plain(total(book for at, book in books.items() if at[0] == SINGLE_SEED)),
     }
 

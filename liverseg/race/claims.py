@@ -119,7 +119,9 @@ class _Claims:
     def check_failure(self, key: str, failure: Failure) -> None:
         """A failure's kind, on which further attempts depend, follows from its exit code."""
         kind = "model" if failure.exit_code == NOT_FINITE else "infrastructure"
-        if failure.kind != kind:
+        # A straggler is ended while it runs: it has no exit code yet.
+        moved = failure.kind == "straggler" and failure.exit_code is None
+        if failure.kind != kind and not moved:
             self._audit.note(
                 key, f"says kind '{failure.kind}', exit code {failure.exit_code} makes '{kind}'"
             )

@@ -87,13 +87,14 @@ def test_outcomes_add_up_to_the_segments(covered, decided):
     assert sum(book[o].iterations for o in OUTCOMES) == 5 + 7
 
 
-def test_seeds_and_rungs_have_accounts_of_their_own():
+def test_seeds_rungs_and_attempts_have_accounts_of_their_own():
     marks = (Mark(0, 0), Mark(0, 1), Mark(5, 11))
-    segments = [Segment(s, r, 0, marks, True, 0) for s, r in ((0, 0), (1, 0), (1, 1))]
+    places = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))
+    segments = [Segment(*place, marks, True, 0) for place in places]
     books = accounts(segments, {0: 5, 1: 5}, {})
-    assert set(books) == {(0, 0), (1, 0), (1, 1)}
-    assert books[1, 0]["useful"] == Spent(5, 10)
-    assert books[1, 1]["repeated"] == Spent(5, 10)
+    assert set(books) == set(places)
+    assert books[1, 0, 0]["useful"] == Spent(5, 10)
+    assert books[1, 1, 0]["repeated"] == books[1, 1, 1]["repeated"] == Spent(5, 10)
 
 
 def test_a_decision_falls_when_the_last_process_it_rests_on_has_ended():

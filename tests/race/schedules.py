@@ -13,6 +13,7 @@ from liverseg.race.controller import Controller
 from liverseg.race.executor import parse_job_name
 from liverseg.race.faults import ApiAway, Crash, Fault, Killed, NodeLost, SlowNode, SlowStart
 from liverseg.race.plan import Capacity
+from liverseg.race.replay import replay
 from liverseg.race.simulated import BEGINNING, SimulatedExecutor
 from liverseg.race.snapshot import SnapshotReader
 from liverseg.race.study import Study, open_study
@@ -178,6 +179,7 @@ class Race:
                 if entry.sha256 is not None:
                     key = facts.report_key(study.id, decision.rung, entry.seed, entry.attempt)
                     assert bundle.sha256(store.get(key)).hexdigest() == entry.sha256
+        assert list(replay(store, study.id).findings) == []
         snapshot = SnapshotReader(store, study.id).read()
         ledger = accounts.ledger(store, study, snapshot)
         outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))
