@@ -55,7 +55,7 @@ compile: $(STAMP) ## write build/training.yaml for the Kubeflow UI
 test: $(STAMP) ## run all tests
 	$(BIN)/python -m pytest
 
-crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (hours)
+crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (under an hour)
 	$(BIN)/python -m tests.crash_sweep
 
 s3-server: $(S3_SERVERS) ## build the S3 servers that the tests of s3:// run against (Go needed)

@@ -6,7 +6,7 @@ so what remains of a pruned seed is the checkpoint that it reported with.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -95,7 +95,8 @@ class Controller:
 
         Raises StudyError where no seed is left or a trainer met other settings, Fenced where
         another controller has taken over, and a trainer's own StoreError and the like. Except
-        when fenced, an interrupted or failing controller stops its trainers; they save first.
+        when fenced, a failing controller stops its trainers, which save first; one that is
+        interrupted leaves them to the executor.
         """
         self.take_over()
         try:
@@ -112,7 +113,11 @@ class Controller:
                     self._sleep(self._poll_seconds)
         except Fenced:
             raise
-        except (KeyboardInterrupt, LiversegError):
+        except KeyboardInterrupt:
+            with suppress(PlatformError):
+                self._executor.leave(self._study.id)
+            raise
+        except LiversegError:
             # A platform that is away cannot be asked; its trainers find out that they are alone.
             with suppress(PlatformError):
                 self._executor.interrupt(self._study.id)
@@ -127,8 +132,10 @@ class Controller:
         self._lease.renew()
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
         # did both in between would look like one that ended without a report.
-        states = self._executor.states()
+        states = dict(self._executor.states())
         snapshot = self._reader.read(states)
+        if snapshot.unknown:
+            states |= self._gone(snapshot.unknown)
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.epoch)
         self._tell_reports(snapshot)
         if reached(state, snapshot, until):
@@ -142,6 +149,18 @@ class Controller:
             self._stop("budget", told)
         self._apply(actions, state, snapshot)
         return False, bool(actions.facts or actions.jobs)
+
+    def _gone(self, unknown: Iterable[str]) -> dict[str, JobState]:
+        """Return the states of jobs that the executor did not know when it was asked.
+
+        Asked again, since one that was started in between is among those. What it still does not
+        know was deleted, or belongs to another machine: its attempt is over, and its name is not
+        used again.
+        """
+        states = self._executor.states()
+        return {
+            job: states.get(job, JobState(job, False, message="its job is gone")) for job in unknown
+        }
 
     def _stop(self, cause: str, told: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""

@@ -101,4 +101,7 @@ class Executor(Protocol):
         """
 
     def interrupt(self, study: str) -> None:
-        """The controller stops before the race is over: stop what nobody would look after."""
+        """The study is stopped or cannot go on: let its trainers save and end."""
+
+    def leave(self, study: str) -> None:
+        """Somebody ends the controller: stop what would not be left to another one."""

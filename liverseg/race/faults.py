@@ -24,6 +24,8 @@ class Killed:
     exit_code: int = -9
     attempts: tuple[int, ...] = (0,)
     """The attempts that it hits."""
+    deleted: bool = False
+    """Somebody deletes its job at its end, so that the platform no longer knows the name."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,10 @@ class ProcessExecutor:
             if state.running and parts is not None and parts.study == study:
                 self._signal(name, signal.SIGTERM)
 
+    def leave(self, study: str) -> None:
+        """As `interrupt`: whoever presses Ctrl-C wants the machine back."""
+        self.interrupt(study)
+
     def _free_place(self) -> int:
         """Return the lowest number that no running trainer has; a GPU each, where there are any."""
         running = (name for name, state in self.states().items() if state.running)

@@ -21,6 +21,7 @@ class SegmentReader:
         self._prefix = facts.segments_prefix(study)
         self._records: dict[str, dict[str, dict[str, Any]]] = {}
         self._known: dict[str, Segment] = {}
+        self._open: set[str] = set()
         self._complete = False
 
     @property
@@ -29,17 +30,20 @@ class SegmentReader:
         return sum(segment.seconds for segment in self._known.values())
 
     def read(self, jobs: Iterable[str]) -> dict[str, Segment]:
-        """Return the segments of those of `jobs` that have begun."""
+        """Return the segments of all jobs that have begun, as far as is known.
+
+        Looked at are `jobs`, and those that were asked for before, until they have ended.
+        """
         if not self._complete:
             self.all()
-        found: dict[str, Segment] = {}
-        for job in jobs:
+        self._open.update(jobs)
+        for job in tuple(self._open):
             known = self._known.get(job)
             if known is None or not known.ended:
                 self._look(job, self._store.keys(f"{self._prefix}{job}/"))
-            if job in self._known:
-                found[job] = self._known[job]
-        return found
+            else:
+                self._open.discard(job)
+        return dict(self._known)
 
     def all(self) -> tuple[Segment, ...]:
         """Return the segment of every job of the study, sorted by name."""

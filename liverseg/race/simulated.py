@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from liverseg.errors import LiversegError, PlatformError
 from liverseg.race.executor import INTERRUPTED, Job, JobState
-from liverseg.race.faults import ApiAway, Crash, Fault
+from liverseg.race.faults import ApiAway, Crash, Fault, Killed, hitting
 from liverseg.race.simulated_trainer import Score, SimulatedTrainer, invented_score, uniform
 from liverseg.race.study import Study
 from liverseg.storage.port import ObjectStore
@@ -27,6 +27,8 @@ class _Process:
     steps: Generator[float, None, int]
     due: float
     dies: float
+    forgotten: bool = False
+    """Its job was deleted: the platform no longer knows the name, and would start it again."""
     state: JobState = field(init=False)
     """What the process does."""
     told: JobState = field(init=False)
@@ -123,7 +125,7 @@ class SimulatedExecutor:
         away = self._is_away()
         if away and uniform(job.seed, int(self.now)) < 0.5:
             raise PlatformError(_AWAY)
-        new = job.name not in self._processes
+        new = job.name not in self._processes or self._processes[job.name].forgotten
         if new:
             self._processes[job.name] = _Process(
                 job, self._trainer.run(job), self.now, self.now + self._lifetime(job)
@@ -138,7 +140,7 @@ class SimulatedExecutor:
         """Return every job that was ever submitted, by name; PlatformError while it is away."""
         if self._is_away():
             raise PlatformError(_AWAY)
-        return {name: process.told for name, process in self._processes.items()}
+        return {n: p.told for n, p in self._processes.items() if not p.forgotten}
 
     def cancel(self, name: str) -> None:
         """End the job at once, without a word; an unknown name or an ended job is no error."""
@@ -152,6 +154,10 @@ class SimulatedExecutor:
         for name, process in self._processes.items():
             if process.job.study == study:
                 self.cancel(name)
+
+    def leave(self, study: str) -> None:
+        """Cancel every job of the study."""
+        self.interrupt(study)
 
     def _is_away(self) -> bool:
         passed = self.now - BEGINNING
@@ -171,6 +177,8 @@ class SimulatedExecutor:
     def _end(self, process: _Process, exit_code: int | None) -> None:
         self._ended += 1
         process.state = JobState(process.job.name, False, exit_code, self.now, "simulated")
+        killed = hitting(process.job, Killed, self._faults)
+        process.forgotten = killed is not None and killed.deleted
         if process.told.running:
             process.told = process.state
 

@@ -217,7 +217,7 @@ def random_race(number: int) -> tuple[Race, random.Random]:
     makers: list[Callable[[], Fault]] = [
         lambda: Killed(
             **at(), iteration=rng.randint(1, 160), exit_code=rng.choice(EXIT_CODES),
-            attempts=attempts(),
+            attempts=attempts(), deleted=rng.random() < 0.3,
         ),
         lambda: NodeLost(**at(), iteration=rng.randint(1, 160), attempts=attempts()),
         lambda: SlowStart(**at(), seconds=rng.uniform(0, 3000)),
