@@ -49,5 +49,9 @@ def make_bucket(access: Access, bucket: str) -> bool:
 if __name__ == "__main__":
     name = urlsplit(os.environ["LIVERSEG_STORE"]).netloc
     ruled = make_bucket(access_from(os.environ), name)
-    print(f"bucket {name}: there;", "incomplete multiparts are aborted after a day" if ruled else
-          "this server takes no rule for incomplete multiparts, MinIO has one of its own")
+    print(
+        f"bucket {name}: there;",
+        "incomplete multiparts are aborted after a day"
+        if ruled
+        else "this server takes no rule for incomplete multiparts, MinIO has one of its own",
+    )
