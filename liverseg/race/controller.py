@@ -28,6 +28,7 @@ from liverseg.race.facts import Arm, Report
 from liverseg.race.lease import Lease
 from liverseg.race.plan import Actions, Capacity, Until, plan, reached
 from liverseg.race.result import write_result
+from liverseg.race.silence import Silence
 from liverseg.race.snapshot import Snapshot, SnapshotReader
 from liverseg.race.state import RaceState, fold
 from liverseg.race.study import Study, require_current
@@ -88,6 +89,8 @@ class Controller:
         self._heard: set[str] | None = None
         self._clock = clock
         self._away_since: float | None = None
+        self._silence = Silence()
+        self._seen: set[str] = set()
         self._cancelled: set[str] = set()
 
     def run(self, until: Until) -> None:
@@ -142,13 +145,33 @@ class Controller:
             return True, False
         if snapshot.stopped:
             self._stop("by hand", "`liverseg study resume` lets it go on")
-        actions = plan(self._study.id, state, snapshot, states, self._capacity, self._lease.epoch)
+        actions = plan(
+            self._study.id,
+            state,
+            snapshot,
+            states,
+            self._capacity,
+            self._lease.epoch,
+            self._silence.look(self._clock(), self._running(states), snapshot.segments),
+        )
         if actions.waits and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
             self._stop("budget", told)
         self._apply(actions, state, snapshot)
         return False, bool(actions.facts or actions.jobs)
+
+    def _running(self, states: Mapping[str, JobState]) -> list[str]:
+        """Return the study's running jobs, and remember that this controller has seen them."""
+        running = [
+            name
+            for name, state in states.items()
+            if state.running
+            and (parts := parse_job_name(name)) is not None
+            and parts.study == self._study.id
+        ]
+        self._seen.update(running)
+        return running
 
     def _gone(self, unknown: Iterable[str]) -> dict[str, JobState]:
         """Return the states of jobs that the executor did not know when it was asked.
@@ -234,7 +257,9 @@ class Controller:
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...]) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
-            if kind is not None:
+            place = (failure.seed, failure.rung, failure.attempt)
+            # What stopped an earlier controller may have been mended since.
+            if kind is not None and facts.job_name(self._study.id, *place) in self._seen:
                 raise kind(
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
                     f"{failure.reason}"

@@ -56,7 +56,7 @@ class JobState:
     exit_code: int | None = None
     """None: running, or not known; negative: killed by that signal."""
     ended: float | None = None
-    """Unix time of the end, where it is known."""
+    """Unix time of the end by the clock of the trainer's machine, where it is known."""
     message: str = ""
     """Where its output is to be read and, of an ended job, the last line of it."""
 

@@ -203,11 +203,10 @@ def connect(settings: PodSettings) -> tuple[client.ApiClient, str]:
 
 def workflow_of(api: client.ApiClient, namespace: str, pod: str) -> dict[str, Any] | None:
     """Return an owner reference to the Argo Workflow that a KFP task's pod belongs to, if any."""
-    try:
-        found = json.loads(_called(client.CoreV1Api(api).read_namespaced_pod, pod, namespace).data)
-    except _Missing:
-        return None
-    for owner in found["metadata"].get("ownerReferences", []):
+    call = client.CoreV1Api(api).list_namespaced_pod
+    found = json.loads(_called(call, namespace, field_selector=f"metadata.name={pod}").data)
+    owners = [owner for p in found["items"] for owner in p["metadata"].get("ownerReferences", [])]
+    for owner in owners:
         if owner["kind"] == "Workflow":
             return {name: owner[name] for name in ("apiVersion", "kind", "name", "uid")}
     return None

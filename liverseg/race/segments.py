@@ -76,6 +76,9 @@ def _segment(job: str, records: Mapping[str, Mapping[str, Any]]) -> Segment | No
         (records[part] for part in records if part.isdigit()), key=lambda r: int(r["iteration"])
     )
     ordered = [records["start"], *middle, *([end] if end else [])]
-    marks = tuple(Mark(int(r["iteration"]), float(r["time"])) for r in ordered)
+    marks = [Mark(int(r["iteration"]), float(r["time"])) for r in ordered]
+    if end is not None and "end" not in records:
+        # A process that was given up may have gone on: it lived until its last word.
+        marks[-1] = Mark(max(mark.iteration for mark in marks), max(mark.time for mark in marks))
     code = end["exit_code"] if end else None
-    return Segment(name.seed, name.rung, name.attempt, marks, end is not None, code)
+    return Segment(name.seed, name.rung, name.attempt, tuple(marks), end is not None, code)

@@ -75,6 +75,7 @@ class SimulatedExecutor:
         self.most_at_once = 0
         self._faults = tuple(faults)
         self._lifetime = lifetime
+        self._skew = skew
         self._trainer = SimulatedTrainer(
             store=store,
             study=study,
@@ -104,7 +105,8 @@ class SimulatedExecutor:
             process = min(live, key=lambda p: (p.next, p.job.name))
             self.now = process.next
             if process.dies < process.due:
-                self._end(process, -9)
+                # As a cluster tells it of a node that it takes away (race/pods.py).
+                self._end(process, -15)
             else:
                 self._step(process)
         self.now = end
@@ -118,7 +120,7 @@ class SimulatedExecutor:
         self.sleep(seconds)
         while self._ended == ended and self.now < until:
             due = [p.next for p in self._processes.values() if p.state.running]
-            self.sleep(min(due, default=until) - self.now)
+            self.sleep(min([*due, until]) - self.now)
 
     def submit(self, job: Job) -> bool:
         """Start the job and return True; a name that exists is left as it is: False."""
@@ -176,7 +178,8 @@ class SimulatedExecutor:
 
     def _end(self, process: _Process, exit_code: int | None) -> None:
         self._ended += 1
-        process.state = JobState(process.job.name, False, exit_code, self.now, "simulated")
+        ended = self.now + self._skew(process.job.seed)
+        process.state = JobState(process.job.name, False, exit_code, ended, "simulated")
         killed = hitting(process.job, Killed, self._faults)
         process.forgotten = killed is not None and killed.deleted
         if process.told.running:
