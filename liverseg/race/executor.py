@@ -55,6 +55,8 @@ class JobState:
     """Running or about to run: it occupies a place."""
     exit_code: int | None = None
     """None: running, or not known; negative: killed by that signal."""
+    started: float | None = None
+    """Unix time from which it had its place, by the clock of its machine, where it is known."""
     ended: float | None = None
     """Unix time of the end by the clock of the trainer's machine, where it is known."""
     message: str = ""

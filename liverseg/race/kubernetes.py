@@ -15,7 +15,7 @@ from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
 from liverseg.errors import PlatformError, SettingsError, StudyError
-from liverseg.race import pods
+from liverseg.race import facts, pods
 from liverseg.race.executor import Job, JobState
 from liverseg.race.pods import PodSettings
 
@@ -61,12 +61,18 @@ class KubernetesExecutor:
         self._clock = clock
         self._selector = pods.selector(study, store)
         self._known: dict[str, JobState] = {}
+        self._nodes: dict[str, str] = {}
 
     def submit(self, job: Job) -> bool:
         """Create the Job; one that exists is adopted if it is the same, else StudyError."""
         if job.name in self._known:
             return False
-        wanted = pods.manifest(job, self._store, self._settings, self._owner)
+        earlier = [
+            self._nodes[name]
+            for attempt in range(job.attempt)
+            if (name := facts.job_name(job.study, job.seed, job.rung_name, attempt)) in self._nodes
+        ]
+        wanted = pods.manifest(job, self._store, self._settings, self._owner, earlier)
         try:
             self._ask(self._jobs.create_namespaced_job, self._namespace, wanted)
         except _Conflict:
@@ -78,7 +84,9 @@ class KubernetesExecutor:
         """Return the study's Jobs, and those that were seen once and have been deleted since."""
         # Jobs first: a pod that is gone a moment later is one that has ended.
         jobs = list(self._list(self._jobs.list_namespaced_job))
-        found = pods.states(jobs, self._list(self._pods.list_namespaced_pod), self._clock())
+        listed = list(self._list(self._pods.list_namespaced_pod))
+        self._nodes |= pods.nodes(listed)
+        found = pods.states(jobs, listed, self._clock())
         ended = {name: state for name, state in self._known.items() if not state.running}
         for name, state in found.items():
             if name not in ended and not state.running and state.exit_code:
@@ -161,7 +169,7 @@ class KubernetesExecutor:
             listed = self._ask(
                 self._pods.list_namespaced_pod,
                 self._namespace,
-                label_selector=f"batch.kubernetes.io/job-name={state.name}",
+                label_selector=f"{pods.JOB_NAME}={state.name}",
             )
             names = [pod["metadata"]["name"] for pod in listed["items"]]
             text = self._text(names[-1]) if names else ""

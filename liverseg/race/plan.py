@@ -26,7 +26,7 @@ class Actions:
 
     failures: tuple[Failure, ...] = ()
     closed: tuple[JobState, ...] = ()
-    """Jobs that ended without a word; their segment gets an end."""
+    """Jobs that have ended; from and until when they had their place is recorded."""
     promotions: tuple[Promotion, ...] = ()
     decisions: tuple[Decision, ...] = ()
     results: tuple[Arm, ...] = ()
@@ -80,7 +80,9 @@ def plan(
             *_hanging(state, snapshot, jobs, epoch, silent),
             *stragglers(state, snapshot, jobs, epoch),
         ),
-        closed=tuple(s for _, s in jobs.values() if not s.running and _is_open(snapshot, s.name)),
+        closed=tuple(
+            s for _, s in jobs.values() if not s.running and s.name not in snapshot.closed
+        ),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
         results=tuple(_results(state, snapshot)),
@@ -170,11 +172,6 @@ def _hanging(
             iteration=snapshot.segments[name].marks[-1].iteration,
             epoch=epoch,
         )
-
-
-def _is_open(snapshot: Snapshot, job: str) -> bool:
-    segment = snapshot.segments.get(job)
-    return segment is not None and not segment.ended
 
 
 def _ending(code: int | None) -> str:

@@ -19,6 +19,7 @@ Manifest = dict[str, Any]
 
 SPEC_SHA256 = "liverseg.io/spec-sha256"
 STUDY, STORE = "liverseg.io/study", "liverseg.io/store"
+JOB_NAME = "batch.kubernetes.io/job-name"
 QUEUE = "kueue.x-k8s.io/queue-name"
 # A pod is killed when it takes this many times as long as it should; the first seconds are for the
 # node, the image and the data.
@@ -87,9 +88,21 @@ def selector(study: str, store: str) -> str:
 
 
 def manifest(
-    job: Job, store: str, settings: PodSettings, owner: Mapping[str, Any] | None
+    job: Job,
+    store: str,
+    settings: PodSettings,
+    owner: Mapping[str, Any] | None,
+    avoid: Sequence[str] = (),
 ) -> Manifest:
-    """Return the batch/v1 Job of an attempt; `owner` is an owner reference or None."""
+    """Return the batch/v1 Job of an attempt.
+
+    Args:
+        job: What it does.
+        store: URL of the store.
+        settings: How its pod looks.
+        owner: An owner reference, or None.
+        avoid: Nodes on which earlier attempts ended; another one is preferred.
+    """
     labels = {
         "app.kubernetes.io/name": "liverseg",
         "app.kubernetes.io/component": "trainer",
@@ -125,12 +138,20 @@ def manifest(
         "labels": labels | ({QUEUE: settings.queue} if settings.queue else {}),
         "annotations": {SPEC_SHA256: digest(spec)},
     }
+    if avoid:  # after the digest: which nodes these are, only one controller may know
+        spec["template"]["spec"]["affinity"] = _elsewhere(avoid)
     if owner is not None:
         metadata["ownerReferences"] = [
             # `controller: true` would make Kueue leave the Job to its owner.
             {**owner, "controller": False, "blockOwnerDeletion": False}
         ]
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _elsewhere(nodes: Sequence[str]) -> Manifest:
+    term = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(nodes)}
+    preferred = {"weight": 100, "preference": {"matchExpressions": [term]}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
 
 
 def difference(wanted: Manifest, found: Mapping[str, Any]) -> str | None:
@@ -158,12 +179,21 @@ def states(
     """
     of: dict[str, list[Mapping[str, Any]]] = {}
     for pod in pods:
-        name = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name")
+        name = pod["metadata"].get("labels", {}).get(JOB_NAME)
         if name is not None:
             of.setdefault(name, []).append(pod)
     found = {job["metadata"]["name"]: job for job in jobs}
     names = sorted(found.keys() | of.keys())
     return {name: _state(name, found.get(name), of.get(name, []), now) for name in names}
+
+
+def nodes(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return on which node each Job's pod is or was."""
+    return {
+        pod["metadata"]["labels"][JOB_NAME]: pod["spec"]["nodeName"]
+        for pod in pods
+        if JOB_NAME in pod["metadata"].get("labels", {}) and pod["spec"].get("nodeName")
+    }
 
 
 def _state(
@@ -177,8 +207,8 @@ def _state(
     over = job is None or "Complete" in ended or "Failed" in ended
     if (alive or not over) and not cut_off:
         return JobState(name, running=True, message=_waits(alive[-1] if alive else None))
-    if "Complete" in ended:
-        return JobState(name, False, 0, unix_time(ended["Complete"].get("lastTransitionTime")))
+    if "Complete" in ended:  # its pod may be gone already
+        return _ended(name, last, "") if last is not None else JobState(name, False, 0)
     if cut_off:
         node = cut_off[-1]["spec"].get("nodeName")
         return JobState(name, False, _ASKED_TO_END, message=f"its node {node} does not answer")
@@ -195,17 +225,20 @@ def _ended(name: str, pod: Mapping[str, Any], told: str) -> JobState:
     where = f"pod {pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}"
     terminated = _terminated(status)
     code = None if terminated is None else int(terminated["exitCode"])
-    if code is not None and code > 128:
+    reason = status.get("reason") or (terminated or {}).get("reason", "")
+    # Out of memory it will be again: the trainer's own doing, not its node's.
+    if code is not None and code > 128 and reason != "OOMKilled":
         code = 128 - code
     for condition in status.get("conditions", []):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             told = f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
             if code is None or code < 0:
                 code = _ASKED_TO_END
-    reason = status.get("reason") or (terminated or {}).get("reason", "")
     words = [word for word in (reason, told, where) if word and word != "Error"]
     finished = unix_time(terminated.get("finishedAt")) if terminated else None
-    return JobState(name, False, code, finished, "; ".join(words))
+    # From here on the pod has its GPU, the pull of its image included.
+    started = unix_time(status.get("startTime"))
+    return JobState(name, False, code, started, finished, "; ".join(words))
 
 
 def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -14,6 +14,8 @@ from liverseg.core.ledger import Segment
 SILENCE_SECONDS = 1800.0
 # Nor before as many times as long as validations are usually apart.
 _INTERVALS = 10
+# Before anybody has validated, nobody knows how long that takes.
+_FIRST_SECONDS = 4 * 3600.0
 # A controller that was asleep itself (a laptop, a store that was away) has heard nobody.
 _LONGEST_LOOK = 600.0
 
@@ -43,9 +45,7 @@ class Silence:
         if all(silent <= SILENCE_SECONDS for silent in self._silent.values()):
             return frozenset()
         usual = _usual_interval(segments.values())
-        if usual is None:
-            return frozenset()
-        most = max(SILENCE_SECONDS, _INTERVALS * usual)
+        most = _FIRST_SECONDS if usual is None else max(SILENCE_SECONDS, _INTERVALS * usual)
         return frozenset(job for job, silent in self._silent.items() if silent > most)
 
 

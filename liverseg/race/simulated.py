@@ -25,6 +25,7 @@ HEARTBEAT_SECONDS = 600.0
 class _Process:
     job: Job
     steps: Generator[float, None, int]
+    submitted: float
     due: float
     dies: float
     forgotten: bool = False
@@ -130,7 +131,7 @@ class SimulatedExecutor:
         new = job.name not in self._processes or self._processes[job.name].forgotten
         if new:
             self._processes[job.name] = _Process(
-                job, self._trainer.run(job), self.now, self.now + self._lifetime(job)
+                job, self._trainer.run(job), self.now, self.now, self.now + self._lifetime(job)
             )
         live = sum(p.told.running for p in self._processes.values())
         self.most_at_once = max(self.most_at_once, live)
@@ -178,8 +179,9 @@ class SimulatedExecutor:
 
     def _end(self, process: _Process, exit_code: int | None) -> None:
         self._ended += 1
-        ended = self.now + self._skew(process.job.seed)
-        process.state = JobState(process.job.name, False, exit_code, ended, "simulated")
+        skew = self._skew(process.job.seed)
+        started, ended = process.submitted + skew, self.now + skew
+        process.state = JobState(process.job.name, False, exit_code, started, ended, "simulated")
         killed = hitting(process.job, Killed, self._faults)
         process.forgotten = killed is not None and killed.deleted
         if process.told.running:
@@ -188,4 +190,4 @@ class SimulatedExecutor:
     def _cut_off(self, name: str) -> None:
         self._ended += 1
         process = self._processes[name]
-        process.told = JobState(name, False, None, None, "simulated: node lost")
+        process.told = JobState(name, False, message="simulated: node lost")

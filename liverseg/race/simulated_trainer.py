@@ -114,6 +114,7 @@ class SimulatedTrainer:
         extra = {"seed": seed, "iteration": iteration, "attempt": job.attempt}
         prefix = facts.checkpoint_prefix(job.study, seed, iteration, job.attempt)
         bundle.commit(self.store, prefix, files, extra)
+        lineage.remove_superseded(self.store, self.study, seed, iteration)
 
     def _report(self, job: Job, position: "_Position") -> None:
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)

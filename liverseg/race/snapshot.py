@@ -42,6 +42,8 @@ class Snapshot:
     """By job, of all that have begun."""
     unknown: frozenset[str] = frozenset()
     """Jobs that have begun, whose end nobody recorded, and that were not among those asked for."""
+    closed: frozenset[str] = frozenset()
+    """Jobs whose end a controller recorded."""
     spent_seconds: float = 0.0
     """GPU (or CPU) time of all trainers, until their last word."""
     stopped: bool = False
@@ -58,14 +60,17 @@ class SnapshotReader:
         self._known: dict[str, Any] = {}
         self._named: dict[tuple[int, int], str | None] = {}
 
-    def read(self, jobs: Iterable[str] = ()) -> Snapshot:
-        """Return what is recorded now, with the segments of `jobs`; no checkpoints, no curves."""
+    def read(self, jobs: Iterable[str] = (), besides: Iterable[str] = ()) -> Snapshot:
+        """Return what is recorded now, with the segments of `jobs`; no checkpoints, no curves.
+
+        `besides` are jobs that may have begun though the executor does not know them.
+        """
         decisions = self._all("decisions", _parsed(Decision))
         decided = {decision.rung for decision in decisions}
         promotions = self._all("promotions", _parsed(Promotion), decided)
         asked = frozenset(jobs)
         # Segments first: a trainer reports, and then ends.
-        segments = self._segments.read(asked)
+        segments = self._segments.read(asked.union(besides))
         reports = self._all("reports", _recorded)
         failures = self._all("failures", _parsed(Failure))
         settled = {(r.report.rung, r.report.seed, r.report.attempt) for r in reports}
@@ -81,8 +86,9 @@ class SnapshotReader:
             frozenset(
                 job
                 for job in segments.keys() - asked
-                if not segments[job].ended or _place(segments[job]) not in settled
+                if job not in self._segments.closed or _place(segments[job]) not in settled
             ),
+            frozenset(self._segments.closed),
             self._segments.seconds,
             facts.is_stopped(self._store, self._study),
         )

@@ -30,7 +30,9 @@ def test_a_fault_changes_no_result(
     race = race_of(FOUR)
     race.start()
     fault.make(race)
-    status = race.finish("liverseg-study-2" if "two controllers" in fault.name else "liverseg-study")
+    status = race.finish(
+        "liverseg-study-2" if "two controllers" in fault.name else "liverseg-study"
+    )
     assert [len(rung["seeds"]) for rung in status["rungs"]] == [4, 2, 1]
     race.check(four)
     assert race.watch.wrong == []

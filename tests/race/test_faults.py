@@ -199,6 +199,22 @@ def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None
     assert sum(zombie[o]["iterations"] for o in OUTCOMES) == 400
 
 
+@pytest.mark.parametrize("faults", [
+    (),
+    (SlowStart(7, 1, 600), Killed(6, 0, 1), Killed(5, 2, 1500, exit_code=1), NodeLost(4, 0, 300)),
+])  # fmt: skip
+def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> None:
+    rehearsal = disturbed(*faults)
+    lives = rehearsal.executor._processes.values()
+    told = sum(p.state.ended - p.submitted for p in lives if p.told == p.state)
+    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
+    lost = [p.job.name for p in lives if p.told != p.state]
+    elsewhere = sum(snapshot.segments[name].seconds for name in lost)
+    assert snapshot.spent_seconds == pytest.approx(told + elsewhere)
+    assert told > undisturbed().executor.now - BEGINNING
+    assert len(lost) == bool(faults)
+
+
 def test_nodes_that_are_taken_away_cost_time_and_no_seed_its_race() -> None:
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4)
     # Every attempt but each tenth loses its node before its first checkpoint.
