@@ -74,7 +74,8 @@ def plan(
 
     JSON keys: iterations, gpu_seconds, makespan_seconds (the lower bound on --gpus),
     longest_chain_iterations, rungs (iterations, seeds), straight_iterations, saved_iterations,
-    load, forecast (gpus, lower_bound_seconds, makespan_seconds, gpu_seconds, cost).
+    load, forecast (gpus, lower_bound_seconds, makespan_seconds, makespan_range_seconds,
+    gpu_seconds, cost); with preemptions the middle one of nine races, and the range of all.
     """
     from liverseg.race.forecast import Load
     from liverseg.steps import plan as step
@@ -107,7 +108,9 @@ def _show(cost: dict[str, Any], seeds: int, price: float) -> None:
     columns = ["GPUs", "lower bound, h", "forecast, h", "GPU-hours"]
     rows = []
     for row in cost["forecast"]:
-        cells = [row["gpus"], hours(row["lower_bound_seconds"]), hours(row["makespan_seconds"])]
+        low, high = (hours(seconds) for seconds in row["makespan_range_seconds"])
+        forecast = hours(row["makespan_seconds"]) + (f" ({low} to {high})" if low != high else "")
+        cells = [row["gpus"], hours(row["lower_bound_seconds"]), forecast]
         cells.append(f"{row['gpu_seconds'] / 3600:.1f}")
         rows.append([*cells, f"{row['cost']:,.2f}"] if price else cells)
     print_table("Forecast, simulated", [*columns, "price"] if price else columns, rows)

@@ -30,7 +30,7 @@ from liverseg.race.plan import Actions, Capacity, Until, plan, reached
 from liverseg.race.result import write_result
 from liverseg.race.silence import Silence
 from liverseg.race.snapshot import Snapshot, SnapshotReader
-from liverseg.race.state import RaceState, fold
+from liverseg.race.state import ATTEMPTS, Place, RaceState, fold
 from liverseg.race.study import Study, require_current
 from liverseg.race.verdicts import Failure
 from liverseg.storage import record
@@ -225,7 +225,7 @@ class Controller:
             self._record(key, "failed", failure.to_mapping())
         for ended in actions.closed:
             self._close(ended, snapshot.segments.get(ended.name))
-        self._stop_if_mending_is_needed(actions.failures)
+        self._stop_if_mending_is_needed(actions.failures, state)
         for promotion in actions.promotions:
             key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
             self._record(key, "promoted", promotion.to_mapping())
@@ -276,9 +276,13 @@ class Controller:
         }
         record.write_new(self._store, facts.segment_key(self._study.id, job.name, "closed"), values)
 
-    def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...]) -> None:
+    def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
+            known = state.place(failure.seed, failure.rung)
+            # One node without a way to the store is not the store: the last attempt tells.
+            if kind is StoreError and known is not None and not _is_last(failure, known):
+                continue
             place = (failure.seed, failure.rung, failure.attempt)
             # What stopped an earlier controller may have been mended since.
             if kind is not None and facts.job_name(self._study.id, *place) in self._seen:
@@ -297,6 +301,14 @@ class Controller:
                 place = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
                 self._listener({"event": "reported", "jaccard": jaccard} | place)
         self._heard = known
+
+
+def _is_last(failure: Failure, known: Place) -> bool:
+    """Return whether the seed has failed in the same way as often as it may."""
+    alike = [
+        f for f in known.failures if (f.exit_code, f.epoch) == (failure.exit_code, failure.epoch)
+    ]
+    return len(alike) + 1 >= ATTEMPTS
 
 
 def _final_report(state: RaceState, arm: Arm) -> Report:

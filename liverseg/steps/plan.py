@@ -12,6 +12,8 @@ from liverseg.race.study import latest_study, load_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.port import ObjectStore
 
+# Races for a forecast in which chance has a part.
+DRAWS = 9
 Progress = Callable[[str, int, int], None]
 
 
@@ -37,7 +39,8 @@ def run(
     `gpus` GPUs, without overhead), `longest_chain_iterations`; `rungs` with `iterations` and
     `seeds`; `straight_iterations` (all seeds to the end) and `saved_iterations`; `load`; and
     `forecast`, a row for every number of GPUs: `gpus`, `lower_bound_seconds`, and of the simulated
-    race `makespan_seconds`, `gpu_seconds` and `cost`.
+    race `makespan_seconds`, `makespan_range_seconds`, `gpu_seconds` and `cost`. Where nodes are
+    taken away it is the middle one of nine races, and the range is that of all.
 
     Raises SettingsError for settings or a load that no race could have.
     """
@@ -49,7 +52,9 @@ def run(
     races = []
     for count in range(1, gpus + 1):
         progress("simulate", count - 1, gpus)
-        races.append(forecast(chosen, count, load))
+        draws = range(DRAWS if load.preemptions_per_gpu_hour else 1)
+        drawn = [forecast(chosen, count, load, draw) for draw in draws]
+        races.append(sorted(drawn, key=lambda race: race.makespan_seconds))
     progress("simulate", gpus, gpus)
     straight = race.seeds * race.maximum_iterations
     values = asdict(bound) | {
@@ -59,16 +64,21 @@ def run(
         "load": asdict(load),
         "forecast": [
             {
-                "gpus": found.gpus,
-                "lower_bound_seconds": figures(rungs, found.gpus, pace).makespan_seconds,
-                "makespan_seconds": found.makespan_seconds,
-                "gpu_seconds": found.gpu_seconds,
-                "cost": found.gpu_seconds / 3600 * price,
+                "gpus": found[0].gpus,
+                "lower_bound_seconds": figures(rungs, found[0].gpus, pace).makespan_seconds,
+                "makespan_seconds": _middle(found).makespan_seconds,
+                "makespan_range_seconds": [r.makespan_seconds for r in (found[0], found[-1])],
+                "gpu_seconds": _middle(found).gpu_seconds,
+                "cost": _middle(found).gpu_seconds / 3600 * price,
             }
             for found in races
         ],
     }
-    return Planned(values, races[-1])
+    return Planned(values, _middle(races[-1]))
+
+
+def _middle(found: list[Forecast]) -> Forecast:
+    return found[len(found) // 2]
 
 
 def load_of(store: ObjectStore, study: str | None) -> Load:

@@ -1,15 +1,27 @@
 """The same study in a bucket and in a folder has the same winner, to the bit."""
 
 import json
+import logging
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from liverseg.steps import phantom
+from liverseg.race.plan import Capacity
+from liverseg.race.process import ProcessExecutor
+from liverseg.race.replay import replay
+from liverseg.settings import from_mapping
+from liverseg.steps import phantom, race
+from liverseg.storage.folder import FolderStore
+from liverseg.storage.open import open_store
+from liverseg.storage.port import LocatedStore
 from tests.s3_server import KINDS, S3Server
+from tests.steps.tiny_study import SETTINGS as TINY
+from tests.steps.tiny_study import study_in
 
 SETTINGS = {
     "network": {"features": [2, 4, 4]},
@@ -57,3 +69,56 @@ def test_a_study_in_a_bucket_has_the_winner_of_the_same_study_in_a_folder(
     kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert kept
     assert not any(secret in path.read_bytes() for path in kept)
+
+
+AWAY_SECONDS = 60.0
+FOUR = from_mapping(
+    {
+        "race": {"seeds": 4, "minimum_iterations": 100, "maximum_iterations": 400},
+        "training": {"validation_interval": 10},
+    },
+    TINY,
+)
+
+
+def raced(store: LocatedStore) -> tuple[list[list[int]], str]:
+    """Race four seeds in processes; return who was promoted, and the winner's weights."""
+    study = study_in(store, FOUR)
+    command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
+    found = race.run(store, ProcessExecutor(store.work, command), study, "end", Capacity(2, False))
+    assert list(replay(store, study.id).findings) == []
+    return [rung["promoted"] for rung in found["rungs"]], found["winner"]["sha256"]
+
+
+@pytest.mark.slow
+def test_a_race_outlives_a_minute_without_its_store_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if KINDS == ("named",):
+        pytest.skip("a server that is named is not ours to stop")
+    expected = raced(FolderStore(tmp_path / "store"))
+    server = S3Server(KINDS[0], tmp_path)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    caplog.set_level(logging.WARNING, "liverseg")
+    server.start()
+    try:
+        store = open_store(server.store().url)
+        looker = open_store(store.url)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(raced, store)
+            while not any("/curves/" in key for key in looker.keys("studies/")):
+                assert not found.done(), found.result()
+                time.sleep(0.1)
+            server.stop()
+            time.sleep(AWAY_SECONDS)
+            server.start()
+            assert found.result() == expected
+    finally:
+        server.stop()
+    told = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
+    # The controller's words; every trainer has its own log.
+    assert len(told) == 2, told
+    assert "connection refused; trying again for up to" in told[0]
+    assert "answers again after" in told[1]

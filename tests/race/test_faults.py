@@ -235,6 +235,15 @@ def test_what_stopped_an_earlier_controller_does_not_stop_the_next() -> None:
     assert winner(rehearsal) == winner(undisturbed())
 
 
+def test_a_store_that_one_trainer_cannot_reach_stops_the_race_at_its_last_attempt() -> None:
+    def refused(attempts: int) -> Killed:
+        return Killed(0, 0, 200, exit_code=StoreError.exit_code, attempts=tuple(range(attempts)))
+
+    assert len(disturbed(refused(2)).told("failed")) == 2
+    with pytest.raises(StoreError, match="seed 0 at rung 0 could not go on"):
+        disturbed(refused(3))
+
+
 @pytest.mark.parametrize(
     "faults",
     [

@@ -8,7 +8,7 @@ import pytest
 from liverseg.core.halving import figures, schedule
 from liverseg.errors import SettingsError, StudyError
 from liverseg.race.forecast import Load, forecast
-from liverseg.settings import Settings
+from liverseg.settings import Settings, from_mapping
 from liverseg.steps import plan
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
@@ -51,6 +51,21 @@ def test_overhead_and_preemptions_cost_time_and_the_same_dice_fall_again() -> No
     # About 10 times in 51 hours, and each time at most an interval's work.
     assert plain.gpu_seconds < one.gpu_seconds < plain.gpu_seconds + 40 * 500 * 0.763
     assert len(one.bars) > len(plain.bars) == 31
+
+
+def test_with_preemptions_the_middle_of_several_races_is_told_with_their_range() -> None:
+    settings = from_mapping({"race": {"seeds": 4}, "training": {"validation_interval": 5000}})
+    (row,) = plan.run(settings, 4, 1, Load(0.763, 0.0, 0.5)).values["forecast"]
+    low, high = row["makespan_range_seconds"]
+    assert low < row["makespan_seconds"] < high
+    plain = plan.run(settings, 4, 1, PAPER).values["forecast"][0]
+    assert plain["makespan_range_seconds"] == [plain["makespan_seconds"]] * 2
+    assert low > plain["makespan_seconds"]
+
+
+def test_nodes_that_are_taken_away_all_the_time_cost_no_seed_its_race() -> None:
+    # Three an hour; an interval between two checkpoints takes six minutes.
+    assert forecast(Settings(), 16, Load(0.763, preemptions_per_gpu_hour=3.0)).gpus == 16
 
 
 def test_no_gpu_runs_two_trainers_at_a_time() -> None:
