@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from kfp import dsl, kubernetes
 
 from components import CONTROLLER_IMAGE, TRAINER_IMAGE
+from liverseg.errors import SettingsError
 
 # The keys of the Secret are the variables that liverseg/storage/access.py reads.
 REQUIRED = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OPTIONAL = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN")
 GPU = "nvidia.com/gpu"
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # A node that goes away is replaced within minutes. The whole of a task is repeated, and every
 # task takes up what it finds in the store; an error of ours is just told three times.
 RETRIES = 2
@@ -63,6 +65,24 @@ class Cluster:
         if on_gpu and self.predict_gpus:
             task.set_accelerator_type(GPU).set_accelerator_limit(self.predict_gpus)
             _tolerate(task, Toleration(GPU))
+
+
+def parse_toleration(text: str) -> Toleration:
+    """Return KEY[=VALUE][:EFFECT]; raises SettingsError."""
+    rest, colon, effect = text.partition(":")
+    key, _, value = rest.partition("=")
+    if not key or (colon and effect not in EFFECTS):
+        known = ", ".join(EFFECTS)
+        raise SettingsError(f"toleration '{text}': write KEY[=VALUE][:EFFECT], EFFECT is {known}")
+    return Toleration(key, value, effect)
+
+
+def parse_node_selector(text: str) -> tuple[str, str]:
+    """Return LABEL=VALUE; raises SettingsError."""
+    label, equals, value = text.partition("=")
+    if not label or not equals:
+        raise SettingsError(f"node selector '{text}': write LABEL=VALUE")
+    return label, value
 
 
 def retried(task: dsl.PipelineTask) -> None:

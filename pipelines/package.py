@@ -1,5 +1,6 @@
 """The compiled pipeline as files: KFP's IR, and the objects of a Kubernetes-native server."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,12 +25,14 @@ class Package:
         manifest: YAML file to be applied with kubectl: a Pipeline and a PipelineVersion.
         version: Name of the version, the same for the same IR.
         definitions: KFP's inputDefinitions by parameter name.
+        tasks: What the UI calls a task, by its key in the IR.
     """
 
     ir: Path
     manifest: Path
     version: str
     definitions: dict[str, dict[str, Any]]
+    tasks: dict[str, str]
 
 
 def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> Package:
@@ -52,4 +55,17 @@ def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> 
         ),
     )
     spec = next(iter(yaml.safe_load_all(text)))
-    return Package(ir, manifest, version, spec["root"]["inputDefinitions"]["parameters"])
+    definitions = spec["root"]["inputDefinitions"]["parameters"]
+    return Package(ir, manifest, version, definitions, _task_names(spec))
+
+
+def _task_names(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the display names of the tasks that are pods, not loops or handlers, by their key."""
+    dags = [spec["root"]["dag"]]
+    dags += [c["dag"] for c in spec["components"].values() if "dag" in c]
+    return {
+        key: task["taskInfo"]["name"]
+        for dag in dags
+        for key, task in dag["tasks"].items()
+        if "dag" not in spec["components"][task["componentRef"]["name"]]
+    }
