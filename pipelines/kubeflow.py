@@ -74,7 +74,11 @@ class _Client(kfp.Client):  # type: ignore[misc]
 
 
 class Server:
-    """A KFP API server; every method raises PlatformError where it does not answer or refuses."""
+    """A KFP API server.
+
+    Every method raises PlatformError where it does not answer or refuses, and SettingsError where
+    what it was given is wrong.
+    """
 
     def __init__(self, access: Access) -> None:
         self._namespace = access.namespace
@@ -265,7 +269,8 @@ class Server:
                 warnings.simplefilter("ignore")
                 yield
         except kfp_server_api.ApiException as error:
-            raise PlatformError(f"{self._url} refuses to {what}: {_told(error)}") from error
+            kind = SettingsError if error.status == 400 else PlatformError
+            raise kind(f"{self._url} refuses to {what}: {_told(error)}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise PlatformError(f"no KFP server answers at {self._url}: {reason}") from error
@@ -295,11 +300,9 @@ def _described(run: Any) -> dict[str, Any]:
 def _told(error: kfp_server_api.ApiException) -> str:
     """Return the server's own words, without headers and stack."""
     try:
-        message = json.loads(error.body)["error_details"]
-    except (TypeError, ValueError, KeyError):
-        try:
-            message = json.loads(error.body)["message"]
-        except (TypeError, ValueError, KeyError):
-            message = error.reason
+        answer = json.loads(error.body)
+        message = answer["details"][0]["message"] if answer.get("details") else answer["message"]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        message = error.reason
     hint = "; give --existing-token or another login that kfp knows" if error.status == 401 else ""
     return f"{error.status} {str(message).strip()}{hint}"

@@ -1,14 +1,19 @@
 """The values of a run's parameters, from text; pure."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from liverseg.errors import SettingsError
 
 
-def _integer(text: str) -> int:
-    return int(text)
+def _number(text: str) -> float:
+    value = float(text)
+    # JSON has no other numbers.
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _boolean(text: str) -> bool:
@@ -28,8 +33,8 @@ def _json(kind: type) -> Callable[[str], Any]:
 # By the parameterType of KFP's IR: how it is read, and what an error calls it.
 _KINDS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "STRING": (str, "a text"),
-    "NUMBER_INTEGER": (_integer, "a whole number"),
-    "NUMBER_DOUBLE": (float, "a number"),
+    "NUMBER_INTEGER": (int, "a whole number"),
+    "NUMBER_DOUBLE": (_number, "a number"),
     "BOOLEAN": (_boolean, "true or false"),
     "LIST": (_json(list), "a JSON list"),
     "STRUCT": (_json(dict), "a JSON object"),
