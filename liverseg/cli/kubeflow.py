@@ -79,7 +79,9 @@ def upload(as_json: bool, **options: Any) -> None:
 @server_options
 @cluster_options
 @run_options
-@click.option("--run-name", help="[default: made of the version and the parameters]")
+@click.option(
+    "--run-name", help="Name of the run [default: made of the version and the parameters]."
+)
 @click.option("--wait", is_flag=True, help="Until the run is over; code 6 where it failed.")
 @json_option
 def submit(

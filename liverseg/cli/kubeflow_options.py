@@ -44,6 +44,7 @@ cluster_options = _several(
         type=click.Choice(["IfNotPresent", "Always", "Never"]),
         default="IfNotPresent",
         show_default=True,
+        help="Of every task's image.",
     ),
     click.option(
         "--toleration",
