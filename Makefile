@@ -7,10 +7,18 @@ STORE ?= build/store
 GPUS ?= 2
 SETTINGS ?= {}
 TEST_DATA ?= ../shared/data/liver-mri
+# A cluster of its own for the tests, with a registry and an S3 server; see docs/cluster.md.
+TEST_CLUSTER ?= ../shared/cluster
+TEST_CLUSTER_HOME ?= /var/tmp/test-cluster
+REGISTRY ?= localhost:5000
+FAULTS ?= one
 # Outside the checkout, since building takes minutes and a clean clone should not repeat it.
 TOOLS ?= $(HOME)/.cache/liverseg/tools
 VERSITYGW_VERSION := v1.8.0
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+KUBE_SCORE_VERSION := v1.20.0
+KUSTOMIZE_VERSION := v5.7.1
+KUEUE_VERSION := v0.19.0
 S3_SERVERS := $(TOOLS)/versitygw@$(VERSITYGW_VERSION) $(TOOLS)/minio@$(MINIO_VERSION)
 
 VENV := .venv
@@ -18,10 +26,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PHANTOM := build/phantom
 
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' liverseg/__init__.py)
+IMAGE_LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
+
 export TEST_DATA TOOLS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline compile test crash-sweep lint format bench lock clean s3-server
+.PHONY: help setup pipeline compile test crash-sweep images push test-cluster lint format bench lock clean s3-server manifests-check
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -52,10 +63,42 @@ endif
 compile: $(STAMP) ## write build/training.yaml for the Kubeflow UI
 	$(BIN)/liverseg pipeline compile --out build
 
-test: $(STAMP) ## run all tests
+# kubectl has a kustomize in it; where there is none, the tests of manifests/ get one.
+test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_VERSION)) ## run all tests
 	$(BIN)/python -m pytest
 
-crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (hours)
+images: ## build both images with Docker
+	docker build $(IMAGE_LABELS) -f images/controller/Dockerfile -t liverseg-controller:$(VERSION) .
+	docker build $(IMAGE_LABELS) -f images/trainer/Dockerfile -t liverseg-trainer:$(VERSION) .
+
+# By digest, since a tag may be another image tomorrow.
+push: images ## push both images to REGISTRY=; their digests go into build/*.image
+	mkdir -p build
+	set -e; for name in controller trainer; do \
+	  image=$(REGISTRY)/liverseg-$$name; \
+	  docker tag liverseg-$$name:$(VERSION) $$image:$(VERSION); \
+	  docker push --quiet $$image:$(VERSION); \
+	  docker image inspect --format '{{join .RepoDigests "\n"}}' $$image:$(VERSION) \
+	    | grep "^$$image@" >build/$$name.image; \
+	done
+
+# KUBECONFIG names somebody's cluster: its store and registry are named beside it, and its nodes are
+# left alone. Without one the test cluster is brought up, whose nodes may be killed.
+test-cluster: $(STAMP) ## run the tests that need a cluster (KUBECONFIG= or TEST_CLUSTER=; FAULTS=all for every fault)
+ifeq ($(KUBECONFIG),)
+	TEST_CLUSTER_HOME=$(TEST_CLUSTER_HOME) $(TEST_CLUSTER)/up
+	DOCKER_BUILDKIT=0 $(MAKE) push
+	TEST_CLUSTER=$(abspath $(TEST_CLUSTER)) TEST_CLUSTER_HOME=$(TEST_CLUSTER_HOME) \
+	  KUBECONFIG=$(TEST_CLUSTER_HOME)/pki/admin.kubeconfig \
+	  AWS_ENDPOINT_URL=http://127.0.0.1:9000 STORE_IN_CLUSTER=http://s3.default.svc:9000 \
+	  AWS_ACCESS_KEY_ID=test-access-key AWS_SECRET_ACCESS_KEY=test-secret-key \
+	  $(BIN)/python -m pytest tests/cluster --cluster --faults=$(FAULTS)
+else
+	$(MAKE) push
+	env -u TEST_CLUSTER $(BIN)/python -m pytest tests/cluster --cluster --faults=$(FAULTS)
+endif
+
+crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (under an hour)
 	$(BIN)/python -m tests.crash_sweep
 
 s3-server: $(S3_SERVERS) ## build the S3 servers that the tests of s3:// run against (Go needed)
@@ -67,8 +110,14 @@ $(TOOLS)/versitygw@%:
 $(TOOLS)/minio@%:
 	$(call go_install,github.com/minio/minio@$*)
 
+$(TOOLS)/kube-score@%:
+	$(call go_install,github.com/zegl/kube-score/cmd/kube-score@$*)
+
+$(TOOLS)/kustomize@%:
+	$(call go_install,sigs.k8s.io/kustomize/kustomize/v5@$*)
+
 # Go's own instructions put it into /usr/local/go, which is not on every PATH.
-s3-server: export PATH := $(PATH):/usr/local/go/bin
+s3-server manifests-check test: export PATH := $(PATH):/usr/local/go/bin
 
 # One package at a time: the linker alone takes a gigabyte.
 define go_install
@@ -77,6 +126,17 @@ define go_install
 	GOBIN="$(TOOLS)" GOFLAGS=-p=1 nice go install $(1)
 	touch "$@"
 endef
+
+# Kueue's own definitions go only into a cluster that is ours.
+manifests-check: export KUBE_SCORE = $(TOOLS)/kube-score
+manifests-check: $(TOOLS)/kube-score@$(KUBE_SCORE_VERSION) ## lint every overlay and let an API server validate it (KUBECONFIG= or TEST_CLUSTER=)
+ifeq ($(KUBECONFIG),)
+	TEST_CLUSTER_HOME=$(TEST_CLUSTER_HOME) $(TEST_CLUSTER)/up
+	kueue=$$(go mod download -json sigs.k8s.io/kueue@$(KUEUE_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	  KUBECONFIG=$(TEST_CLUSTER_HOME)/pki/admin.kubeconfig KUEUE_CRDS=$$kueue/config/components/crd/bases manifests/check
+else
+	manifests/check
+endif
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

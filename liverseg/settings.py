@@ -177,7 +177,7 @@ def from_mapping(values: Mapping[str, Any], base: Settings | None = None) -> Set
         raise SettingsError(_unknown(sorted(unknown)[0], "", Settings))
     changed: dict[str, Any] = {}
     for name, value in values.items():
-        changed[name] = value if name == "preset" else _overlay(getattr(start, name), value, name)
+        changed[name] = value if name == "preset" else overlay(getattr(start, name), value, name)
     return _checked(dataclasses.replace(start, **changed))
 
 
@@ -193,8 +193,8 @@ def digest(values: object) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _overlay(topic: Any, values: object, path: str) -> Any:
-    """Replace fields of the dataclass `topic`; `path` is for messages."""
+def overlay(topic: Any, values: object, path: str) -> Any:
+    """Return the dataclass `topic` with fields replaced, checked; `path` is for messages."""
     if not isinstance(values, Mapping):
         raise SettingsError(f"setting '{path}' must be a table of settings, not {values!r}")
     hints = typing.get_type_hints(type(topic))
@@ -220,6 +220,12 @@ def _converted(value: Any, hint: Any, path: str) -> Any:
             raise SettingsError(f"setting '{path}' needs {len(arguments)} values, not {value!r}")
         inner = [arguments[0]] * len(value) if variable else list(arguments)
         return tuple(_converted(v, h, path) for v, h in zip(value, inner, strict=True))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"setting '{path}' must be a table, not {value!r}")
+        return {key: _converted(v, arguments[1], f"{path}.{key}") for key, v in value.items()}
+    if hint is Any:
+        return value
     if origin is Literal:
         if value not in arguments:
             raise SettingsError(f"setting '{path}' must be one of {arguments}, not {value!r}")

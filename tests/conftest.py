@@ -77,3 +77,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("TEST_DATA names no folder of real MR")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cluster")
+    group.addoption("--cluster", action="store_true", help="run tests/cluster: make test-cluster")
+    group.addoption("--faults", choices=("one", "all"), default="one", help="which faults to make")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave tests/cluster to `make test-cluster`, which brings the images and the cluster."""
+    if collection_path.name == "cluster" and not config.getoption("--cluster"):
+        return True
+    return None

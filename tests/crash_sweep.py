@@ -9,6 +9,7 @@ SIGKILL. Every race has to end as the undisturbed one did.
 
 import argparse
 import os
+import random
 import shutil
 import signal
 import sys
@@ -233,10 +234,12 @@ def undisturbed(kind: str) -> tuple[Outcome, int]:
 
 
 def points(kind: str, sample: int | None) -> list[Point]:
-    """Return all points of the race, or about `sample` of them, evenly spread."""
+    """Return all points of the race, or `sample` of them, always the same."""
     writes = undisturbed(kind)[1]
     every = [(number, before) for number in range(writes) for before in (True, False)]
-    return every if sample is None else every[:: max(1, len(every) // sample)][:sample]
+    if sample is None or sample >= len(every):
+        return every
+    return sorted(random.Random(writes).sample(every, sample))
 
 
 def problem(kind: str, point: Point) -> str | None:

@@ -42,7 +42,6 @@ class S3Server:
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{_free_port()}",
             "AWS_ACCESS_KEY_ID": "test-access-key",
             "AWS_SECRET_ACCESS_KEY": "test-secret-key",
-            "XDG_CACHE_HOME": str(folder / "cache"),
         }
 
     @property

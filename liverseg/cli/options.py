@@ -66,6 +66,28 @@ budget_option = click.option(
 )
 
 
+def place_options(function: Function) -> Function:
+    """Add --executor, --trainer-image and --pods."""
+    for option in (
+        click.option(
+            "--pods",
+            default="{}",
+            help="JSON with how trainers' pods look, such as "
+            '{"namespace": "liverseg", "queue": "gpus", "cpu": "8", "memory": "32Gi"}.',
+        ),
+        click.option("--trainer-image", default="", help="Image of the pods: NAME@sha256:...."),
+        click.option(
+            "--executor",
+            type=click.Choice(["auto", "process", "kubernetes"]),
+            default="auto",
+            show_default=True,
+            help="Where trainers run; auto: as pods inside a cluster, else here.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def settings_options(function: Function) -> Function:
     """Add --preset, --settings and --set."""
     for option in (

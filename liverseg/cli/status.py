@@ -40,8 +40,8 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
 
     JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
     null; single (A2) or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
-    iterations_per_second, job, remaining_seconds); remaining_seconds of the race; heard, unix time
-    of the controller's last heartbeat.
+    iterations_per_second, job, place, remaining_seconds); remaining_seconds of the race; heard,
+    unix time of the controller's last heartbeat.
     """
     from liverseg.race.study import latest_study
     from liverseg.steps import race
@@ -102,7 +102,7 @@ def show(found: Status, all_seeds: bool = False) -> None:
     """Print rungs, seeds where the race goes on or `all_seeds` are asked for, and the winner."""
     console.print(_rungs(found))
     if all_seeds or found["winner"] is None:
-        console.print(_seeds(found["study"], found["seeds"]))
+        console.print(_seeds(found["seeds"]))
     # A hash must come out whole and on one line however narrow the screen is.
     console.print(Text(_summary(found)), soft_wrap=True)
 
@@ -111,7 +111,7 @@ def _drawing(found: Status) -> RenderableType:
     """What matters most comes first, since a small screen cuts off what does not fit below."""
     ahead = sorted(found["seeds"], key=lambda s: (s["state"] in _OVER, -s["rung"], s["seed"]))
     summary = Text(f"{_summary(found)}; Ctrl-C ends the watching, not the race")
-    return Group(summary, _seeds(found["study"], ahead), _rungs(found))
+    return Group(summary, _seeds(ahead), _rungs(found))
 
 
 def _rungs(found: Status) -> RenderableType:
@@ -135,7 +135,7 @@ def _standing(rung: Mapping[str, Any]) -> str:
     return f"{len(rung['waiting'])} still train" if rung["seeds"] else "not reached"
 
 
-def _seeds(study: str, seeds: Sequence[Mapping[str, Any]]) -> RenderableType:
+def _seeds(seeds: Sequence[Mapping[str, Any]]) -> RenderableType:
     rows = []
     for seed in seeds:
         rate, left = seed["iterations_per_second"], seed["remaining_seconds"]
@@ -148,11 +148,11 @@ def _seeds(study: str, seeds: Sequence[Mapping[str, Any]]) -> RenderableType:
                 "-" if seed["jaccard"] is None else f"{seed['jaccard']:.4f}",
                 f"{seed['iteration']:,} / {seed['target']:,}",
                 f"{rate:.2f}" if training else "-",
-                (seed["job"] or "-").removeprefix(f"lv-{study}-"),
+                seed["place"] or "-",
                 "-" if left is None else duration(left),
             )
         )
-    columns = ("seed", "rung", "state", "Jaccard", "iteration", "per s", "job", "to rung")
+    columns = ("seed", "rung", "state", "Jaccard", "iteration", "per s", "GPU", "to rung")
     table = table_of("", columns, rows)
     # Without lines between columns it fits 80 characters.
     table.box = box.SIMPLE_HEAD

@@ -11,6 +11,7 @@ from liverseg.cli.options import (
     example,
     gpus_option,
     json_option,
+    place_options,
     settings_options,
     store_option,
 )
@@ -36,7 +37,9 @@ study.add_command(stop)
 
 @study.command(
     epilog=example(
-        "liverseg study run --store build/store --dataset DIGEST --preset small --gpus 2"
+        "liverseg study run --store build/store --dataset DIGEST --preset small --gpus 2",
+        "liverseg study run --store s3://liverseg/store --study 0123456789ab --gpus 4 \\",
+        "         --executor kubernetes --trainer-image NAME@sha256:...",
     )
 )
 @store_option
@@ -45,6 +48,7 @@ study.add_command(stop)
 @settings_options
 @gpus_option()
 @budget_option
+@place_options
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
 @json_option
 def run(
@@ -56,6 +60,9 @@ def run(
     assignments: tuple[str, ...],
     gpus: int,
     max_gpu_hours: float | None,
+    executor: str,
+    trainer_image: str,
+    pods: str,
     compare_single: bool,
     as_json: bool,
 ) -> None:
@@ -70,8 +77,10 @@ def run(
     from liverseg.race.study import load_study, open_study
     from liverseg.steps import tasks
     from liverseg.steps.cases import load_dataset
+    from liverseg.steps.place import Place
     from liverseg.storage.open import open_store
 
+    place = Place.chosen(executor, trainer_image, pods)
     opened = open_store(store)
     if (dataset is None) == (study_id is None):
         raise SettingsError("give either --dataset, to open a study, or --study, to go on with one")
@@ -82,10 +91,10 @@ def run(
         opened_study = open_study(opened, settings, load_dataset(opened, dataset))
     capacity = Capacity(gpus, compare_single, max_gpu_hours)
     with shown_log(as_json):
-        found = tasks.race_to(opened, opened_study, "end", capacity)
+        found = tasks.race_to(opened, opened_study, "end", capacity, place)
         if compare_single:
             started = found["started"]
-            found = tasks.race_to(opened, opened_study, "single", capacity)
+            found = tasks.race_to(opened, opened_study, "single", capacity, place)
             found["started"] += started
     if as_json:
         print_json(found)

@@ -37,6 +37,8 @@ class Segment:
     """In order of time: its start, the iteration it resumed from, validations, its end."""
     ended: bool
     exit_code: int | None
+    place: str = ""
+    """The machine and what of it computes, as the process named them."""
 
     @property
     def seconds(self) -> float:

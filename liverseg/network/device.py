@@ -15,3 +15,10 @@ def best_device(place: int = 0) -> torch.device:
         return torch.device("cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device("cuda", place % torch.cuda.device_count())
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device for people, such as "cpu" or "cuda:0 NVIDIA H200"."""
+    if device.type != "cuda":
+        return device.type
+    return f"{device} {torch.cuda.get_device_name(device)}"

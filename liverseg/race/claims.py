@@ -113,8 +113,14 @@ class _Claims:
                 f"the rung is at {target}",
             )
         entrants = self._told.entrants(index)
-        if report.rung != "single" and entrants is not None and report.seed not in entrants:
+        strange = report.rung != "single" and entrants is not None and report.seed not in entrants
+        if strange and not self._taken_over(report):
             self._audit.note(key, f"seed {report.seed} was not promoted to rung {index}")
+
+    def _taken_over(self, report: Report) -> bool:
+        """Whether it is a report of the study that this one extends: there the seed got so far."""
+        prefixes = (facts.study_prefix(ancestor) for ancestor in self._told.lineage[1:])
+        return any(report.checkpoint.startswith(prefix) for prefix in prefixes)
 
     def check_failure(self, key: str, failure: Failure) -> None:
         """A failure's kind, on which further attempts depend, follows from its exit code."""

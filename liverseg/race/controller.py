@@ -6,7 +6,7 @@ so what remains of a pruned seed is the checkpoint that it reported with.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,7 @@ from liverseg.race.facts import Arm, Report
 from liverseg.race.lease import Lease
 from liverseg.race.plan import Actions, Capacity, Until, plan, reached
 from liverseg.race.result import write_result
+from liverseg.race.silence import Silence
 from liverseg.race.snapshot import Snapshot, SnapshotReader
 from liverseg.race.state import RaceState, fold
 from liverseg.race.study import Study, require_current
@@ -88,6 +89,8 @@ class Controller:
         self._heard: set[str] | None = None
         self._clock = clock
         self._away_since: float | None = None
+        self._silence = Silence()
+        self._seen: set[str] = set()
         self._cancelled: set[str] = set()
 
     def run(self, until: Until) -> None:
@@ -95,7 +98,8 @@ class Controller:
 
         Raises StudyError where no seed is left or a trainer met other settings, Fenced where
         another controller has taken over, and a trainer's own StoreError and the like. Except
-        when fenced, an interrupted or failing controller stops its trainers; they save first.
+        when fenced, a failing controller stops its trainers, which save first; one that is
+        interrupted leaves them to the executor.
         """
         self.take_over()
         try:
@@ -112,7 +116,11 @@ class Controller:
                     self._sleep(self._poll_seconds)
         except Fenced:
             raise
-        except (KeyboardInterrupt, LiversegError):
+        except KeyboardInterrupt:
+            with suppress(PlatformError):
+                self._executor.leave(self._study.id)
+            raise
+        except LiversegError:
             # A platform that is away cannot be asked; its trainers find out that they are alone.
             with suppress(PlatformError):
                 self._executor.interrupt(self._study.id)
@@ -127,21 +135,68 @@ class Controller:
         self._lease.renew()
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
         # did both in between would look like one that ended without a report.
-        states = self._executor.states()
-        snapshot = self._reader.read(states)
+        states = dict(self._executor.states())
+        snapshot = self._reader.read(states, self._seen)
+        if snapshot.unknown:
+            states |= self._gone(snapshot.unknown)
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.epoch)
         self._tell_reports(snapshot)
-        if reached(state, snapshot, until):
+        there = reached(state, snapshot, until)
+        if there and self._is_over(until, states, snapshot):
             return True, False
-        if snapshot.stopped:
+        if snapshot.stopped and not there:
             self._stop("by hand", "`liverseg study resume` lets it go on")
-        actions = plan(self._study.id, state, snapshot, states, self._capacity, self._lease.epoch)
-        if actions.waits and self._capacity.exhausted(snapshot.spent_seconds):
+        actions = plan(
+            self._study.id,
+            state,
+            snapshot,
+            states,
+            self._capacity,
+            self._lease.epoch,
+            self._silence.look(self._clock(), self._running(states), snapshot.segments),
+        )
+        if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
             self._stop("budget", told)
         self._apply(actions, state, snapshot)
         return False, bool(actions.facts or actions.jobs)
+
+    def _is_over(self, until: Until, states: Mapping[str, JobState], snapshot: Snapshot) -> bool:
+        """Return whether nothing is left to end or to record; a rung is over with its decision."""
+        if until not in ("end", "single") and int(until) < len(self._study.rungs) - 1:
+            return True
+        return not any(
+            parts.study == self._study.id
+            and (until == "single" or parts.rung != "single")
+            and (state.running or name not in snapshot.closed)
+            for name, state in states.items()
+            if (parts := parse_job_name(name)) is not None
+        )
+
+    def _running(self, states: Mapping[str, JobState]) -> list[str]:
+        """Return the study's running jobs, and remember that this controller has seen them."""
+        running = [
+            name
+            for name, state in states.items()
+            if state.running
+            and (parts := parse_job_name(name)) is not None
+            and parts.study == self._study.id
+        ]
+        self._seen.update(running)
+        return running
+
+    def _gone(self, unknown: Iterable[str]) -> dict[str, JobState]:
+        """Return the states of jobs that the executor did not know when it was asked.
+
+        Asked again, since one that was started in between is among those. What it still does not
+        know was deleted, or belongs to another machine: its attempt is over, and its name is not
+        used again.
+        """
+        states = self._executor.states()
+        return {
+            job: states.get(job, JobState(job, False, message="its job is gone")) for job in unknown
+        }
 
     def _stop(self, cause: str, told: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
@@ -169,7 +224,7 @@ class Controller:
             key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
             self._record(key, "failed", failure.to_mapping())
         for ended in actions.closed:
-            self._close(ended, snapshot.segments[ended.name])
+            self._close(ended, snapshot.segments.get(ended.name))
         self._stop_if_mending_is_needed(actions.failures)
         for promotion in actions.promotions:
             key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
@@ -181,6 +236,10 @@ class Controller:
             result = write_result(self._store, self._study, arm, _final_report(state, arm))
             self._listener({"event": "finished", "arm": arm} | result.to_mapping())
         for job in actions.jobs:
+            self._seen.add(job.name)
+            if self._store.keys(facts.segments_prefix(self._study.id) + job.name + "/"):
+                # Begun, and its job gone since the executor was asked: the next turn sees to it.
+                continue
             if self._executor.submit(job):
                 self.started += 1
                 place = {"seed": job.seed, "rung": job.rung_name, "attempt": job.attempt}
@@ -199,15 +258,20 @@ class Controller:
         record.write_new(self._store, key, values)
         self._listener({"event": event} | dict(values))
 
-    def _close(self, job: JobState, segment: Segment) -> None:
-        """End the segment of a job that was killed; without a time of its own, at its last word."""
-        last = segment.marks[-1]
+    def _close(self, job: JobState, segment: Segment | None) -> None:
+        """Record from and until when an ended job had its place, as its platform tells it.
+
+        A trainer's own words begin when Python has, and a killed one's stop before its end.
+        """
+        parts = parse_job_name(job.name)
+        assert parts is not None
         values = {
-            "seed": segment.seed,
-            "rung": segment.rung,
-            "attempt": segment.attempt,
-            "iteration": last.iteration,
-            "time": last.time if job.ended is None else max(job.ended, last.time),
+            "seed": parts.seed,
+            "rung": parts.rung,
+            "attempt": parts.attempt,
+            "iteration": segment.marks[-1].iteration if segment else 0,
+            "started": job.started,
+            "ended": job.ended,
             "exit_code": job.exit_code,
         }
         record.write_new(self._store, facts.segment_key(self._study.id, job.name, "closed"), values)
@@ -215,7 +279,9 @@ class Controller:
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...]) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
-            if kind is not None:
+            place = (failure.seed, failure.rung, failure.attempt)
+            # What stopped an earlier controller may have been mended since.
+            if kind is not None and facts.job_name(self._study.id, *place) in self._seen:
                 raise kind(
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
                     f"{failure.reason}"

@@ -55,8 +55,10 @@ class JobState:
     """Running or about to run: it occupies a place."""
     exit_code: int | None = None
     """None: running, or not known; negative: killed by that signal."""
+    started: float | None = None
+    """Unix time from which it had its place, by the clock of its machine, where it is known."""
     ended: float | None = None
-    """Unix time of the end, where it is known."""
+    """Unix time of the end by the clock of the trainer's machine, where it is known."""
     message: str = ""
     """Where its output is to be read and, of an ended job, the last line of it."""
 
@@ -101,4 +103,7 @@ class Executor(Protocol):
         """
 
     def interrupt(self, study: str) -> None:
-        """The controller stops before the race is over: stop what nobody would look after."""
+        """The study is stopped or cannot go on: let its trainers save and end."""
+
+    def leave(self, study: str) -> None:
+        """Somebody ends the controller: stop what would not be left to another one."""

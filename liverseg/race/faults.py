@@ -24,6 +24,8 @@ class Killed:
     exit_code: int = -9
     attempts: tuple[int, ...] = (0,)
     """The attempts that it hits."""
+    deleted: bool = False
+    """Somebody deletes its job at its end, so that the platform no longer knows the name."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,19 @@ class SlowNode:
 
 
 @dataclass(frozen=True)
+class Hangs:
+    """The trainer of `seed` at `rung` stands still from `iteration` on, and never ends.
+
+    At its target it has reported, and does not end either.
+    """
+
+    seed: int
+    rung: int
+    iteration: int
+    attempts: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
 class ApiAway:
     """From `start`, virtual seconds after the beginning, the platform answers nobody.
 
@@ -71,10 +86,10 @@ class ApiAway:
     seconds: float
 
 
-Fault = Killed | NodeLost | SlowStart | SlowNode | ApiAway
+Fault = Killed | NodeLost | SlowStart | SlowNode | Hangs | ApiAway
 
 
-JobFault = TypeVar("JobFault", Killed, NodeLost, SlowStart, SlowNode)
+JobFault = TypeVar("JobFault", Killed, NodeLost, SlowStart, SlowNode, Hangs)
 
 
 def hitting(job: Job, kind: type[JobFault], faults: Iterable[Fault]) -> JobFault | None:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from liverseg.core.dataset import Dataset
 from liverseg.core.ledger import Bar
-from liverseg.race import facts
 from liverseg.race.controller import Controller
 from liverseg.race.executor import Job
 from liverseg.race.facts import RungName
@@ -100,16 +100,16 @@ def _placed(done: list[tuple[int, RungName, float, float]]) -> list[Bar]:
 def calibrated(store: ObjectStore, study: Study) -> Load | None:
     """Return the load of a study that was run; None where no trainer has validated yet.
 
-    Medians, so that a slow node or a first download does not count; rates are those that the
-    trainers recorded with their validations.
+    Medians, so that a slow node or a first download does not count; an iteration takes its share
+    of validating and saving.
     """
-    seeds = range(study.settings.race.seeds)
-    rates = [
-        point["seconds_per_iteration"]
-        for seed in seeds
-        for point in facts.read_curve(store, study.id, seed)
-    ]
     segments = [s for s in SegmentReader(store, study.id).all() if len(s.marks) > 1]
+    rates = [
+        (b.time - a.time) / (b.iteration - a.iteration)
+        for segment in segments
+        for a, b in pairwise(segment.marks[1:])
+        if b.iteration > a.iteration
+    ]
     if not rates or not segments:
         return None
     snapshot = SnapshotReader(store, study.id).read()

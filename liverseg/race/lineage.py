@@ -7,7 +7,7 @@ from liverseg.race import facts
 from liverseg.race.facts import Checkpoint
 from liverseg.race.study import Study, load_study
 from liverseg.settings import SINGLE_SEED
-from liverseg.storage import record
+from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
 
@@ -22,6 +22,21 @@ def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]
             if same_so_far(ancestor, study, seed, saved.iteration)
         ]
     return sorted(found, key=lambda saved: -saved.iteration)
+
+
+def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: int) -> None:
+    """Remove a seed's checkpoints from before `iteration`, at which it has committed one.
+
+    What the seed came to a rung with stays: race/keep.py knows when it may go.
+    """
+    rungs = {rung.iterations for rung in study.rungs}
+    prefix = facts.checkpoints_prefix(study.id, seed)
+    # The manifest first, so that what is left of a bundle never counts; and what a crash left
+    # of one that never got its manifest goes, too.
+    for key in sorted(store.keys(prefix), key=lambda k: not k.endswith(bundle.MANIFEST)):
+        before = int(key.removeprefix(prefix).partition("-")[0])
+        if before < iteration and before not in rungs:
+            store.delete(key)
 
 
 def ids(store: ObjectStore, study: str) -> tuple[str, ...]:

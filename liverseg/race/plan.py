@@ -4,7 +4,7 @@ Order: what ended badly is recorded, then who goes on, then results; only when t
 complete are jobs started, so that every job rests on facts that are in the store.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ class Actions:
 
     failures: tuple[Failure, ...] = ()
     closed: tuple[JobState, ...] = ()
-    """Jobs that ended without a word; their segment gets an end."""
+    """Jobs that have ended; from and until when they had their place is recorded."""
     promotions: tuple[Promotion, ...] = ()
     decisions: tuple[Decision, ...] = ()
     results: tuple[Arm, ...] = ()
@@ -63,8 +63,12 @@ def plan(
     states: Mapping[str, JobState],
     capacity: Capacity,
     epoch: int,
+    silent: Collection[str] = (),
 ) -> Actions:
-    """Return the next actions; StudyError if no seed of a rung is left."""
+    """Return the next actions; StudyError if no seed of a rung is left.
+
+    `silent` are running jobs of which nothing has been heard for too long (race/silence.py).
+    """
     jobs = {
         name: (parts, states[name])
         for name in sorted(states)
@@ -73,9 +77,12 @@ def plan(
     record = Actions(
         failures=(
             *_failures(state, snapshot, jobs, epoch),
+            *_hanging(state, snapshot, jobs, epoch, silent),
             *stragglers(state, snapshot, jobs, epoch),
         ),
-        closed=tuple(s for _, s in jobs.values() if not s.running and _is_open(snapshot, s.name)),
+        closed=tuple(
+            s for _, s in jobs.values() if not s.running and s.name not in snapshot.closed
+        ),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
         results=tuple(_results(state, snapshot)),
@@ -93,7 +100,9 @@ def plan(
         chosen += _single(study, state, running, capacity.gpus)
     return Actions(
         jobs=tuple(chosen),
-        cancelled=tuple(name for name, parts in running.items() if _is_stray(state, parts)),
+        cancelled=tuple(
+            name for name, parts in running.items() if name in silent or _is_stray(state, parts)
+        ),
         waits=not running and not chosen,
     )
 
@@ -138,9 +147,31 @@ def _failures(
         )
 
 
-def _is_open(snapshot: Snapshot, job: str) -> bool:
-    segment = snapshot.segments.get(job)
-    return segment is not None and not segment.ended
+def _hanging(
+    state: RaceState,
+    snapshot: Snapshot,
+    jobs: Mapping[str, tuple[JobName, JobState]],
+    epoch: int,
+    silent: Collection[str],
+) -> Iterator[Failure]:
+    """Every running job that has been silent for too long and has not reported."""
+    for name in sorted(silent):
+        parts, job = jobs[name]
+        place = state.place(parts.seed, parts.rung)
+        if not job.running or place is None or place.report or place.lost:
+            continue
+        if any(failure.attempt == parts.attempt for failure in place.failures):
+            continue
+        yield Failure(
+            seed=parts.seed,
+            rung=parts.rung,
+            attempt=parts.attempt,
+            exit_code=None,
+            reason=f"has said nothing for too long; {job.message}",
+            kind="infrastructure",
+            iteration=snapshot.segments[name].marks[-1].iteration,
+            epoch=epoch,
+        )
 
 
 def _ending(code: int | None) -> str:

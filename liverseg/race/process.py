@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from liverseg.errors import StoreError
+from liverseg.race import facts
 from liverseg.race.executor import Job, JobState, parse_job_name
 
 # How long a cancelled trainer may take to save before it is killed; as a pod's grace period.
@@ -64,7 +65,7 @@ class ProcessExecutor:
     def submit(self, job: Job) -> bool:
         """Start the trainer in a session of its own; False if it runs or ever ran."""
         folder = self._jobs / job.name
-        place = self._free_place()
+        place = self._free_place(job)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder) as lock:
@@ -103,10 +104,23 @@ class ProcessExecutor:
             if state.running and parts is not None and parts.study == study:
                 self._signal(name, signal.SIGTERM)
 
-    def _free_place(self) -> int:
-        """Return the lowest number that no running trainer has; a GPU each, where there are any."""
-        running = (name for name, state in self.states().items() if state.running)
-        taken = {_number(self._jobs / name / "place") for name in running}
+    def leave(self, study: str) -> None:
+        """As `interrupt`: whoever presses Ctrl-C wants the machine back."""
+        self.interrupt(study)
+
+    def _free_place(self, job: Job) -> int:
+        """Return a number that no running trainer has; a GPU each, where there are any.
+
+        The lowest one; but an attempt goes to another place than the one before it, if any is free
+        that was ever used: a straggler is moved.
+        """
+        places = {name: _number(self._jobs / name / "place") for name in self.states()}
+        taken = {places[name] for name, state in self.states().items() if state.running}
+        before = facts.job_name(job.study, job.seed, job.rung_name, job.attempt - 1)
+        others = {place for place in places.values() if place is not None} - taken
+        free = sorted(others - {places.get(before)})
+        if job.attempt and free:
+            return free[0]
         return next(place for place in itertools.count() if place not in taken)
 
     def _start(
@@ -206,9 +220,19 @@ def _end(name: str, folder: Path, log: str) -> JobState:
     known: dict[str, float | None] = {"exit_code": None, "ended": None}
     with suppress(FileNotFoundError):
         known = json.loads((folder / "exit.json").read_text())
+    started = None
+    with suppress(FileNotFoundError):  # written just before the trainer starts
+        started = (folder / "place").stat().st_mtime
     code, line = known["exit_code"], _last_line(folder / "log.txt")
     message = f"{line} ({log})" if line else log
-    return JobState(name, False, None if code is None else int(code), known["ended"], message)
+    return JobState(
+        name,
+        False,
+        None if code is None else int(code),
+        started,
+        known["ended"],
+        message,
+    )
 
 
 def _last_line(path: Path) -> str:

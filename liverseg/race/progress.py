@@ -35,6 +35,8 @@ class Row:
     """Between its last two validations, saving included; None: not known yet."""
     job: str | None
     """Name of what trains it now."""
+    place: str | None
+    """Where: the machine, and its GPU or CPU."""
     remaining_seconds: float | None
     """Until it reaches its rung; None: it does not train, or no rate is known."""
 
@@ -82,6 +84,7 @@ def rows(
                 rung.rung.iterations,
                 rates.get(seed),
                 job if stands == "training" else None,
+                open_segment.place if stands == "training" and open_segment else None,
                 left,
             )
         )

@@ -11,7 +11,7 @@ from liverseg.storage.port import ObjectStore
 
 
 class SegmentReader:
-    """Reads segments; a record that was read once is not read again, an ended job not listed.
+    """Reads segments; a record that was read once is not read again, a closed job not listed.
 
     `seconds` is what all segments seen so far amount to: GPU (or CPU) time until their last mark.
     """
@@ -21,6 +21,9 @@ class SegmentReader:
         self._prefix = facts.segments_prefix(study)
         self._records: dict[str, dict[str, dict[str, Any]]] = {}
         self._known: dict[str, Segment] = {}
+        self.closed: set[str] = set()
+        """Jobs of which a controller has recorded the end."""
+        self._open: set[str] = set()
         self._complete = False
 
     @property
@@ -29,17 +32,19 @@ class SegmentReader:
         return sum(segment.seconds for segment in self._known.values())
 
     def read(self, jobs: Iterable[str]) -> dict[str, Segment]:
-        """Return the segments of those of `jobs` that have begun."""
+        """Return the segments of all jobs that have begun, as far as is known.
+
+        Looked at are `jobs`, and all that are known to have begun, until they are closed.
+        """
         if not self._complete:
             self.all()
-        found: dict[str, Segment] = {}
-        for job in jobs:
-            known = self._known.get(job)
-            if known is None or not known.ended:
+        self._open.update(jobs)
+        for job in tuple(self._open):
+            if job in self.closed:
+                self._open.discard(job)
+            else:
                 self._look(job, self._store.keys(f"{self._prefix}{job}/"))
-            if job in self._known:
-                found[job] = self._known[job]
-        return found
+        return dict(self._known)
 
     def all(self) -> tuple[Segment, ...]:
         """Return the segment of every job of the study, sorted by name."""
@@ -48,6 +53,7 @@ class SegmentReader:
             keys.setdefault(key.removeprefix(self._prefix).partition("/")[0], []).append(key)
         for job, found in keys.items():
             self._look(job, found)
+        self._open.update(keys)
         self._complete = True
         return tuple(self._known[job] for job in sorted(self._known))
 
@@ -57,21 +63,46 @@ class SegmentReader:
             part = key.rpartition("/")[2].removesuffix(".json")
             if part not in records:
                 records[part] = record.read(self._store, key)
+        if "closed" in records:
+            self.closed.add(job)
         segment = _segment(job, records)
         if segment is not None:
             self._known[job] = segment
 
 
 def _segment(job: str, records: Mapping[str, Mapping[str, Any]]) -> Segment | None:
+    """Return a job's life: its own words, from and until when its platform knew it."""
     name = parse_job_name(job)
-    if name is None or "start" not in records:
+    if name is None:
         return None
-    # The trainer's own end counts; the controller closes only segments that have none.
-    end = records.get("end", records.get("closed"))
     middle = sorted(
         (records[part] for part in records if part.isdigit()), key=lambda r: int(r["iteration"])
     )
-    ordered = [records["start"], *middle, *([end] if end else [])]
-    marks = tuple(Mark(int(r["iteration"]), float(r["time"])) for r in ordered)
+    own = [records[part] for part in ("start", "end") if part in records]
+    marks = [Mark(int(r["iteration"]), float(r["time"])) for r in [*own[:1], *middle, *own[1:]]]
+    closed = records.get("closed")
+    if closed is not None:
+        marks = _framed(marks, closed["started"], closed["ended"], "end" in records)
+    if not marks:
+        return None
+    end = records.get("end", closed)
     code = end["exit_code"] if end else None
-    return Segment(name.seed, name.rung, name.attempt, marks, end is not None, code)
+    place = records.get("start", {}).get("place", "")
+    return Segment(name.seed, name.rung, name.attempt, tuple(marks), end is not None, code, place)
+
+
+def _framed(
+    marks: list[Mark], started: float | None, ended: float | None, has_end: bool
+) -> list[Mark]:
+    """Extend what a process said of itself to when it had its place, as far as that is known."""
+    if not marks:
+        return [Mark(0, started), Mark(0, ended)] if started and ended else []
+    first, last = marks[0], marks[-1]
+    if started is not None:
+        marks[0] = Mark(first.iteration, min(started, first.time))
+    if not has_end:
+        # A process that was given up may have gone on: it lived until its last word.
+        marks.append(last)
+    if ended is not None:
+        marks[-1] = Mark(last.iteration, max(ended, last.time))
+    return marks

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from liverseg.errors import LiversegError, PlatformError
 from liverseg.race.executor import INTERRUPTED, Job, JobState
-from liverseg.race.faults import ApiAway, Crash, Fault
+from liverseg.race.faults import ApiAway, Crash, Fault, Killed, hitting
 from liverseg.race.simulated_trainer import Score, SimulatedTrainer, invented_score, uniform
 from liverseg.race.study import Study
 from liverseg.storage.port import ObjectStore
@@ -25,8 +25,11 @@ HEARTBEAT_SECONDS = 600.0
 class _Process:
     job: Job
     steps: Generator[float, None, int]
+    submitted: float
     due: float
     dies: float
+    forgotten: bool = False
+    """Its job was deleted: the platform no longer knows the name, and would start it again."""
     state: JobState = field(init=False)
     """What the process does."""
     told: JobState = field(init=False)
@@ -73,6 +76,7 @@ class SimulatedExecutor:
         self.most_at_once = 0
         self._faults = tuple(faults)
         self._lifetime = lifetime
+        self._skew = skew
         self._trainer = SimulatedTrainer(
             store=store,
             study=study,
@@ -102,7 +106,8 @@ class SimulatedExecutor:
             process = min(live, key=lambda p: (p.next, p.job.name))
             self.now = process.next
             if process.dies < process.due:
-                self._end(process, -9)
+                # As a cluster tells it of a node that it takes away (race/pods.py).
+                self._end(process, -15)
             else:
                 self._step(process)
         self.now = end
@@ -116,17 +121,17 @@ class SimulatedExecutor:
         self.sleep(seconds)
         while self._ended == ended and self.now < until:
             due = [p.next for p in self._processes.values() if p.state.running]
-            self.sleep(min(due, default=until) - self.now)
+            self.sleep(min([*due, until]) - self.now)
 
     def submit(self, job: Job) -> bool:
         """Start the job and return True; a name that exists is left as it is: False."""
         away = self._is_away()
         if away and uniform(job.seed, int(self.now)) < 0.5:
             raise PlatformError(_AWAY)
-        new = job.name not in self._processes
+        new = job.name not in self._processes or self._processes[job.name].forgotten
         if new:
             self._processes[job.name] = _Process(
-                job, self._trainer.run(job), self.now, self.now + self._lifetime(job)
+                job, self._trainer.run(job), self.now, self.now, self.now + self._lifetime(job)
             )
         live = sum(p.told.running for p in self._processes.values())
         self.most_at_once = max(self.most_at_once, live)
@@ -138,7 +143,7 @@ class SimulatedExecutor:
         """Return every job that was ever submitted, by name; PlatformError while it is away."""
         if self._is_away():
             raise PlatformError(_AWAY)
-        return {name: process.told for name, process in self._processes.items()}
+        return {n: p.told for n, p in self._processes.items() if not p.forgotten}
 
     def cancel(self, name: str) -> None:
         """End the job at once, without a word; an unknown name or an ended job is no error."""
@@ -152,6 +157,10 @@ class SimulatedExecutor:
         for name, process in self._processes.items():
             if process.job.study == study:
                 self.cancel(name)
+
+    def leave(self, study: str) -> None:
+        """Cancel every job of the study."""
+        self.interrupt(study)
 
     def _is_away(self) -> bool:
         passed = self.now - BEGINNING
@@ -170,11 +179,15 @@ class SimulatedExecutor:
 
     def _end(self, process: _Process, exit_code: int | None) -> None:
         self._ended += 1
-        process.state = JobState(process.job.name, False, exit_code, self.now, "simulated")
+        skew = self._skew(process.job.seed)
+        started, ended = process.submitted + skew, self.now + skew
+        process.state = JobState(process.job.name, False, exit_code, started, ended, "simulated")
+        killed = hitting(process.job, Killed, self._faults)
+        process.forgotten = killed is not None and killed.deleted
         if process.told.running:
             process.told = process.state
 
     def _cut_off(self, name: str) -> None:
         self._ended += 1
         process = self._processes[name]
-        process.told = JobState(name, False, None, None, "simulated: node lost")
+        process.told = JobState(name, False, message="simulated: node lost")

@@ -12,7 +12,7 @@ from hashlib import sha256
 from liverseg.race import facts, lineage
 from liverseg.race.executor import ORPHANED, Job
 from liverseg.race.facts import Report
-from liverseg.race.faults import Fault, Killed, NodeLost, SlowNode, SlowStart, hitting
+from liverseg.race.faults import Fault, Hangs, Killed, NodeLost, SlowNode, SlowStart, hitting
 from liverseg.race.study import Study, load_study
 from liverseg.race.watch import Watch
 from liverseg.storage import bundle, record
@@ -52,7 +52,7 @@ class SimulatedTrainer:
         position = self._restored(job)
         self._segment(job, position.iteration, position.iteration)
         killed, lost = hitting(job, Killed, self.faults), hitting(job, NodeLost, self.faults)
-        node = hitting(job, SlowNode, self.faults)
+        node, hangs = hitting(job, SlowNode, self.faults), hitting(job, Hangs, self.faults)
         pace = self.seconds_per_iteration * (node.factor if node else 1.0)
         interval = self.study.settings.training.validation_interval
         watch = Watch(
@@ -61,6 +61,8 @@ class SimulatedTrainer:
         watch.is_alone(self.clock())
         while position.iteration < job.iterations:
             target = min(job.iterations, (position.iteration // interval + 1) * interval)
+            if hangs is not None and hangs.iteration <= target < job.iterations:
+                yield math.inf
             if killed is not None and killed.iteration <= target:
                 yield max(0, killed.iteration - position.iteration) * pace
                 return killed.exit_code
@@ -74,6 +76,8 @@ class SimulatedTrainer:
                 self._segment(job, "end", position.iteration, exit_code=ORPHANED)
                 return ORPHANED
         self._report(job, position)
+        if hangs is not None:
+            yield math.inf
         self._segment(job, "end", position.iteration, exit_code=0)
         return 0
 
@@ -110,6 +114,7 @@ class SimulatedTrainer:
         extra = {"seed": seed, "iteration": iteration, "attempt": job.attempt}
         prefix = facts.checkpoint_prefix(job.study, seed, iteration, job.attempt)
         bundle.commit(self.store, prefix, files, extra)
+        lineage.remove_superseded(self.store, self.study, seed, iteration)
 
     def _report(self, job: Job, position: "_Position") -> None:
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)

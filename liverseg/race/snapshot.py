@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from liverseg.core.ledger import Segment
 from liverseg.race import facts
-from liverseg.race.facts import Arm, Fact, Report
+from liverseg.race.facts import Arm, Fact, Report, RungName
 from liverseg.race.segments import SegmentReader
 from liverseg.race.verdicts import Decision, Failure, Promotion
 from liverseg.storage import record
@@ -39,7 +39,11 @@ class Snapshot:
     results: frozenset[Arm]
     """Arms whose result is written."""
     segments: dict[str, Segment]
-    """By job, of the jobs that were asked for and have begun."""
+    """By job, of all that have begun."""
+    unknown: frozenset[str] = frozenset()
+    """Jobs that have begun, whose end nobody recorded, and that were not among those asked for."""
+    closed: frozenset[str] = frozenset()
+    """Jobs whose end a controller recorded."""
     spent_seconds: float = 0.0
     """GPU (or CPU) time of all trainers, until their last word."""
     stopped: bool = False
@@ -56,19 +60,35 @@ class SnapshotReader:
         self._known: dict[str, Any] = {}
         self._named: dict[tuple[int, int], str | None] = {}
 
-    def read(self, jobs: Iterable[str] = ()) -> Snapshot:
-        """Return what is recorded now, with the segments of `jobs`; no checkpoints, no curves."""
+    def read(self, jobs: Iterable[str] = (), besides: Iterable[str] = ()) -> Snapshot:
+        """Return what is recorded now, with the segments of `jobs`; no checkpoints, no curves.
+
+        `besides` are jobs that may have begun though the executor does not know them.
+        """
         decisions = self._all("decisions", _parsed(Decision))
         decided = {decision.rung for decision in decisions}
         promotions = self._all("promotions", _parsed(Promotion), decided)
+        asked = frozenset(jobs)
+        # Segments first: a trainer reports, and then ends.
+        segments = self._segments.read(asked.union(besides))
+        reports = self._all("reports", _recorded)
+        failures = self._all("failures", _parsed(Failure))
+        settled = {(r.report.rung, r.report.seed, r.report.attempt) for r in reports}
+        settled |= {(f.rung, f.seed, f.attempt) for f in failures}
         return Snapshot(
-            self._all("reports", _recorded),
-            self._all("failures", _parsed(Failure)),
+            reports,
+            failures,
             promotions,
             decisions,
             dict(self._named),
             frozenset(a for a in _ARMS if self._store.keys(facts.result_key(self._study, a))),
-            self._segments.read(jobs),
+            segments,
+            frozenset(
+                job
+                for job in segments.keys() - asked
+                if job not in self._segments.closed or _place(segments[job]) not in settled
+            ),
+            frozenset(self._segments.closed),
             self._segments.seconds,
             facts.is_stopped(self._store, self._study),
         )
@@ -86,6 +106,10 @@ class SnapshotReader:
                 if isinstance(found, Promotion | Decision):
                     self._named |= rests_on([found])
         return tuple(self._known[key] for key in keys)
+
+
+def _place(segment: Segment) -> tuple[RungName, int, int]:
+    return segment.rung, segment.seed, segment.attempt
 
 
 def rests_on(verdicts: Iterable[Promotion | Decision]) -> dict[tuple[int, int], str | None]:

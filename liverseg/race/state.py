@@ -4,16 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from liverseg.core.halving import Rung, Standing, certain, decide, hopeful, places
-from liverseg.race.executor import INTERRUPTED, SETTINGS_DIFFER
+from liverseg.race.executor import INTERRUPTED, ORPHANED, SETTINGS_DIFFER
 from liverseg.race.facts import RungName
 from liverseg.race.snapshot import Recorded, Snapshot
 from liverseg.race.verdicts import Decision, Failure, Input
 from liverseg.settings import SINGLE_SEED, RaceSettings
 
-# Attempts in a row that got no further, after which a seed has failed for good.
+# Attempts in a row that got no further, after which a seed has failed for good: trainers that ended
+# by themselves, ...
 ATTEMPTS = 3
-# Endings that somebody outside wanted (SIGTERM, other settings); they say nothing of the seed.
-_NOT_THE_SEEDS_DOING = (INTERRUPTED, SETTINGS_DIFFER, -15)
+# ... and those that were ended: killed, evicted, on a node that was lost, silent. That says nothing
+# of the seed, and on preemptible nodes it happens all the time.
+LOST_ATTEMPTS = 30
 
 
 @dataclass(frozen=True)
@@ -177,16 +179,19 @@ class _Facts:
 
 def failed_for_good(failures: Iterable[Failure], before: int, epoch: int) -> bool:
     """Return whether no further attempt is due. An attempt that got further starts a new count."""
-    furthest, strikes = before, 0
+    furthest, ended, lost = before, 0, 0
     for failure in failures:
         if failure.kind == "model":
             return True
         if failure.iteration > furthest:
-            furthest, strikes = failure.iteration, 0
-        elif failure.epoch == epoch and not _is_others_doing(failure):
-            strikes += 1
-    return strikes >= ATTEMPTS
+            furthest, ended, lost = failure.iteration, 0, 0
+        elif failure.epoch == epoch and failure.kind != "straggler":
+            was_ended = _was_ended(failure.exit_code)
+            lost += was_ended
+            ended += not was_ended
+    return ended >= ATTEMPTS or lost >= LOST_ATTEMPTS
 
 
-def _is_others_doing(failure: Failure) -> bool:
-    return failure.kind == "straggler" or failure.exit_code in _NOT_THE_SEEDS_DOING
+def _was_ended(code: int | None) -> bool:
+    """Return whether somebody else ended the trainer; it may have saved and said so."""
+    return code is None or code < 0 or code in (INTERRUPTED, ORPHANED, SETTINGS_DIFFER)

@@ -1,7 +1,9 @@
 """Delete the checkpoints that a study no longer needs (race/keep.py has the rule)."""
 
+from contextlib import suppress
 from typing import Any
 
+from liverseg.errors import NotFound
 from liverseg.race import facts
 from liverseg.race.keep import useless
 from liverseg.race.snapshot import SnapshotReader
@@ -26,8 +28,10 @@ def prune(store: ObjectStore, study: Study, dry_run: bool = False) -> dict[str, 
     chosen = useless(state, there)
     size = 0
     for saved in chosen:
-        files = bundle.manifest(store, saved.prefix)["files"]
-        size += sum(file["bytes"] for file in files.values())
+        # A trainer that runs meanwhile removes what it supersedes itself.
+        with suppress(NotFound):
+            files = bundle.manifest(store, saved.prefix)["files"]
+            size += sum(file["bytes"] for file in files.values())
         if not dry_run:
             bundle.delete(store, saved.prefix)
     return {

@@ -23,10 +23,10 @@ from liverseg.errors import (
 )
 from liverseg.race import facts
 from liverseg.race.plan import Capacity, Until
-from liverseg.race.process import ProcessExecutor
 from liverseg.race.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
 from liverseg.steps.news import RaceNews, log, start_log
+from liverseg.steps.place import HERE, Place
 from liverseg.steps.reuse import prepared_word, results_word
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
@@ -142,13 +142,21 @@ def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_sing
     return results_word(opened, loaded)
 
 
-def race_to(store: LocatedStore, study: Study, until: Until, capacity: Capacity) -> dict[str, Any]:
-    """Run the race with processes of this machine, logging its news; return where it stands."""
+def race_to(
+    store: LocatedStore,
+    study: Study,
+    until: Until,
+    capacity: Capacity,
+    place: Place = HERE,
+) -> dict[str, Any]:
+    """Run the race, logging its news; return where it stands."""
     from liverseg.steps import race
 
-    command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
-    executor = ProcessExecutor(store.work, command)
-    status = race.run(store, executor, study, until, capacity, on_event=RaceNews(study.rungs))
+    executor, poll_seconds = place.executor(store, study.id)
+    news = RaceNews(study.rungs)
+    status = race.run(
+        store, executor, study, until, capacity, poll_seconds=poll_seconds, on_event=news
+    )
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")
     return status

@@ -5,6 +5,7 @@ it ended (architecture.md "The race"); what follows is the controller's decision
 """
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,16 @@ import torch
 
 from liverseg.core.case import PreparedCase
 from liverseg.core.dataset import Role
-from liverseg.errors import LiversegError, SettingsDiffer, SettingsError, StudyError
+from liverseg.errors import (
+    IntegrityError,
+    LiversegError,
+    NotFound,
+    SettingsDiffer,
+    SettingsError,
+    StudyError,
+)
 from liverseg.network import checkpoint
-from liverseg.network.device import best_device
+from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.race import facts, lineage
 from liverseg.race.executor import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
@@ -80,7 +88,7 @@ def run(
     watch = Watch(store, study_id, seed, rung, attempt, orphan_grace)
     device = best_device(place)
     trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
-    trainer.segment("start")
+    trainer.segment("start", place=f"{socket.gethostname()} {device_name(device)}")
     code = CRASHED
     try:
         code = trainer.run()
@@ -126,22 +134,24 @@ class _Trainer:
         torch.set_num_threads(self.study.settings.training.threads)
         training = self._restored()
         try:
+            # Saving included: who asks twice is still only asking.
             with self._signals():
-                train(
-                    training,
-                    self.target,
-                    lambda validation: self._validated(training, validation),
-                    self._after,
-                )
-        except _Stop as stop:
-            self._commit(training)
-            return stop.code
+                try:
+                    train(
+                        training,
+                        self.target,
+                        lambda validation: self._validated(training, validation),
+                        self._after,
+                    )
+                except _Stop as stop:
+                    self._commit(training)
+                    return stop.code
         except LossNotFiniteError:
             return NOT_FINITE
         self._report(training)
         return REPORTED
 
-    def segment(self, part: str, **more: int) -> None:
+    def segment(self, part: str, **more: int | str) -> None:
         """Record how far this process is; the ledger of GPU time is made of these."""
         name = facts.job_name(self.study.id, self.seed, self.rung, self.attempt)
         key = facts.segment_key(self.study.id, name, part)
@@ -160,13 +170,32 @@ class _Trainer:
             self._cases("validation"),
             self.device,
         )
-        for saved in lineage.checkpoints(self.store, self.study, self.seed):
-            if saved.iteration <= self.target:
-                checkpoint.restore(training, bundle.load(self.store, saved.prefix))
-                break
+        saved = self._newest()
+        if saved is not None:
+            checkpoint.restore(training, saved)
         self.iteration = training.iteration
         self.segment(str(self.iteration))
         return training
+
+    def _newest(self) -> dict[str, bytes] | None:
+        """Return the seed's newest checkpoint up to the target, or None before the first.
+
+        Another process of this seed, on a node that was cut off, may still commit one and remove
+        what was just listed.
+        """
+        missing: set[str] = set()
+        while True:
+            saved = lineage.checkpoints(self.store, self.study, self.seed)
+            usable = [c for c in saved if c.iteration <= self.target]
+            if not usable:
+                return None
+            try:
+                return bundle.load(self.store, usable[0].prefix)
+            except (NotFound, IntegrityError):
+                # Not removed meanwhile, but damaged: the same one is met again.
+                if usable[0].prefix in missing:
+                    raise
+                missing.add(usable[0].prefix)
 
     def _cases(self, role: Role) -> dict[str, PreparedCase]:
         return {c.name: load_case(self.store, c.key) for c in self.study.dataset.role(role)}
@@ -206,29 +235,19 @@ class _Trainer:
                 raise _Stop(ORPHANED)
 
     def _commit(self, training: Training) -> None:
-        """Commit a checkpoint; what it makes superfluous is removed after that.
-
-        What the seed came to a rung with stays: `study prune-checkpoints` knows when it may go.
-        """
+        """Commit a checkpoint; what it makes superfluous is removed after that."""
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, training.iteration, self.attempt)
         extra = {"seed": self.seed, "iteration": training.iteration, "attempt": self.attempt}
         bundle.commit(self.store, prefix, checkpoint.encode(training), extra)
-        rungs = {rung.iterations for rung in self.study.rungs}
-        prefix = facts.checkpoints_prefix(self.study.id, self.seed)
-        # The manifest first, so that what is left of a bundle never counts; and what a crash left
-        # of one that never got its manifest goes, too.
-        for key in sorted(self.store.keys(prefix), key=lambda k: not k.endswith(bundle.MANIFEST)):
-            iteration = int(key.removeprefix(prefix).partition("-")[0])
-            if iteration < training.iteration and iteration not in rungs:
-                self.store.delete(key)
+        lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
 
     def _report(self, training: Training) -> None:
         """Commit what the controller ranks by; the checkpoint it names is already there."""
-        saved = next(
-            c
-            for c in lineage.checkpoints(self.store, self.study, self.seed)
-            if c.iteration == self.target
-        )
+        there = lineage.checkpoints(self.store, self.study, self.seed)
+        reached = [saved for saved in there if saved.iteration == self.target]
+        # Its own, where it trained the last iterations itself: on a GPU another's may differ.
+        prefix = facts.checkpoint_prefix(self.study.id, self.seed, self.target, self.attempt)
+        saved = next((c for c in reached if c.prefix == prefix), reached[0])
         described = bundle.manifest(self.store, saved.prefix)["files"]
         report = facts.Report(
             seed=self.seed,

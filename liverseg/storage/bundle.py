@@ -25,15 +25,17 @@ def commit(
     """Write `files` below `prefix` (ends with "/") and then the manifest, which is returned.
 
     `extra` are further entries of the manifest, beside {"files": {name: {"sha256", "bytes"}}}.
-    Where the store refuses (a full disk), what was written of the payload is taken back.
+    Where the store refuses (a full disk), what was written of the payload is taken back, unless
+    somebody has committed the same bundle.
     """
     try:
         for name, data in files.items():
             store.put(prefix + name, data)
     except StoreError:
         with suppress(StoreError):
-            for name in files:
-                store.delete(prefix + name)
+            if not exists(store, prefix):
+                for name in files:
+                    store.delete(prefix + name)
         raise
     described = {
         name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)}

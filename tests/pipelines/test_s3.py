@@ -44,6 +44,7 @@ def test_a_study_in_a_bucket_has_the_winner_of_the_same_study_in_a_folder(
     try:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         url = server.store().url
         in_bucket, told = winner(tmp_path / "data", url)
         in_folder, _ = winner(tmp_path / "data", str(tmp_path / "store"))

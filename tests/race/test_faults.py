@@ -1,12 +1,17 @@
 """The real controller and the trainer's protocol, with one thing at a time going wrong."""
 
+import math
+
 import pytest
 
-from liverseg.errors import PlatformError, Stopped
+from liverseg.core.ledger import OUTCOMES, Mark, Segment
+from liverseg.errors import PlatformError, Stopped, StoreError
 from liverseg.race import accounts, facts
-from liverseg.race.executor import ORPHANED
-from liverseg.race.faults import ApiAway, Killed, NodeLost, SlowNode, SlowStart
+from liverseg.race.executor import INTERRUPTED, ORPHANED
+from liverseg.race.faults import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
 from liverseg.race.plan import Capacity
+from liverseg.race.replay import replay
+from liverseg.race.silence import Silence
 from liverseg.race.simulated import BEGINNING
 from liverseg.race.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
@@ -88,6 +93,30 @@ def test_a_trainer_that_is_a_little_slower_is_left_alone() -> None:
     assert disturbed(SlowNode(seed=7, rung=3, factor=2.5)).told("failed") == []
 
 
+@pytest.mark.parametrize("iteration", [1, 600, 1000])
+def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -> None:
+    # At 1,000 it has reported, and hangs instead of ending.
+    rehearsal = disturbed(Hangs(seed=7, rung=1, iteration=iteration))
+    codes = exit_codes(rehearsal)
+    assert codes["s0007-r1-a0"] == INTERRUPTED
+    assert ("s0007-r1-a1" in codes) == (iteration < 1000)
+    # Ten validations, or half an hour.
+    assert rehearsal.executor.now - undisturbed().executor.now < 2 * 1800
+    assert len(rehearsal.told("failed")) == (iteration < 1000)
+
+
+def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=[SlowNode(7, 3, 1.0)])
+    silence = Silence()
+    segments = SnapshotReader(rehearsal.store, rehearsal.study.id).read().segments
+    marks = tuple(Mark(i, float(i)) for i in (0, 0, 100, 200))
+    segments["job"] = Segment(0, 0, 0, marks, False, None)
+    assert silence.look(0.0, ["job"], segments) == frozenset()
+    assert silence.look(1e6, ["job"], segments) == frozenset()
+    looks = [silence.look(1e6 + 100.0 * n, ["job"], segments) for n in range(1, 20)]
+    assert [bool(given_up) for given_up in looks] == [False] * 12 + [True] * 7
+
+
 @pytest.mark.parametrize("start", [0.0, 501.0, 1400.0])
 def test_a_platform_that_is_away_for_a_while_is_waited_for_and_told_once(start: float) -> None:
     rehearsal = disturbed(ApiAway(start, seconds=400))
@@ -148,6 +177,60 @@ def test_a_study_that_somebody_stopped_rests_until_it_is_resumed() -> None:
         rehearsal.run()
     assert facts.set_stopped(store, study, False, 0.0)
     assert not facts.set_stopped(store, study, False, 0.0)
+    rehearsal.run()
+    assert winner(rehearsal) == winner(undisturbed())
+
+
+@pytest.mark.parametrize("skew", [-90_000.0, 90_000.0])
+def test_what_a_killed_trainer_spent_is_told_by_the_clock_of_its_own_machine(skew: float) -> None:
+    killed = Killed(7, 1, 750)
+    right, wrong = disturbed(killed), disturbed(killed, skew=lambda seed: skew * (seed == 7))
+    spent = [SnapshotReader(r.store, r.study.id).read().spent_seconds for r in (right, wrong)]
+    assert spent[0] == pytest.approx(spent[1])
+
+
+def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None:
+    lost, dies = NodeLost(7, 1, 600), Killed(7, 1, 950)
+    rehearsal = disturbed(lost, dies, SlowStart(7, 1, 600, attempts=(1,)))
+    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
+    rows = accounts.ledger(rehearsal.store, rehearsal.study, snapshot)["rows"]
+    assert all(row[o]["seconds"] >= 0 for row in rows for o in OUTCOMES)
+    zombie = next(r for r in rows if (r["seed"], r["rung"], r["attempt"]) == (7, 1, 0))
+    assert sum(zombie[o]["iterations"] for o in OUTCOMES) == 400
+
+
+@pytest.mark.parametrize("faults", [
+    (),
+    (SlowStart(7, 1, 600), Killed(6, 0, 1), Killed(5, 2, 1500, exit_code=1), NodeLost(4, 0, 300)),
+])  # fmt: skip
+def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> None:
+    rehearsal = disturbed(*faults)
+    lives = rehearsal.executor._processes.values()
+    told = sum(p.state.ended - p.submitted for p in lives if p.told == p.state)
+    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
+    lost = [p.job.name for p in lives if p.told != p.state]
+    elsewhere = sum(snapshot.segments[name].seconds for name in lost)
+    assert snapshot.spent_seconds == pytest.approx(told + elsewhere)
+    assert told > undisturbed().executor.now - BEGINNING
+    assert len(lost) == bool(faults)
+
+
+def test_nodes_that_are_taken_away_cost_time_and_no_seed_its_race() -> None:
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4)
+    # Every attempt but each tenth loses its node before its first checkpoint.
+    rehearsal.executor._lifetime = lambda job: math.inf if job.attempt % 10 == 9 else 50.0
+    rehearsal.run()
+    assert winner(rehearsal) == winner(undisturbed())
+    assert list(replay(rehearsal.store, rehearsal.study.id).findings) == []
+
+
+def test_what_stopped_an_earlier_controller_does_not_stop_the_next() -> None:
+    refused = [Killed(seed, 0, 200, exit_code=StoreError.exit_code) for seed in (0, 1)]
+    rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=refused)
+    first = rehearsal.controller()
+    first.take_over()
+    first.turn("end")
+    rehearsal.executor.sleep(300)
     rehearsal.run()
     assert winner(rehearsal) == winner(undisturbed())
 

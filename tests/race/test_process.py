@@ -228,3 +228,18 @@ def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_pat
     make(tmp_path, "import time; time.sleep(30)").submit(jobs[3])
     assert place(jobs[3]) == "1"
     executor.interrupt("study1")
+
+
+def test_an_attempt_goes_to_another_place_than_the_one_before_it(tmp_path: Path) -> None:
+    executor = make(tmp_path, "print('done')")
+    here, there = Job.of("study1", 7, 2, 0, 20_000), Job.of("study1", 8, 2, 0, 20_000)
+    for job in (here, there):
+        executor.submit(job)
+    for job in (here, there):
+        wait(executor, job.name)
+    again = Job.of("study1", 7, 2, 1, 20_000)
+    executor.submit(again)
+    wait(executor, again.name)
+    assert [(tmp_path / "jobs" / j.name / "place").read_text() for j in (here, there, again)] == [
+        "0", "1", "1",
+    ]  # fmt: skip

@@ -17,18 +17,20 @@ def test_a_race_with_everything_going_wrong_ends_and_breaks_no_rule(number: int)
 
 
 def test_the_schedules_are_not_all_alike() -> None:
-    """What the sweep is worth: most races meet a failure, some lose a seed for good."""
-    failed = lost = 0
-    for number in range(60):
+    """What the sweep is worth: most races meet a failure, some lose a seed, many have rivals."""
+    failed = lost = rivals = 0
+    for number in range(100):
         race, rng = schedules.random_race(number)
+        rivals += race.controllers > 1
         try:
             race.run(rng)
         except schedules.StudyError:
             continue
         failed += bool(race.store.keys(f"studies/{race.study.id}/failures/"))
-        lost += race.controllers > 1
-    assert failed > 30
-    assert lost > 10
+        lost += bool(race.lost())
+    assert failed > 50
+    assert rivals > 30
+    assert lost > 2
 
 
 @pytest.mark.parametrize(

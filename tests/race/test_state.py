@@ -11,7 +11,7 @@ from liverseg.race.executor import Job, JobState
 from liverseg.race.facts import Report
 from liverseg.race.plan import Actions, Capacity, plan, reached
 from liverseg.race.snapshot import Recorded, Snapshot, rests_on
-from liverseg.race.state import ATTEMPTS, RaceState, fold
+from liverseg.race.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.verdicts import Decision, Failure, Input, Promotion
 from liverseg.settings import RaceSettings
 
@@ -176,10 +176,16 @@ def test_a_failure_is_recorded_once():
 
 
 def test_after_a_failure_the_next_attempt_is_due():
-    assert planned(failure(0), failure(0, 1), ended={job(0): 1, job(0, 0, 1): 1}).jobs == (
-        job(0, attempt=2),
-        job(1),
-    )
+    ended = {job(0): 1, job(0, 0, 1): 1}
+    closed = frozenset(job.name for job in ended)
+    actions = planned(failure(0), failure(0, 1), ended=ended, closed=closed)
+    assert actions.jobs == (job(0, attempt=2), job(1))
+
+
+def test_every_job_that_has_ended_is_closed_once():
+    ended = {job(0): 0, job(1): 0}
+    actions = planned(*ALL, DECIDED, ended=ended, closed=frozenset({job(0).name}))
+    assert [state.name for state in actions.closed] == [job(1).name]
 
 
 def test_after_three_attempts_that_got_no_further_a_seed_has_failed_for_good():
@@ -196,10 +202,18 @@ def test_an_attempt_that_got_further_starts_a_new_count():
     assert state_of(*failures, failure(0, 5, iteration=1)).rungs[0].seeds[0].lost
 
 
-@pytest.mark.parametrize("code", [75, -15, 77])
-def test_being_asked_to_stop_counts_against_no_seed(code):
-    failures = [failure(0, attempt, exit_code=code) for attempt in range(10)]
+@pytest.mark.parametrize("code", [75, 76, 77, -15, -9, None])
+def test_a_trainer_that_others_end_again_and_again_fails_much_later(code):
+    failures = [failure(0, attempt, exit_code=code) for attempt in range(LOST_ATTEMPTS)]
+    assert not state_of(*failures[:-1]).rungs[0].seeds[0].lost
+    assert state_of(*failures).rungs[0].seeds[0].lost
+
+
+def test_its_own_failures_and_those_of_its_nodes_are_counted_apart():
+    codes = (1, None, 1, -9, None)
+    failures = [failure(0, attempt, exit_code=code) for attempt, code in enumerate(codes)]
     assert not state_of(*failures).rungs[0].seeds[0].lost
+    assert state_of(*failures, failure(0, 5, exit_code=1)).rungs[0].seeds[0].lost
 
 
 def test_a_person_who_starts_again_gets_all_attempts_anew():

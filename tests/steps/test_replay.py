@@ -4,12 +4,15 @@ import pytest
 
 from liverseg.errors import IntegrityError, StudyError
 from liverseg.race import facts
-from liverseg.race.study import open_study
+from liverseg.race.controller import Controller
+from liverseg.race.plan import Capacity
+from liverseg.race.simulated import SimulatedExecutor
+from liverseg.race.study import load_study, open_study
 from liverseg.settings import from_mapping
-from liverseg.steps import replay
+from liverseg.steps import extend, replay
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
 from tests.steps.tiny_study import finished_study
 
 
@@ -28,6 +31,24 @@ def test_a_race_of_real_networks_is_accepted_and_one_altered_report_is_named():
     key = facts.report_key(study.id, 0, 1, 0)
     record.write(store, key, record.read(store, key) | {"best_jaccard": 0.999})
     assert key in {finding["key"] for finding in replay.run(store, study.id)["findings"]}
+
+
+def test_a_study_that_extends_another_is_accepted_where_new_seeds_beat_the_old_ones():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    store = rehearsal.store
+    child = load_study(store, extend.run(store, rehearsal.study.id, seeds=8)["study"])
+    executor = SimulatedExecutor(store, child, score=rising, startup_seconds=1.0)
+    clock, sleep = executor.clock, executor.wait
+    Controller(store, executor, child, Capacity(2, False), clock=clock, sleep=sleep).run("end")
+    assert facts.read_result(store, child.id).seed == 7
+    assert replay.run(store, child.id)["findings"] == []
+    # A report that was never trained is not taken over: its checkpoint is the child's own.
+    key = facts.report_key(child.id, 1, 0, 0)
+    own = record.read(store, facts.report_key(child.id, 1, 7, 0))
+    record.write(store, key, own | {"seed": 0})
+    found = {finding["problem"] for finding in replay.run(store, child.id)["findings"]}
+    assert "seed 0 was not promoted to rung 1" in found
 
 
 def test_a_study_that_does_not_exist_is_refused():

@@ -85,6 +85,9 @@ class InThisProcess:
     def interrupt(self, study: str) -> None:
         """Nothing ever runs."""
 
+    def leave(self, study: str) -> None:
+        """Nothing ever runs."""
+
 
 def finished_study(store: ObjectStore | None = None) -> tuple[ObjectStore, Study]:
     """Train both arms to the end and segment the test case with each."""

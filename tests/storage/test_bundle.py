@@ -83,3 +83,16 @@ def test_what_a_full_disk_cut_short_is_taken_back():
     with pytest.raises(StoreError, match="disk full"):
         bundle.commit(store, "a/", {"1": b"x", "2": b"y", "3": b"z"})
     assert store.keys("") == []
+
+
+def test_what_somebody_else_has_committed_is_not_taken_back():
+    def full(number: int, key: str) -> None:
+        if number > 3 and key == "a/2":
+            raise StoreError("disk full")
+
+    files = {"1": b"x", "2": b"y"}
+    store = MemoryStore(before_write=full)
+    bundle.commit(store, "a/", files)
+    with pytest.raises(StoreError, match="disk full"):
+        bundle.commit(store, "a/", files)
+    assert bundle.load(store, "a/") == files

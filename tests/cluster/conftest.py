@@ -1,0 +1,68 @@
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from minio import Minio
+
+from liverseg.race.plan import Capacity
+from liverseg.race.process import ProcessExecutor
+from liverseg.settings import Settings
+from liverseg.steps import race
+from liverseg.storage.access import access_from
+from liverseg.storage.folder import FolderStore
+from tests.cluster.cluster import BUCKET, FOUR, SIXTEEN, Cluster, Race, outcome
+from tests.steps.tiny_study import study_in
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    access = access_from(os.environ)
+    client = Minio(
+        access.host,
+        access.access_key,
+        access.secret_key,
+        secure=access.secure,
+        region=access.region,
+    )
+    if not client.bucket_exists(BUCKET):
+        client.make_bucket(BUCKET)
+    return Cluster()
+
+
+@pytest.fixture
+def race_of(cluster: Cluster) -> Iterator[Callable[..., Race]]:
+    """Return a function that sets up a race; its namespace is deleted after the test."""
+    made: list[Race] = []
+
+    def make(settings: Settings, **pods: Any) -> Race:
+        found = Race(cluster, settings, **pods)
+        made.append(found)
+        found.set_up()
+        return found
+
+    yield make
+    for found in made:
+        found.watch.stop()
+        found.tear_down()
+
+
+def _raced_here(folder: Path, settings: Settings) -> tuple[list[list[int]], str]:
+    """Run a race with the process executor, undisturbed."""
+    store = FolderStore(folder)
+    study = study_in(store, settings)
+    command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
+    race.run(store, ProcessExecutor(store.work, command), study, "end", Capacity(2, False))
+    return outcome(store, study)
+
+
+@pytest.fixture(scope="session")
+def sixteen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[list[int]], str]:
+    return _raced_here(tmp_path_factory.mktemp("sixteen"), SIXTEEN)
+
+
+@pytest.fixture(scope="session")
+def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[list[int]], str]:
+    return _raced_here(tmp_path_factory.mktemp("four"), FOUR)
