@@ -3,5 +3,8 @@
 They run as they are on a cluster, in CI and on a laptop (kfp.local, without a container).
 """
 
-# The image that `base_image` names; a later release builds it.
-IMAGE = "liverseg:0.1.0"
+from liverseg import __version__
+
+# `liverseg pipeline compile` replaces them by the digests of the images that were built.
+CONTROLLER_IMAGE = f"ghcr.io/liverseg/controller:{__version__}"
+TRAINER_IMAGE = f"ghcr.io/liverseg/trainer:{__version__}"

@@ -2,11 +2,11 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import CONTROLLER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def evaluate(store: str, study: str, metrics: dsl.Output[dsl.Metrics]) -> None:
+@dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
+def evaluate(store: str, study: str, reuse: str, metrics: dsl.Output[dsl.Metrics]) -> None:
     from liverseg.steps import tasks
 
-    metrics.metadata.update(tasks.evaluate(store, study))
+    metrics.metadata.update(tasks.evaluate(store, study, reuse))

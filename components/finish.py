@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import CONTROLLER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
 def finish(store: str) -> None:
     from liverseg.steps import tasks
 

@@ -2,11 +2,11 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import CONTROLLER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def postprocess(store: str, study: str) -> None:
+@dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
+def postprocess(store: str, study: str, reuse: str) -> None:
     from liverseg.steps import tasks
 
-    tasks.postprocess(store, study)
+    tasks.postprocess(store, study, reuse)

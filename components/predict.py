@@ -2,11 +2,11 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import TRAINER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def predict(store: str, study: str) -> None:
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def predict(store: str, study: str, reuse: str) -> None:
     from liverseg.steps import tasks
 
-    tasks.predict(store, study)
+    tasks.predict(store, study, reuse)

@@ -2,11 +2,11 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import CONTROLLER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def report(store: str, study: str, page: dsl.Output[dsl.HTML]) -> None:
+@dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
+def report(store: str, study: str, reuse: str, page: dsl.Output[dsl.HTML]) -> None:
     from liverseg.steps import tasks
 
-    tasks.report(store, study, page.path)
+    tasks.report(store, study, reuse, page.path)

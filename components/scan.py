@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components import IMAGE
+from components import CONTROLLER_IMAGE
 
 
 # kfp.local loops over an output only if it is called `Output`.
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
 def scan(data: str, store: str, preset: str, split: str, settings: str, shards: int) -> NamedTuple(
     "Scanned", [("study", str), ("Output", list)]
 ):

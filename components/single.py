@@ -2,11 +2,11 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import CONTROLLER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> None:
+@dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
+def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> str:
     from liverseg.steps import tasks
 
-    tasks.single(store, study, gpus, max_gpu_hours, compare_single)
+    return tasks.single(store, study, gpus, max_gpu_hours, compare_single)

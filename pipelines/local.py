@@ -16,7 +16,7 @@ from kfp import local
 from liverseg.errors import LiversegError, StoreError
 from liverseg.steps.news import MARK
 from liverseg.steps.tasks import ERROR_FILE
-from pipelines.training import training
+from pipelines.training import define
 
 LOG_FILE = "log.txt"
 # Of a traceback that nobody foresaw.
@@ -86,7 +86,7 @@ def run_here(arguments: Mapping[str, Any], work: Path, news: TextIO | None = Non
     with log:
         try:
             with _only_our_lines(log, news or sys.stdout):
-                training(**arguments)
+                define(None)(**arguments)
         except RuntimeError as error:
             log.flush()
             raise failure(error_file, log_file) from error

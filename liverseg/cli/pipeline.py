@@ -1,4 +1,4 @@
-"""Commands on the pipeline: compile it for a cluster, or run the same definition here."""
+"""The pipeline's commands; here the one that runs it on this machine."""
 
 import json
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from liverseg.cli.console import console, print_json
+from liverseg.cli.kubeflow import compile_, schedule, submit, upload
 from liverseg.cli.options import (
     budget_option,
     data_option,
@@ -30,24 +31,8 @@ def pipeline() -> None:
     """The whole study as a KFP pipeline."""
 
 
-@pipeline.command("compile", epilog=example("liverseg pipeline compile --out build"))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("build"),
-    show_default=True,
-    help="Folder for training.yaml.",
-)
-def compile_(out: Path) -> None:
-    """Write training.yaml, to be uploaded in the Kubeflow UI."""
-    from kfp import compiler
-
-    from pipelines.training import training
-
-    out.mkdir(parents=True, exist_ok=True)
-    target = out / "training.yaml"
-    compiler.Compiler().compile(training, str(target))
-    console.print(f"{target}", soft_wrap=True)
+for command in (compile_, upload, submit, schedule):
+    pipeline.add_command(command)
 
 
 @pipeline.command(

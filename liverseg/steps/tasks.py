@@ -2,7 +2,7 @@
 
 A component's body is one import and one call into this file. Whatever is large lies in the store;
 between tasks go only addresses and digests. An error of ours is logged as one line and ends the
-task with its own exit code.
+task with its own exit code. `_reuse` is for KFP's cache alone (steps/reuse.py).
 """
 
 import functools
@@ -27,6 +27,7 @@ from liverseg.race.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
 from liverseg.steps.news import RaceNews, log, start_log
 from liverseg.steps.place import HERE, Place
+from liverseg.steps.reuse import prepared_word, results_word
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
 
@@ -64,7 +65,7 @@ def scan(
     """Check all data and open the study; return its id and the names of the shards.
 
     A shard's name holds all that `preprocess` has to know, since kfp.local hands a loop's tasks
-    the item and nothing else that was computed before.
+    the item and nothing else that was computed before; and the word of steps/reuse.py.
     """
     from liverseg.steps import scan as step
 
@@ -82,7 +83,8 @@ def scan(
     study = open_study(opened, chosen, result.dataset)
     roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
     log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
-    return study.id, [f"{study.id}:{shard}/{shards}" for shard in range(shards)]
+    word = prepared_word(opened, study)
+    return study.id, [f"{study.id}:{shard}/{shards}:{word}" for shard in range(shards)]
 
 
 @task
@@ -90,7 +92,7 @@ def preprocess(data: str, store: str, shard: str) -> None:
     """Prepare the cases of one shard, named by `scan`, that are not in the store yet."""
     from liverseg.steps import preprocess as step
 
-    study, _, part = shard.partition(":")
+    study, part, _word = shard.split(":")
     number, shards = (int(word) for word in part.split("/"))
     opened = open_store(store)
     loaded = load_study(opened, study)
@@ -128,14 +130,16 @@ def rung(
 
 
 @task
-def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> None:
-    """Train A2 to its end, unless that is not wanted."""
-    if not compare_single:
-        log.info("no single training was asked for")
-        return
+def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> str:
+    """Train A2 to its end, unless that is not wanted; return the results' word (steps/reuse.py)."""
     opened = open_store(store)
-    capacity = Capacity(gpus, compare_single, max_gpu_hours or None)
-    race_to(opened, load_study(opened, study), "single", capacity)
+    loaded = load_study(opened, study)
+    if compare_single:
+        capacity = Capacity(gpus, compare_single, max_gpu_hours or None)
+        race_to(opened, loaded, "single", capacity)
+    else:
+        log.info("no single training was asked for")
+    return results_word(opened, loaded)
 
 
 def race_to(
@@ -159,7 +163,7 @@ def race_to(
 
 
 @task
-def predict(store: str, study: str) -> None:
+def predict(store: str, study: str, _reuse: str) -> None:
     """Predict the test cases with the winner and, where it was trained, with A2."""
     from liverseg.steps import predict as step
 
@@ -170,7 +174,7 @@ def predict(store: str, study: str) -> None:
 
 
 @task
-def postprocess(store: str, study: str) -> None:
+def postprocess(store: str, study: str, _reuse: str) -> None:
     """Turn probabilities into segmentations on the original images."""
     from liverseg.steps import postprocess as step
 
@@ -181,7 +185,7 @@ def postprocess(store: str, study: str) -> None:
 
 
 @task
-def evaluate(store: str, study: str) -> dict[str, float]:
+def evaluate(store: str, study: str, _reuse: str) -> dict[str, float]:
     """Compare the segmentations with every rater and with the best threshold; return metrics."""
     from liverseg.steps import evaluate as step
 
@@ -195,7 +199,7 @@ def evaluate(store: str, study: str) -> dict[str, float]:
 
 
 @task
-def report(store: str, study: str, out: str) -> None:
+def report(store: str, study: str, _reuse: str, out: str) -> None:
     """Write the HTML report to `out` and into the store."""
     from liverseg.steps import report as step
 

@@ -113,7 +113,7 @@ def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> Non
     with pytest.raises(SystemExit) as first:
         tasks.scan(str(tmp_path / "nowhere"), store, "demo", "", "{}", 1)
     with pytest.raises(SystemExit) as second:
-        tasks.evaluate(store, "0123456789ab")
+        tasks.evaluate(store, "0123456789ab", "")
     assert (first.value.code, second.value.code) == (2, 6)
     told = failure(work / tasks.ERROR_FILE, work / LOG_FILE)
     assert told.exit_code == 2
