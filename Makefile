@@ -27,6 +27,9 @@ STAMP := $(VENV)/.installed
 PHANTOM := build/phantom
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' liverseg/__init__.py)
+COMPILE_LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --no-header \
+  --no-annotate --python-version 3.11
+CONTROLLER_EXTRAS := --extra imaging --extra report --extra pipeline --extra s3
 IMAGE_LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
 
 export TEST_DATA TOOLS
@@ -60,8 +63,10 @@ else
 	  --preset $(PRESET) --store "$(STORE)" --gpus $(GPUS) --settings '$(SETTINGS)'
 endif
 
-compile: $(STAMP) ## write build/training.yaml for the Kubeflow UI
-	$(BIN)/liverseg pipeline compile --out build
+# With the digests of the images that `make push` has pushed.
+compile: $(STAMP) ## write the pipeline for the Kubeflow UI into build/
+	$(BIN)/liverseg pipeline compile --out build \
+	  $(foreach name,controller trainer,$(if $(wildcard build/$(name).image),--$(name)-image $(shell cat build/$(name).image)))
 
 # kubectl has a kustomize in it; where there is none, the tests of manifests/ get one.
 test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_VERSION)) ## run all tests
@@ -154,8 +159,10 @@ bench: $(STAMP) ## measure prediction and training against what the README promi
 	$(BIN)/python bench/controller.py
 
 lock: $(STAMP) ## choose package versions anew and write them with their hashes
-	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --generate-hashes --upgrade \
-	  --no-header --no-annotate --python-version 3.11 -o requirements.lock
+	$(COMPILE_LOCK) --all-extras --upgrade -o requirements.lock
+	$(COMPILE_LOCK) $(CONTROLLER_EXTRAS) -c requirements.lock -o images/controller/requirements.lock
+	$(COMPILE_LOCK) $(CONTROLLER_EXTRAS) --extra network -c requirements.lock \
+	  -o images/trainer/requirements.lock
 
 clean: ## remove what was built; .venv stays
 	rm -rf build

@@ -13,11 +13,21 @@ def rung(
     gpus: int,
     max_gpu_hours: float,
     compare_single: bool,
+    executor: str,
+    trainer_image: str,
+    pods: str,
     metrics: dsl.Output[dsl.Metrics],
     page: dsl.Output[dsl.HTML],
 ) -> None:
     from liverseg.steps import tasks
 
     metrics.metadata.update(
-        tasks.rung(store, study, until, gpus, max_gpu_hours, compare_single, page.path)
+        tasks.rung(
+            store,
+            study,
+            until,
+            (gpus, max_gpu_hours, compare_single),
+            (executor, trainer_image, pods),
+            page.path,
+        )
     )

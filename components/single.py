@@ -6,7 +6,21 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> str:
+def single(
+    store: str,
+    study: str,
+    gpus: int,
+    max_gpu_hours: float,
+    compare_single: bool,
+    executor: str,
+    trainer_image: str,
+    pods: str,
+) -> str:
     from liverseg.steps import tasks
 
-    return tasks.single(store, study, gpus, max_gpu_hours, compare_single)
+    return tasks.single(
+        store,
+        study,
+        (gpus, max_gpu_hours, compare_single),
+        (executor, trainer_image, pods),
+    )

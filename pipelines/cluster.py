@@ -1,6 +1,7 @@
 """What a compiled pipeline says of the pods that its tasks get on a cluster."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kfp import dsl, kubernetes
 
@@ -25,6 +26,13 @@ class Toleration:
     key: str
     value: str = ""
     effect: str = ""
+
+    def manifest(self) -> dict[str, str]:
+        """Return it as Kubernetes writes it (core/v1 Toleration)."""
+        operator = (
+            {"operator": "Equal", "value": self.value} if self.value else {"operator": "Exists"}
+        )
+        return {"key": self.key, **operator, **({"effect": self.effect} if self.effect else {})}
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,15 @@ class Cluster:
             task.set_accelerator_type(GPU).set_accelerator_limit(self.predict_gpus)
             _tolerate(task, Toleration(GPU))
 
+    def trainer_pods(self) -> dict[str, Any]:
+        """Return what of this holds for the trainers' pods too, as `--pods` takes it."""
+        tolerations = [*self.tolerations, Toleration(GPU)]
+        return {
+            "store_secret": self.secret,
+            "node_selector": dict(self.node_selector),
+            "tolerations": [toleration.manifest() for toleration in tolerations],
+        }
+
 
 def parse_toleration(text: str) -> Toleration:
     """Return KEY[=VALUE][:EFFECT]; raises SettingsError."""
@@ -93,10 +110,4 @@ def retried(task: dsl.PipelineTask) -> None:
 
 
 def _tolerate(task: dsl.PipelineTask, toleration: Toleration) -> None:
-    kubernetes.add_toleration(
-        task,
-        key=toleration.key,
-        operator="Equal" if toleration.value else "Exists",
-        value=toleration.value or None,
-        effect=toleration.effect or None,
-    )
+    kubernetes.add_toleration(task, **toleration.manifest())

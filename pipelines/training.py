@@ -3,6 +3,8 @@
 The same definition is compiled for a cluster and run on one machine.
 """
 
+import json
+
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
@@ -28,6 +30,13 @@ def define(cluster: Cluster | None) -> BaseComponent:
 
     Here a task that fails ends the run at once, since nothing but its own error can be the cause.
     """
+    # Trainers' Jobs get the same secret, tolerations and nodes as the tasks, unless the run's form
+    # says otherwise.
+    where = {
+        "executor": "process" if cluster is None else "kubernetes",
+        "trainer_image": "" if cluster is None else cluster.trainer_image,
+    }
+    same_pods = "{}" if cluster is None else json.dumps(cluster.trainer_pods())
 
     def placed(task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
         # A task that may be skipped has a word among its parameters that says whether what it
@@ -57,6 +66,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
         max_gpu_hours: float = 0.0,
         shards: int = 4,
         compare_single: bool = True,
+        pods: str = same_pods,
     ) -> None:
         """Train, choose, apply and evaluate.
 
@@ -72,6 +82,8 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 larger limit lets it go on. 0: no limit.
             shards: Parts in which the cases are prepared side by side; each costs two pods.
             compare_single: Also train one network straight to the end, as the paper's A2.
+            pods: JSON that says how the trainers' pods look, such as {"queue": "liverseg",
+                "memory": "32Gi"}; the keys are those of `liverseg study run --pods`.
         """
         ending = finish(store=store).set_display_name("where it stands")
         with dsl.ExitHandler(placed(ending, cached=False)):
@@ -92,6 +104,8 @@ def define(cluster: Cluster | None) -> BaseComponent:
                     gpus=gpus,
                     max_gpu_hours=max_gpu_hours,
                     compare_single=compare_single,
+                    pods=pods,
+                    **where,
                 )
                 before = step(raced.set_display_name(f"rung {index}"), cached=False).after(before)
             straight = single(
@@ -100,6 +114,8 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 gpus=gpus,
                 max_gpu_hours=max_gpu_hours,
                 compare_single=compare_single,
+                pods=pods,
+                **where,
             )
             before = step(straight, cached=False).after(before)
             reuse = straight.output

@@ -106,15 +106,19 @@ def rung(
     store: str,
     study: str,
     until: str,
-    gpus: int,
-    max_gpu_hours: float,
-    compare_single: bool,
+    limits: tuple[int, float, bool],
+    where: tuple[str, str, str],
     page: str,
 ) -> dict[str, float]:
     """Run the race until a rung is decided ("end": to its end); return the rung's metrics.
 
-    `max_gpu_hours` 0 means no limit. `page` is where an HTML page goes that shows who leads and
-    how the seeds have learned so far.
+    Args:
+        store: URL of the store.
+        study: Its id.
+        until: A rung's index, or "end".
+        limits: Trainers at a time, GPU-hours (0: no limit), whether A2 is trained too.
+        where: Executor, trainer image and pods (steps/place.py).
+        page: Where an HTML page goes that shows who leads and how the seeds have learned so far.
     """
     from liverseg.steps import rung_page
 
@@ -122,24 +126,33 @@ def rung(
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    capacity = Capacity(gpus, compare_single, max_gpu_hours or None)
-    status = race_to(opened, loaded, goal, capacity)
+    status = race_to(opened, loaded, goal, _capacity(limits), Place.chosen(*where))
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
 
 
 @task
-def single(store: str, study: str, gpus: int, max_gpu_hours: float, compare_single: bool) -> str:
-    """Train A2 to its end, unless that is not wanted; return the results' word (steps/reuse.py)."""
+def single(
+    store: str, study: str, limits: tuple[int, float, bool], where: tuple[str, str, str]
+) -> str:
+    """Train A2 to its end, unless that is not wanted; return the results' word (steps/reuse.py).
+
+    Arguments as in `rung`.
+    """
     opened = open_store(store)
     loaded = load_study(opened, study)
-    if compare_single:
-        capacity = Capacity(gpus, compare_single, max_gpu_hours or None)
-        race_to(opened, loaded, "single", capacity)
+    capacity = _capacity(limits)
+    if capacity.compare_single:
+        race_to(opened, loaded, "single", capacity, Place.chosen(*where))
     else:
         log.info("no single training was asked for")
     return results_word(opened, loaded)
+
+
+def _capacity(limits: tuple[int, float, bool]) -> Capacity:
+    gpus, max_gpu_hours, compare_single = limits
+    return Capacity(gpus, compare_single, max_gpu_hours or None)
 
 
 def race_to(

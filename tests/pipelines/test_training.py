@@ -11,6 +11,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import compiler, components
 
+from liverseg.race.pods import PodSettings
 from liverseg.steps import tasks
 from pipelines.cluster import REQUIRED, Cluster
 from pipelines.training import define
@@ -102,7 +103,7 @@ def test_every_parameter_is_described_and_all_but_two_have_a_default(
     expected = {
         "data": "STRING", "store": "STRING", "preset": "STRING", "split": "STRING",
         "settings": "STRING", "gpus": "NUMBER_INTEGER", "max_gpu_hours": "NUMBER_DOUBLE",
-        "shards": "NUMBER_INTEGER", "compare_single": "BOOLEAN",
+        "shards": "NUMBER_INTEGER", "compare_single": "BOOLEAN", "pods": "STRING",
     }  # fmt: skip
     assert {name: p["parameterType"] for name, p in parameters.items()} == expected
 
@@ -255,3 +256,23 @@ def test_a_components_body_is_one_import_and_one_call_that_fits_its_task(path: P
     signature.bind(*call.args)
     names = {arg.arg for arg in function.args.args} - {"metrics", "page"}
     assert names <= {name.id for name in ast.walk(call) if isinstance(name, ast.Name)}
+
+
+def test_trainers_get_the_tasks_secret_nodes_and_tolerations(compiled: dict[str, Any]) -> None:
+    given = compiled["root"]["inputDefinitions"]["parameters"]["pods"]["defaultValue"]
+    settings = PodSettings.from_json(given)
+    assert settings.store_secret == Cluster().secret
+    assert settings.node_selector == {"pool": "liver"}
+    assert settings.tolerations == (
+        {"key": "gpu-node", "operator": "Equal", "value": "yes", "effect": "NoSchedule"},
+        {"key": "nvidia.com/gpu", "operator": "Exists"},
+    )
+
+
+@pytest.mark.parametrize("task", ["rung", "single"])
+def test_a_compiled_race_runs_as_pods_of_the_trainer_image(
+    compiled: dict[str, Any], task: str
+) -> None:
+    given = all_tasks(compiled)[task]["inputs"]["parameters"]
+    assert given["executor"]["runtimeValue"]["constant"] == "kubernetes"
+    assert given["trainer_image"]["runtimeValue"]["constant"] == IMAGES["trainer"]
