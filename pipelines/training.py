@@ -71,11 +71,12 @@ def define(cluster: Cluster | None) -> BaseComponent:
         """Train, choose, apply and evaluate.
 
         Args:
-            data: Folder with one folder a case: image, liver, tumor_R1 .. tumor_Rn, case.json.
+            data: Folder with one folder a case (image, liver, tumor_R1 .. tumor_Rn, case.json), or
+                the URL that `liverseg dataset push` has printed.
             store: Where prepared cases, checkpoints and results lie, such as file:///data/store.
             preset: Network, schedule and patch that belong together: paper, small or demo.
-            split: JSON file that names test and validation cases; empty for the rule on the
-                patient.
+            split: JSON file that names test and validation cases, path or URL; empty for the
+                data's own split.json, or else the rule on the patient.
             settings: JSON that overrides the preset, such as {"race": {"seeds": 8}}.
             gpus: Trainers at a time; on a machine without GPU, processes at a time.
             max_gpu_hours: Spent that much, nothing more is started and the run fails as stopped; a

@@ -11,6 +11,7 @@ import click
 from liverseg import __version__
 from liverseg.cli.console import error_console
 from liverseg.cli.data import phantom, preprocess, scan
+from liverseg.cli.dataset import dataset
 from liverseg.cli.network import postprocess, predict, train
 from liverseg.cli.pipeline import pipeline
 from liverseg.cli.results import evaluate, report
@@ -51,7 +52,8 @@ def root() -> None:
 
 
 for command in (
-    phantom, scan, preprocess, train, predict, postprocess, evaluate, report, study, pipeline,
+    phantom, dataset, scan, preprocess, train, predict, postprocess, evaluate, report, study,
+    pipeline,
 ):  # fmt: skip
     root.add_command(command)
 

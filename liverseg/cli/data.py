@@ -35,32 +35,35 @@ def phantom(out: Path, cases: int, seed: int) -> None:
 
 
 @click.command(epilog=example("liverseg scan data --store build/store --split data/split.json"))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @store_option
 @settings_options
 @split_option
 @json_option
 def scan(
-    data: Path,
+    data: str,
     store: str,
     preset_name: str,
     settings_text: str,
     assignments: tuple[str, ...],
-    split: Path | None,
+    split: str | None,
     as_json: bool,
 ) -> None:
     """Check all of DATA and list everything that is wrong, not just the first.
 
-    DATA holds one folder a case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd,
-    .mha) and optionally case.json. Writes STORE/datasets/DIGEST.json, the list of cases with
-    their hashes and roles, if all is well. Exit code 3 if a case cannot be used.
+    DATA is a folder, or the URL that `liverseg dataset push` has printed. It holds one folder a
+    case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd, .mha) and optionally
+    case.json. Writes STORE/datasets/DIGEST.json, the list of cases with their hashes and roles, if
+    all is well. Exit code 3 if a case cannot be used.
     """
     from liverseg.steps import scan as step
+    from liverseg.steps.transfer import local_file, local_folder
     from liverseg.storage.open import open_store
 
     settings = chosen_settings(preset_name, settings_text, assignments)
+    folder, lists = local_folder(data), local_file(split) if split else None
     with progress_bar() as report:
-        result = step.run(data, open_store(store), settings, split, report)
+        result = step.run(folder, open_store(store), settings, lists, report)
     digest = result.dataset.digest if result.dataset else None
     if as_json:
         problems = [{"case": f.case, "file": f.file, "problem": f.problem} for f in result.findings]
@@ -87,7 +90,7 @@ def scan(
             found = [(f.case, f.file, f.problem) for f in result.findings]
             print_table("What is wrong", ("case", "file", "problem"), found)
     if result.dataset is None:
-        raise result.error(data)
+        raise result.error(folder)
     if not as_json:
         console.print(f"data set {digest}", soft_wrap=True)
 
@@ -98,12 +101,12 @@ def scan(
 @settings_options
 @split_option
 def preprocess(
-    data: Path,
+    data: str,
     store: str,
     preset_name: str,
     settings_text: str,
     assignments: tuple[str, ...],
-    split: Path | None,
+    split: str | None,
 ) -> None:
     """Bring every case to the network's grid and keep it under the hash of its files.
 
@@ -112,12 +115,14 @@ def preprocess(
     """
     from liverseg.steps import preprocess as step
     from liverseg.steps import scan as scanning
+    from liverseg.steps.transfer import local_file, local_folder
     from liverseg.storage.open import open_store
 
     settings, opened = chosen_settings(preset_name, settings_text, assignments), open_store(store)
-    scanned = scanning.run(data, opened, settings, split)
+    folder, lists = local_folder(data), local_file(split) if split else None
+    scanned = scanning.run(folder, opened, settings, lists)
     if scanned.dataset is None:
-        raise scanned.error(data)
+        raise scanned.error(folder)
     with progress_bar() as report:
-        result = step.run(data, opened, scanned.dataset, settings, progress=report)
+        result = step.run(folder, opened, scanned.dataset, settings, progress=report)
     console.print(f"{len(result.done)} cases prepared, {len(result.reused)} reused")

@@ -19,7 +19,9 @@ def example(*lines: str) -> str:
 
 
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="Folder with one folder a case."
+    "--data",
+    required=True,
+    help="Folder with one folder a case, or the URL of one that `liverseg dataset push` has sent.",
 )
 store_option = click.option(
     "--store",
@@ -34,9 +36,9 @@ study_option = click.option("--study", default=None, help="Study id [default: th
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 split_option = click.option(
     "--split",
-    type=click.Path(path_type=Path),
-    help='JSON {"test": [case, ...], "validation": [...]}; all others train '
-    "[default: a rule on the patient that never moves a case when others are added].",
+    help='JSON {"test": [case, ...], "validation": [...]}, file or URL; all others train '
+    "[default: split.json beside the cases, else a rule on the patient that never moves a case "
+    "when others are added].",
 )
 
 

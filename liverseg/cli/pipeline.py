@@ -51,12 +51,12 @@ for command in (compile_, upload, submit, schedule):
 @click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
 @json_option
 def run(
-    data: Path,
+    data: str,
     store: str,
     preset_name: str,
     settings_text: str,
     assignments: tuple[str, ...],
-    split: Path | None,
+    split: str | None,
     gpus: int,
     max_gpu_hours: float | None,
     compare_single: bool,
@@ -84,10 +84,10 @@ def run(
     opened = open_store(store)
     before = frozenset(opened.keys("cases/") + opened.keys("studies/"))
     arguments = {
-        "data": str(data.absolute()),
+        "data": absolute(data),
         "store": opened.url,
         "preset": preset_name,
-        "split": str(split.absolute()) if split else "",
+        "split": absolute(split) if split else "",
         "settings": json.dumps(changed),
         "gpus": gpus,
         "max_gpu_hours": max_gpu_hours or 0.0,
@@ -107,6 +107,11 @@ def run(
     console.print(f"report: {report}", soft_wrap=True)
     for line in told(work):
         console.print(line)
+
+
+def absolute(place: str) -> str:
+    """Return a path as other processes find it; a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def told(work: Mapping[str, int]) -> list[str]:

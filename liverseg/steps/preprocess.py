@@ -50,7 +50,7 @@ def run(
     """
     if not 0 <= shard < shards:
         raise SettingsError(f"shard ({shard}) must be in 0 .. shards - 1 ({shards - 1})")
-    records = sorted(dataset.cases, key=lambda r: r.name)[shard::shards]
+    records = _records(dataset, shard, shards)
     result = PreprocessResult()
     for number, record in enumerate(records):
         progress(f"prepare {record.name}", number, len(records))
@@ -61,6 +61,15 @@ def run(
             result.done.append(record.name)
     progress("prepare", len(records), len(records))
     return result
+
+
+def missing(store: ObjectStore, dataset: Dataset, shard: int, shards: int) -> list[str]:
+    """Return the names of a shard's cases that are not prepared yet."""
+    return [
+        record.name
+        for record in _records(dataset, shard, shards)
+        if not bundle.exists(store, case_prefix(record.key))
+    ]
 
 
 def prepare(
@@ -107,6 +116,10 @@ def lesion_ml(volumes: Mapping[str, Volume]) -> dict[str, float]:
         for name, v in volumes.items()
         if name not in ("image", "liver")
     }
+
+
+def _records(dataset: Dataset, shard: int, shards: int) -> list[CaseRecord]:
+    return sorted(dataset.cases, key=lambda r: r.name)[shard::shards]
 
 
 def _prepare_files(data: Path, store: ObjectStore, record: CaseRecord, settings: Settings) -> None:

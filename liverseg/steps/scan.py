@@ -16,6 +16,8 @@ from liverseg.steps.cases import save_dataset
 from liverseg.storage.port import ObjectStore
 
 Progress = Callable[[str, int, int], None]
+# Beside the cases; taken where no other split is given.
+SPLIT_FILE = "split.json"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def run(
         data: One folder a case.
         store: Where `datasets/<digest>.json` goes, and where prepared cases may already lie.
         settings: `data` decides the roles and what happens to refused cases.
-        split: JSON {"test": [case, ...], "validation": [...]}; None for the rule on the patient.
+        split: JSON {"test": [case, ...], "validation": [...]}; None for the data folder's
+            `split.json`, or without one the rule on the patient.
         progress: Called before each case.
 
     Raises:
@@ -86,8 +89,10 @@ def run(
             network cannot take.
     """
     NetworkGrid(settings.network).output_size(settings.training.patch)
-    lists = None if split is None else read_split(split)
     folders = find_cases(data)
+    if split is None and (data / SPLIT_FILE).is_file():
+        split = data / SPLIT_FILE
+    lists = None if split is None else read_split(split)
     looked = []
     for number, folder in enumerate(folders):
         progress(f"check {folder.name}", number, len(folders))

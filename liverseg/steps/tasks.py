@@ -28,6 +28,7 @@ from liverseg.settings import from_mapping, preset
 from liverseg.steps.news import RaceNews, log, start_log
 from liverseg.steps.place import HERE, Place
 from liverseg.steps.reuse import prepared_word, results_word
+from liverseg.steps.transfer import local_file, local_folder
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
 
@@ -73,11 +74,12 @@ def scan(
         raise SettingsError(f"shards ({shards}) must be at least 1")
     chosen = from_mapping(_json(settings), preset(preset_name))
     opened = open_store(store)
-    result = step.run(Path(data), opened, chosen, Path(split) if split else None)
+    folder = local_folder(data)
+    result = step.run(folder, opened, chosen, local_file(split) if split else None)
     for finding in result.findings:
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
     if result.dataset is None:
-        raise result.error(Path(data))
+        raise result.error(folder)
     if result.excluded:
         log.info("left out, since they cannot be used: %s", ", ".join(result.excluded))
     study = open_study(opened, chosen, result.dataset)
@@ -96,7 +98,8 @@ def preprocess(data: str, store: str, shard: str) -> None:
     number, shards = (int(word) for word in part.split("/"))
     opened = open_store(store)
     loaded = load_study(opened, study)
-    result = step.run(Path(data), opened, loaded.dataset, loaded.settings, number, shards)
+    folder = local_folder(data, step.missing(opened, loaded.dataset, number, shards))
+    result = step.run(folder, opened, loaded.dataset, loaded.settings, number, shards)
     counts = len(result.done), len(result.reused)
     log.info("shard %d of %d: %d cases prepared, %d reused", number + 1, shards, *counts)
 

@@ -1,0 +1,214 @@
+import json
+from hashlib import sha256
+
+import pytest
+
+from liverseg.errors import CaseError, IntegrityError, SettingsError, StoreError
+from liverseg.settings import Settings
+from liverseg.steps import scan, tasks, transfer
+from liverseg.storage.memory import MemoryStore
+from liverseg.storage.open import open_store
+
+SETTINGS = Settings()
+SPLIT = {"test": ["c"], "validation": ["b"]}
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def data(tmp_path, write_case):
+    for seed, name in enumerate("abc"):
+        write_case(tmp_path / "data" / name, seed=seed)
+    (tmp_path / "data" / "split.json").write_text(json.dumps(SPLIT))
+    (tmp_path / "data" / "notes.txt").write_text("stays here")
+    (tmp_path / "data" / "a" / "notes.txt").write_text("stays here")
+    return tmp_path / "data"
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in folder.rglob("*") if p.is_file()}  # fmt: skip
+
+
+def test_what_is_pulled_is_what_was_pushed_but_for_other_peoples_files(data, store, tmp_path):
+    pushed = transfer.push(data, store, SETTINGS)
+    fetched, files = transfer.pull(store, tmp_path / "back")
+    assert fetched == files == pushed.files == 13
+    assert pushed.sent == len(set(contents(data).values()) - {b"stays here"})
+    expected = {n: b for n, b in contents(data).items() if not n.endswith("notes.txt")}
+    assert contents(tmp_path / "back") == expected
+    assert scan.run(tmp_path / "back", store, SETTINGS).dataset == scan.run(
+        data, store, SETTINGS
+    ).dataset  # fmt: skip
+
+
+def test_every_blob_is_called_as_its_bytes_hash(data, store):
+    transfer.push(data, store, SETTINGS)
+    blobs = {k: v for k, v in store.objects.items() if k.startswith("blobs/")}
+    assert {k: f"blobs/{sha256(v).hexdigest()}" for k, v in blobs.items()} == {k: k for k in blobs}
+
+
+def test_no_key_holds_a_folders_name_or_a_pseudonym(tmp_path, store, write_case):
+    for seed, name in enumerate(("Mustermann", "Musterfrau", "Doe")):
+        write_case(tmp_path / name, seed=seed)
+    transfer.push(tmp_path, store, SETTINGS)
+    names = ("mustermann", "musterfrau", "doe")
+    assert [k for k in store.objects if any(n in k.lower() for n in names)] == []
+
+
+def test_a_second_push_sends_nothing_and_one_changed_file_is_one_file(data, store, write_case):
+    first = transfer.push(data, store, SETTINGS)
+    again = transfer.push(data, store, SETTINGS)
+    assert (again.version, again.sent, again.sent_bytes) == (first.version, 0, 0)
+    (data / "split.json").write_text(json.dumps({"test": ["b"], "validation": ["c"]}))
+    third = transfer.push(data, store, SETTINGS)
+    assert third.version != first.version
+    assert third.sent == 1
+
+
+def test_a_push_cut_short_at_any_write_is_seen_by_nobody_and_goes_on(data):
+    whole = MemoryStore()
+    transfer.push(data, whole, SETTINGS)
+    for stop in range(whole.writes):
+
+        def cut(number, key, stop=stop):
+            if number == stop:
+                raise StoreError("gone")
+
+        sent = []
+        store = MemoryStore(before_write=cut, after_write=lambda _n, key, s=sent: s.append(key))
+        with pytest.raises(StoreError, match="gone"):
+            transfer.push(data, store, SETTINGS)
+        with pytest.raises(SettingsError, match="no data set at this URL"):
+            transfer.version_of(store)
+        store.before_write = None
+        transfer.push(data, store, SETTINGS)
+        assert store.objects == whole.objects
+        blobs = [key for key in sent if key.startswith("blobs/")]
+        assert len(blobs) == len(set(blobs)), "a file was sent twice"
+
+
+def test_a_data_set_with_a_bad_case_is_not_sent_and_all_that_is_wrong_is_told(data, store):
+    (data / "a" / "liver.nii.gz").unlink()
+    (data / "b" / "image.nii.gz").write_bytes(b"nothing")
+    pushed = transfer.push(data, store, SETTINGS)
+    assert {f.case for f in pushed.findings} == {"a", "b"}
+    assert pushed.version == ""
+    assert store.objects == {}
+
+
+def test_an_older_version_stays_what_it_was(data, store, tmp_path, write_case):
+    first = transfer.push(data, store, SETTINGS)
+    before = contents(data)
+    write_case(data / "d", seed=9)
+    second = transfer.push(data, store, SETTINGS)
+    assert transfer.version_of(store) == second.version
+    transfer.pull(store, tmp_path / "first", first.version[:8])
+    pulled = contents(tmp_path / "first")
+    assert pulled == {n: b for n, b in before.items() if not n.endswith("notes.txt")}
+    with pytest.raises(SettingsError, match="names 0 of"):
+        transfer.version_of(store, "f" * 64)
+
+
+def test_a_pull_goes_on_where_it_was_cut_short(data, store, tmp_path):
+    transfer.push(data, store, SETTINGS)
+    transfer.pull(store, tmp_path / "back", cases=["a"])
+    assert sorted(p.name for p in (tmp_path / "back").iterdir()) == ["a", "split.json"]
+    fetched, files = transfer.pull(store, tmp_path / "back")
+    assert 0 < fetched < files
+    assert transfer.pull(store, tmp_path / "back") == (0, files)
+
+
+def test_another_file_in_the_way_is_not_overwritten(data, store, tmp_path):
+    transfer.push(data, store, SETTINGS)
+    mine = tmp_path / "back" / "a" / "image.nii.gz"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(SettingsError, match="is another file"):
+        transfer.pull(store, tmp_path / "back")
+    assert contents(tmp_path / "back") == {"a/image.nii.gz": b"mine"}
+
+
+def test_a_damaged_blob_is_named_and_leaves_no_file(data, store, tmp_path):
+    transfer.push(data, store, SETTINGS)
+    key = f"blobs/{sha256((data / 'b' / 'image.nii.gz').read_bytes()).hexdigest()}"
+    store.objects[key] = b"damaged"
+    with pytest.raises(IntegrityError, match=key):
+        transfer.pull(store, tmp_path / "back")
+    assert not any("image" in n for n in contents(tmp_path / "back") if n.startswith("b/"))
+
+
+def test_voxels_beside_a_header_travel_with_it(tmp_path, store, tiny_case, write_case):
+    import SimpleITK as sitk
+
+    write_case(tmp_path / "data" / "a")
+    image = sitk.ReadImage(tmp_path / "data" / "a" / "image.nii.gz")
+    (tmp_path / "data" / "a" / "image.nii.gz").unlink()
+    sitk.WriteImage(image, tmp_path / "data" / "a" / "image.nhdr")
+    (tmp_path / "data" / "a" / "image.nhdr").rename(tmp_path / "data" / "a" / "image.nrrd")
+    pushed = transfer.push(tmp_path / "data", store, SETTINGS)
+    assert pushed.findings == []
+    transfer.pull(store, tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(tmp_path / "data")
+
+
+def test_voxels_outside_the_cases_folder_are_refused(tmp_path, store, write_case):
+    import SimpleITK as sitk
+
+    folder = tmp_path / "data" / "a"
+    write_case(folder)
+    image = sitk.ReadImage(folder / "image.nii.gz")
+    (folder / "image.nii.gz").unlink()
+    sitk.WriteImage(image, folder / "image.nhdr")
+    header = (folder / "image.nhdr").read_text()
+    voxels = next(p for p in folder.iterdir() if p.name.startswith("image.raw"))
+    voxels.rename(tmp_path / "data" / voxels.name)
+    (folder / "image.nhdr").unlink()
+    (folder / "image.nrrd").write_text(header.replace(voxels.name, f"../{voxels.name}"))
+    with pytest.raises(CaseError, match="outside its case's folder"):
+        transfer.push(tmp_path / "data", store, SETTINGS)
+    assert store.objects == {}
+
+
+def test_a_url_is_a_folder_to_every_step(data, tmp_path):
+    store = open_store(f"file://{tmp_path}/pushed")
+    version = transfer.push(data, store, SETTINGS).version
+    folder = transfer.local_folder(f"{store.url}@{version}", ["a"])
+    assert sorted(p.name for p in folder.iterdir()) == ["a", "split.json"]
+    assert sorted(p.name for p in transfer.local_folder(store.url).iterdir()) == [
+        "a", "b", "c", "split.json",
+    ]  # fmt: skip
+    assert transfer.local_folder(str(data)) == data
+
+
+def test_a_split_may_lie_in_a_store(tmp_path):
+    (tmp_path / "store" / "lists").mkdir(parents=True)
+    (tmp_path / "store" / "lists" / "mine.json").write_text(json.dumps(SPLIT))
+    path = transfer.local_file(f"file://{tmp_path}/store/lists/mine.json")
+    assert scan.read_split(path) == SPLIT
+
+
+def test_the_datas_own_split_is_taken_unless_another_is_given(data, store, tmp_path):
+    roles = {c.name: c.role for c in scan.run(data, store, SETTINGS).dataset.cases}
+    assert roles == {"a": "training", "b": "validation", "c": "test"}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"test": ["a"], "validation": ["b"]}))
+    assert scan.run(data, store, SETTINGS, other).dataset.role("test")[0].name == "a"
+
+
+def test_scan_and_preprocess_take_a_url_as_they_take_a_folder(data, tmp_path):
+    url = f"file://{tmp_path}/pushed"
+    transfer.push(data, open_store(url), SETTINGS)
+    studies = {}
+    for place in (str(data), url):
+        store = f"file://{tmp_path}/store-{len(studies)}"
+        study, shards = tasks.scan(place, store, "demo", "", "{}", 2)
+        for shard in shards:
+            tasks.preprocess(place, store, shard)
+        prepared = open_store(store).keys("cases/")
+        studies[place] = study, [key for key in prepared if key.endswith("manifest.json")]
+    assert studies[url] == studies[str(data)]
+    assert len(studies[url][1]) == 3
