@@ -16,7 +16,11 @@ from liverseg.cli.options import example, json_option, store_option, study_optio
 @store_option
 @click.option("--study", required=True, help="Id of an opened study.")
 @click.option("--seed", type=int, required=True, help="0 to seeds - 1; 9999 is A2.")
-@click.option("--rung", required=True, help="Index of the rung to reach, or 'single' for A2.")
+@click.option(
+    "--rung",
+    required=True,
+    help="Index of the rung to reach, 'single' for A2, or 'due': what the seed has to do next.",
+)
 @click.option("--attempt", type=int, default=0, show_default=True, help="Part of every key.")
 @click.option("--place", type=int, default=0, show_default=True, help="Chooses the GPU.")
 @click.option(
@@ -26,8 +30,18 @@ from liverseg.cli.options import example, json_option, store_option, study_optio
     show_default=True,
     help="Seconds without a controller's heartbeat after which the trainer saves and ends.",
 )
+@click.option("--pod", default="", help="Its uid: another pod of the same attempt ends with 75.")
+@click.option("--stay", is_flag=True, help="After the report, wait to be ended.")
 def train(
-    store: str, study: str, seed: int, rung: str, attempt: int, orphan_grace: float, place: int
+    store: str,
+    study: str,
+    seed: int,
+    rung: str,
+    attempt: int,
+    orphan_grace: float,
+    place: int,
+    pod: str,
+    stay: bool,
 ) -> None:
     """Train one seed of a study up to a rung, report, and end.
 
@@ -36,20 +50,32 @@ def train(
     Writes checkpoints, learning curves and a report below STORE/studies/ID.
     """
     from liverseg.errors import SettingsError
+    from liverseg.race.executor import INTERRUPTED
     from liverseg.steps import train as step
     from liverseg.storage.open import open_store
 
-    if rung != "single" and not rung.isdigit():
-        raise SettingsError(f"--rung '{rung}' must be a number or 'single'")
+    opened = open_store(store)
+    if rung == "due":
+        due = step.due(opened, study, seed)
+        if due is None:
+            console.print(f"seed {seed} has nothing to do")
+            sys.exit(INTERRUPTED)
+        goal, attempt = due
+    elif rung == "single" or rung.isdigit():
+        goal = "single" if rung == "single" else int(rung)
+    else:
+        raise SettingsError(f"--rung '{rung}' must be a number, 'single' or 'due'")
     with progress_bar() as report:
         code = step.run(
-            open_store(store),
+            opened,
             study,
             seed,
-            "single" if rung == "single" else int(rung),
+            goal,
             attempt,
             orphan_grace=orphan_grace,
             place=place,
+            pod=pod,
+            stays=stay,
             now=time.time,
             progress=report,
         )

@@ -61,6 +61,8 @@ class JobState:
     """Unix time of the end by the clock of the trainer's machine, where it is known."""
     message: str = ""
     """Where its output is to be read and, of an ended job, the last line of it."""
+    held: bool = False
+    """Ended and without a place, but something of it waits to be gone on with, or cancelled."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,12 @@ class Executor(Protocol):
     def states(self) -> Mapping[str, JobState]:
         """Return every job that was ever submitted and is still known, by name."""
         ...
+
+    def pause(self, name: str) -> None:
+        """The job has reported and needs its place no more; called again until it has ended.
+
+        Nothing where trainers end by themselves. An unknown name is no error.
+        """
 
     def cancel(self, name: str) -> None:
         """Stop the job, gently first; called again and again until it has ended.

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +75,7 @@ class KubernetesExecutor:
         wanted = pods.manifest(job, self._store, self._settings, self._owner, earlier)
         try:
             self._ask(self._jobs.create_namespaced_job, self._namespace, wanted)
-        except _Conflict:
+        except Conflict:
             self._adopt(wanted)
             return False
         return True
@@ -86,16 +86,23 @@ class KubernetesExecutor:
         jobs = list(self._list(self._jobs.list_namespaced_job))
         listed = list(self._list(self._pods.list_namespaced_pod))
         self._nodes |= pods.nodes(listed)
-        found = pods.states(jobs, listed, self._clock())
-        ended = {name: state for name, state in self._known.items() if not state.running}
+        found = self._told(jobs, listed)
+        ended = {
+            name: state
+            for name, state in self._known.items()
+            if not state.running and not state.held
+        }
         for name, state in found.items():
             if name not in ended and not state.running and state.exit_code:
                 found[name] = self._with_last_line(state)
-        gone = {name: _deleted(name) for name in self._known.keys() - found.keys()}
+        gone = {n: _deleted(self._known[n]) for n in self._known.keys() - found.keys()}
         # What has ended once has ended, whatever a node that comes back says of it.
         found |= gone | ended
         self._known = found
         return dict(found)
+
+    def pause(self, name: str) -> None:
+        """Nothing: trainers end by themselves."""
 
     def cancel(self, name: str) -> None:
         """Delete the Job; its pod gets SIGTERM and the grace period of its template."""
@@ -115,6 +122,16 @@ class KubernetesExecutor:
     def leave(self, study: str) -> None:
         """Nothing: the next controller adopts the Jobs, and without one they end themselves."""
 
+    def _told(
+        self, jobs: Sequence[Mapping[str, Any]], listed: Sequence[Mapping[str, Any]]
+    ) -> dict[str, JobState]:
+        """Return what Jobs and pods say, by the name that the race gave."""
+        return pods.states(jobs, listed, self._clock())
+
+    def _object(self, name: str) -> str:
+        """Return the name of the Kubernetes Job that a job of the race is or was."""
+        return name
+
     def _adopt(self, wanted: pods.Manifest) -> None:
         name = wanted["metadata"]["name"]
         found = self._read(name)
@@ -131,14 +148,14 @@ class KubernetesExecutor:
             found: Mapping[str, Any] = self._ask(
                 self._jobs.read_namespaced_job, name, self._namespace
             )
-        except _Missing:
+        except Missing:
             return None
         return found
 
     def _delete(self, name: str, uid: str) -> None:
         # The uid: not another one of that name that was made in between.
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        with suppress(_Missing, _Conflict):
+        with suppress(Missing, Conflict):
             self._ask(self._jobs.delete_namespaced_job, name, self._namespace, body=options)
 
     def _list(self, call: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
@@ -169,11 +186,11 @@ class KubernetesExecutor:
             listed = self._ask(
                 self._pods.list_namespaced_pod,
                 self._namespace,
-                label_selector=f"{pods.JOB_NAME}={state.name}",
+                label_selector=f"{pods.JOB_NAME}={self._object(state.name)}",
             )
             names = [pod["metadata"]["name"] for pod in listed["items"]]
             text = self._text(names[-1]) if names else ""
-        except (PlatformError, SettingsError, _Missing):
+        except (PlatformError, SettingsError, Missing):
             return state
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return replace(state, message=f"{lines[-1]} ({state.message})") if lines else state
@@ -220,11 +237,11 @@ def workflow_of(api: client.ApiClient, namespace: str, pod: str) -> dict[str, An
     return None
 
 
-class _Missing(Exception):
+class Missing(Exception):
     """404."""
 
 
-class _Conflict(Exception):
+class Conflict(Exception):
     """409."""
 
 
@@ -232,7 +249,7 @@ class _Expired(Exception):
     """410: the list has to be started anew."""
 
 
-_ANSWERS = {404: _Missing, 409: _Conflict, 410: _Expired}
+_ANSWERS = {404: Missing, 409: Conflict, 410: _Expired}
 
 
 def _called(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -257,5 +274,7 @@ def _told(error: ApiException) -> str:
         return str(error.reason)
 
 
-def _deleted(name: str) -> JobState:
-    return JobState(name, False, -15, message="its Job was deleted")
+def _deleted(before: JobState) -> JobState:
+    if not before.running:
+        return replace(before, held=False)
+    return JobState(before.name, False, -15, message="its Job was deleted")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from liverseg.errors import SettingsError
 from liverseg.race.executor import Job, JobState
@@ -41,6 +41,8 @@ class PodSettings:
     """Empty: the namespace of this pod, or of the kubeconfig's context."""
     queue: str = ""
     """A Kueue LocalQueue; it then decides when a Job starts."""
+    pause: Literal["end", "suspend"] = "end"
+    """What a seed's pod does at a rung: "end" and another Job later, or its Job is suspended."""
     gpu_resource: str = "nvidia.com/gpu"
     gpus: int = 1
     """Of one trainer; 0 trains on the CPU."""
@@ -74,6 +76,11 @@ class PodSettings:
         except ValueError as error:
             raise SettingsError(f"pods are not JSON: {error}: {text!r}") from error
         found: PodSettings = overlay(cls(), values, "pods")
+        if found.pause == "suspend" and found.queue:
+            raise SettingsError(
+                f"pods.pause ('suspend') cannot be with pods.queue ('{found.queue}'): whether a "
+                "Job is suspended is Kueue's decision then; leave one of them out"
+            )
         if found.gpus < 0:
             raise SettingsError(f"pods.gpus ({found.gpus}) must be at least 0")
         for name in ("seconds_per_iteration", "orphan_grace", "grace_seconds", "poll_seconds"):
@@ -302,7 +309,10 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
             f"--rung={job.rung_name}",
             f"--attempt={job.attempt}",
             f"--orphan-grace={settings.orphan_grace:g}",
+            # Kueue, and whoever suspends a Job by hand, makes another pod for it.
+            "--pod=$(POD_UID)",
         ],
+        "env": [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}],
         "envFrom": [{"secretRef": {"name": settings.store_secret}}],
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": settings.memory, **gpus},

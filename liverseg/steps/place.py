@@ -10,6 +10,7 @@ from liverseg.errors import SettingsError
 from liverseg.race.executor import Executor
 from liverseg.race.pods import PodSettings
 from liverseg.race.process import ProcessExecutor
+from liverseg.race.study import Study
 from liverseg.storage.port import LocatedStore
 
 Kind = Literal["process", "kubernetes"]
@@ -44,18 +45,22 @@ class Place:
             raise SettingsError("pods need an image; give --trainer-image NAME@sha256:...")
         return cls("kubernetes", settings)
 
-    def executor(self, store: LocatedStore, study: str) -> tuple[Executor, float]:
+    def executor(self, store: LocatedStore, study: Study) -> tuple[Executor, float]:
         """Return the executor of a study, and the seconds between two looks at it."""
         if self.kind == "process":
             command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
             return ProcessExecutor(store.work, command), PROCESS_POLL_SECONDS
         from liverseg.race.kubernetes import KubernetesExecutor, connect, workflow_of
+        from liverseg.race.suspending import SuspendingExecutor
 
         api, namespace = connect(self.pods)
         pod = os.environ.get("KFP_POD_NAME")
         owner = workflow_of(api, namespace, pod) if pod else None
-        executor = KubernetesExecutor(api, namespace, store.url, study, self.pods, owner=owner)
-        return executor, self.pods.poll_seconds
+        words = (api, namespace, store.url, study.id, self.pods)
+        if self.pods.pause == "suspend":
+            longest = study.rungs[-1].iterations
+            return SuspendingExecutor(*words, owner=owner, longest=longest), self.pods.poll_seconds
+        return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
 
 
 HERE = Place()

@@ -168,7 +168,7 @@ def race_to(
     """Run the race, logging its news; return where it stands."""
     from liverseg.steps import race
 
-    executor, poll_seconds = place.executor(store, study.id)
+    executor, poll_seconds = place.executor(store, study)
     news = RaceNews(study.rungs)
     status = race.run(
         store, executor, study, until, capacity, poll_seconds=poll_seconds, on_event=news

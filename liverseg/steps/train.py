@@ -6,8 +6,9 @@ it ended (architecture.md "The race"); what follows is the controller's decision
 
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -26,9 +27,11 @@ from liverseg.errors import (
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
-from liverseg.race import facts, lineage
+from liverseg.race import facts, lineage, plan
 from liverseg.race.executor import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
 from liverseg.race.facts import RungName
+from liverseg.race.snapshot import SnapshotReader
+from liverseg.race.state import fold
 from liverseg.race.study import Study, load_study, require_current
 from liverseg.race.watch import Watch
 from liverseg.settings import SINGLE_SEED
@@ -39,6 +42,8 @@ from liverseg.storage.port import ObjectStore
 # What the exit code of a crash would be; written as the end of a segment that had none of its own.
 CRASHED = 1
 WATCH_SECONDS = 10.0
+# How soon one that stays hears that it may go.
+STAY_SECONDS = 0.5
 Progress = Callable[[str, int, int], None]
 
 
@@ -60,6 +65,8 @@ def run(
     orphan_grace: float,
     now: Callable[[], float],
     place: int = 0,
+    pod: str = "",
+    stays: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Train a seed up to a rung and return the exit code; at 0 the report is committed.
@@ -73,6 +80,9 @@ def run(
         orphan_grace: Seconds without a new heartbeat after which the trainer saves and ends.
         now: The wall clock, seconds since 1970.
         place: Number among the trainers of this machine; chooses the GPU.
+        pod: What tells this process from others that were given the same attempt: a Job may make
+            another pod. The first one is the attempt, a later one ends with 75.
+        stays: After its report it waits to be ended, as `pause: suspend` needs.
         progress: Called with ("iterations", done, total).
 
     Raises:
@@ -88,16 +98,31 @@ def run(
     watch = Watch(store, study_id, seed, rung, attempt, orphan_grace)
     device = best_device(place)
     trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
-    trainer.segment("start", place=f"{socket.gethostname()} {device_name(device)}")
+    if not trainer.begin(pod):
+        return INTERRUPTED
     code = CRASHED
-    try:
-        code = trainer.run()
-    except LiversegError as error:
-        code = error.exit_code
-        raise
-    finally:
-        trainer.segment("end", exit_code=code)
+    # Whoever stays is asked to end by a signal, from its report on.
+    with trainer.signals() if stays else nullcontext():
+        try:
+            code = trainer.run()
+        except LiversegError as error:
+            code = error.exit_code
+            raise
+        finally:
+            trainer.segment("end", exit_code=code)
+        if stays and code == REPORTED:
+            trainer.stay()
     return code
+
+
+def due(store: ObjectStore, study_id: str, seed: int) -> tuple[RungName, int] | None:
+    """Return the rung and the attempt that a seed has to do next; None: nothing."""
+    study = load_study(store, study_id)
+    snapshot = SnapshotReader(store, study_id).read()
+    # Whether it has failed for good is the controller's question, and of no epoch here.
+    state = fold(study.rungs, study.settings.race, snapshot, epoch=-1)
+    job = plan.due(study_id, state, seed)
+    return None if job is None else (job.rung_name, job.attempt)
 
 
 def _target(study: Study, seed: int, rung: RungName) -> int:
@@ -135,7 +160,7 @@ class _Trainer:
         training = self._restored()
         try:
             # Saving included: who asks twice is still only asking.
-            with self._signals():
+            with self.signals():
                 try:
                     train(
                         training,
@@ -150,6 +175,27 @@ class _Trainer:
             return NOT_FINITE
         self._report(training)
         return REPORTED
+
+    def begin(self, pod: str) -> bool:
+        """Record the start; return False, and record nothing, where another pod has begun."""
+        name = facts.job_name(self.study.id, self.seed, self.rung, self.attempt)
+        if pod:
+            with suppress(NotFound):
+                key = facts.segment_key(self.study.id, name, "start")
+                if record.read(self.store, key).get("pod") != pod:
+                    return False
+        place = f"{socket.gethostname()} {device_name(self.device)}"
+        self.segment("start", place=place, **({"pod": pod} if pod else {}))
+        return True
+
+    def stay(self) -> None:
+        """Wait to be ended, but not longer than there is a controller."""
+        while not self.interrupted:
+            if self.now() - self.checked >= WATCH_SECONDS:
+                self.checked = self.now()
+                if self.watch.is_alone(self.checked):
+                    return
+            time.sleep(STAY_SECONDS)
 
     def segment(self, part: str, **more: int | str) -> None:
         """Record how far this process is; the ledger of GPU time is made of these."""
@@ -265,7 +311,7 @@ class _Trainer:
         facts.write_report(self.store, self.study.id, report)
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def signals(self) -> Iterator[None]:
         """Let SIGTERM and SIGINT end the training after the running iteration."""
 
         def interrupt(_number: int, _frame: FrameType | None) -> None:

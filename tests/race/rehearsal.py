@@ -72,11 +72,18 @@ class Rehearsal:
         compare_single: bool = False,
         max_gpu_hours: float | None = None,
         skew: Callable[[int], float] = lambda seed: 0.0,
+        suspends: bool = False,
     ) -> None:
         self.store = store or MemoryStore()
         self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: 1_000_000.0)
         self.executor = WatchedExecutor(
-            self.store, self.study, score=score, faults=faults, startup_seconds=1.0, skew=skew
+            self.store,
+            self.study,
+            score=score,
+            faults=faults,
+            startup_seconds=1.0,
+            skew=skew,
+            suspends=suspends,
         )
         self.executor.gpus = gpus
         self.capacity = Capacity(gpus, compare_single, max_gpu_hours)

@@ -213,7 +213,7 @@ def test_what_failed_for_want_of_something_is_tried_again_by_the_next_run():
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(77, StudyError), (2, SettingsError), (4, StoreError), (5, IntegrityError), (6, StudyError)],
+    [(77, StudyError), (2, SettingsError), (5, IntegrityError), (6, StudyError)],
 )
 def test_what_a_person_has_to_mend_stops_the_race_at_once_and_costs_no_seed(code, error):
     rehearsal = Rehearsal(faults=[Killed(2, 0, 1, exit_code=code)])
@@ -223,6 +223,18 @@ def test_what_a_person_has_to_mend_stops_the_race_at_once_and_costs_no_seed(code
     assert not any(state.running for state in rehearsal.executor.states().values())
     rehearsal.run()
     assert outcome(rehearsal) == undisturbed()
+
+
+def test_a_store_that_one_node_cannot_reach_stops_the_race_only_with_the_last_attempt():
+    once = Rehearsal(faults=[Killed(2, 0, 1, exit_code=4)])
+    once.run()
+    assert outcome(once) == undisturbed()
+    always = Rehearsal(faults=[Killed(2, 0, 1, exit_code=4, attempts=(0, 1, 2))])
+    with pytest.raises(StoreError, match="seed 2 at rung 0 could not go on: exit code 4"):
+        always.run()
+    assert not any(state.running for state in always.executor.states().values())
+    always.run()
+    assert outcome(always) == undisturbed()
 
 
 def test_ctrl_c_stops_the_trainers_and_the_next_run_goes_on():
