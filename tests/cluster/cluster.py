@@ -176,18 +176,17 @@ class Race:
     def finish(self, job: str = "liverseg-study") -> dict[str, Any]:
         """Wait for the controller's Job to complete; return where the study stands."""
 
-        def over() -> bool:
-            text = self.cluster.run(
-                "get", "job", job, "-n", self.namespace, "-o", "json", check=False
-            )
-            conditions = json.loads(text)["status"].get("conditions", []) if text else []
-            ended = {c["type"] for c in conditions if c["status"] == "True"}
-            assert "Failed" not in ended, self.log()
-            return "Complete" in ended
-
-        self.wait(over)
+        self.wait(lambda: self.ended(job))
         self.watch.stop()
         return race.status(self.store, self.study.id)
+
+    def ended(self, job: str = "liverseg-study") -> bool:
+        """Return whether the controller's Job is complete; AssertionError if it has failed."""
+        text = self.cluster.run("get", "job", job, "-n", self.namespace, "-o", "json", check=False)
+        conditions = json.loads(text)["status"].get("conditions", []) if text else []
+        ended = {c["type"] for c in conditions if c["status"] == "True"}
+        assert "Failed" not in ended, self.log()
+        return "Complete" in ended
 
     def reports(self) -> int:
         return len(self.store.keys(f"studies/{self.study.id}/reports/"))
@@ -286,10 +285,13 @@ class Watch:
         live: dict[int, list[str]] = {}
         for pod in self._race.trainers():
             labels, name = pod["metadata"]["labels"], pod["metadata"]["name"]
-            seed, rung = int(labels["liverseg.io/seed"]), int(labels["liverseg.io/rung"])
+            seed = int(labels["liverseg.io/seed"])
             live.setdefault(seed, []).append(name)
+            if "liverseg.io/rung" not in labels:  # of a Job that is suspended at its rung
+                continue
+            rung, attempt = int(labels["liverseg.io/rung"]), int(labels["liverseg.io/attempt"])
             # Who has reported is paused or pruned, and only has to end.
-            if facts.report_key(study, rung, seed, int(labels["liverseg.io/attempt"])) in reported:
+            if facts.report_key(study, rung, seed, attempt) in reported:
                 waited = now - self._reported.setdefault(name, now)
                 if waited > ENDING_SECONDS:
                     self.wrong.append(f"{name} holds its GPU {waited:.0f} s after its report")
