@@ -12,8 +12,6 @@ TEST_CLUSTER ?= ../shared/cluster
 TEST_CLUSTER_HOME ?= /var/tmp/test-cluster
 REGISTRY ?= localhost:5000
 FAULTS ?= one
-# All takes about an hour.
-CLUSTER_TESTS := $(if $(filter all,$(FAULTS)),tests/cluster,tests/cluster/test_race.py tests/cluster/test_faults.py)
 # Outside the checkout, since building takes minutes and a clean clone should not repeat it.
 TOOLS ?= $(HOME)/.cache/liverseg/tools
 VERSITYGW_VERSION := v1.8.0
@@ -91,7 +89,7 @@ push: images ## push both images to REGISTRY=; their digests go into build/*.ima
 
 # KUBECONFIG names somebody's cluster: its store and registry are named beside it, and its nodes are
 # left alone. Without one the test cluster is brought up, whose nodes may be killed.
-test-cluster: $(STAMP) ## run the tests that need a cluster (KUBECONFIG= or TEST_CLUSTER=; FAULTS=all for every fault, executor, rights, suspension)
+test-cluster: $(STAMP) ## run the tests that need a cluster (KUBECONFIG= or TEST_CLUSTER=; FAULTS=all for every fault)
 ifeq ($(KUBECONFIG),)
 	TEST_CLUSTER_HOME=$(TEST_CLUSTER_HOME) $(TEST_CLUSTER)/up
 	DOCKER_BUILDKIT=0 $(MAKE) push
@@ -99,10 +97,10 @@ ifeq ($(KUBECONFIG),)
 	  KUBECONFIG=$(TEST_CLUSTER_HOME)/pki/admin.kubeconfig \
 	  AWS_ENDPOINT_URL=http://127.0.0.1:9000 STORE_IN_CLUSTER=http://s3.default.svc:9000 \
 	  AWS_ACCESS_KEY_ID=test-access-key AWS_SECRET_ACCESS_KEY=test-secret-key \
-	  $(BIN)/python -m pytest $(CLUSTER_TESTS) --cluster --faults=$(FAULTS)
+	  $(BIN)/python -m pytest tests/cluster --cluster --faults=$(FAULTS)
 else
 	$(MAKE) push
-	env -u TEST_CLUSTER $(BIN)/python -m pytest $(CLUSTER_TESTS) --cluster --faults=$(FAULTS)
+	env -u TEST_CLUSTER $(BIN)/python -m pytest tests/cluster --cluster --faults=$(FAULTS)
 endif
 
 crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (under an hour)

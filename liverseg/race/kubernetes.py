@@ -78,6 +78,8 @@ class KubernetesExecutor:
         except Conflict:
             self._adopt(wanted)
             return False
+        # Deleted before it is ever listed, it was there all the same.
+        self._known[job.name] = JobState(job.name, running=True)
         return True
 
     def states(self) -> Mapping[str, JobState]:

@@ -33,7 +33,7 @@ class SuspendingExecutor(KubernetesExecutor):
             for carrier in found:
                 if carriers.is_paused(carrier) and not carriers.is_over(carrier):
                     self._patch(carrier, carriers.resumed(carrier, job))
-                    return True
+                    return self._remembered(carrier, job)
             number = carriers.next_number(
                 [*(c["metadata"]["name"] for c in found), *self._carried], job
             )
@@ -41,7 +41,7 @@ class SuspendingExecutor(KubernetesExecutor):
                 job, self._store, self._settings, self._owner, number, self._longest
             )
             self._ask(self._jobs.create_namespaced_job, self._namespace, wanted)
-            return True
+            return self._remembered(wanted, job)
         # Somebody else was faster: the next look tells.
         return False
 
@@ -72,6 +72,11 @@ class SuspendingExecutor(KubernetesExecutor):
             if known in self._known and known not in found:
                 found[known] = replace(state, name=known)
         return found
+
+    def _remembered(self, carrier: Mapping[str, Any], job: Job) -> bool:
+        self._carried[carrier["metadata"]["name"]] = job.name
+        self._known[job.name] = JobState(job.name, running=True)
+        return True
 
     def _object(self, name: str) -> str:
         found = (job for job, carried in self._carried.items() if carried == name)
