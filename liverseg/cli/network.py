@@ -88,13 +88,13 @@ def train(
         "         --model build/store/studies/0123456789ab/model --out lesions.nii.gz",
     )
 )
-@click.option("--image", type=click.Path(path_type=Path), required=True, help="MR volume.")
-@click.option("--liver", type=click.Path(path_type=Path), required=True, help="Its liver mask.")
+@click.option("--image", required=True, help="MR volume, file or URL.")
+@click.option("--liver", required=True, help="Its liver mask, file or URL.")
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
     required=True,
-    help="Folder with model.safetensors and model.json, such as STORE/studies/ID/model.",
+    help="Folder with model.safetensors and model.json, such as STORE/studies/ID/model, or its "
+    "URL.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Lesion mask.")
 @click.option("--probabilities", type=click.Path(path_type=Path), help="P(lesion), optional.")
@@ -107,9 +107,9 @@ def train(
 )
 @json_option
 def predict(
-    image: Path,
-    liver: Path,
-    model: Path,
+    image: str,
+    liver: str,
+    model: str,
     out: Path,
     probabilities: Path | None,
     memory_mb: int,
@@ -121,11 +121,11 @@ def predict(
     mask of 0 and 1, in the format that its name ends with.
     """
     from liverseg.steps import predict as step
+    from liverseg.steps.transfer import local_bundle, local_file
 
+    files = local_file(image), local_file(liver), local_bundle(model)
     with progress_bar() as report:
-        found = step.one(
-            image, liver, model, out, probabilities, memory_mb=memory_mb, progress=report
-        )
+        found = step.one(*files, out, probabilities, memory_mb=memory_mb, progress=report)
     if as_json:
         print_json(found)
     else:

@@ -164,6 +164,24 @@ def local_file(path: str) -> Path:
     return target
 
 
+def local_bundle(place: str) -> Path:
+    """Return a folder's path, or that of what lies below a URL after fetching it.
+
+    For a few files that belong together, such as a study's model. Raises SettingsError where
+    nothing lies there.
+    """
+    if "://" not in place:
+        return Path(place)
+    store = open_store(place)
+    folder = store.work / "files" / sha256(place.encode()).hexdigest()[:16]
+    keys = store.keys("")
+    if not keys:
+        raise SettingsError(f"there is nothing at {place}")
+    for key in keys:
+        store.get_file(key, folder / key)
+    return folder
+
+
 def version_of(store: ObjectStore, version: str = "") -> str:
     """Return the whole digest of a version, or of the current one; SettingsError if unknown."""
     if not version:

@@ -212,3 +212,14 @@ def test_scan_and_preprocess_take_a_url_as_they_take_a_folder(data, tmp_path):
         studies[place] = study, [key for key in prepared if key.endswith("manifest.json")]
     assert studies[url] == studies[str(data)]
     assert len(studies[url][1]) == 3
+
+
+def test_what_lies_below_a_url_is_a_folder(tmp_path):
+    store = open_store(f"file://{tmp_path}/store")
+    store.put("studies/1/model/model.json", b"{}")
+    store.put("studies/1/other.json", b"{}")
+    folder = transfer.local_bundle(f"{store.url}/studies/1/model")
+    assert contents(folder) == {"model.json": b"{}"}
+    assert transfer.local_bundle(str(tmp_path)) == tmp_path
+    with pytest.raises(SettingsError, match="there is nothing at"):
+        transfer.local_bundle(f"{store.url}/studies/2/model")
