@@ -258,6 +258,7 @@ class Watch:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self.most_at_once = 0
+        self.ending_seconds = ENDING_SECONDS
         self.wrong: list[str] = []
         self._reported: dict[str, float] = {}
 
@@ -293,7 +294,7 @@ class Watch:
             # Who has reported is paused or pruned, and only has to end.
             if facts.report_key(study, rung, seed, attempt) in reported:
                 waited = now - self._reported.setdefault(name, now)
-                if waited > ENDING_SECONDS:
+                if waited > self.ending_seconds:
                     self.wrong.append(f"{name} holds its GPU {waited:.0f} s after its report")
         count = sum(len(names) for names in live.values())
         self.most_at_once = max(self.most_at_once, count)
