@@ -67,10 +67,13 @@ def wilcoxon(first: Sequence[float | None], second: Sequence[float | None]) -> P
         cases = "1 case has" if n == 1 else f"{n} cases have"
         reason = f"{cases} both values; a paired test needs {MINIMUM_CASES}"
         return PairedTest(n, undefined, None, None, None, reason)
-    differences = np.round([a - b for a, b in both], DECIMALS)
-    if not differences.any():
+    differences = [round(a - b, DECIMALS) for a, b in both]
+    if not any(differences):
         return PairedTest(n, undefined, 0.0, 1.0, 1.0, None)
-    found = stats.wilcoxon(differences, zero_method="wilcox", correction=False, method="asymptotic")
+    # Its stubs miss "asymptotic" here.
+    found = stats.wilcoxon(  # type: ignore[call-overload]
+        differences, zero_method="wilcox", correction=False, method="asymptotic"
+    )
     return PairedTest(
         n,
         undefined,

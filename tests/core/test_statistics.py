@@ -94,7 +94,7 @@ def test_cases_without_a_value_are_left_out_of_the_test_and_counted() -> None:
 
 
 def test_adjusted_p_by_hand() -> None:
-    # p * m / rank from the largest down, never rising: 0.04, 0.03 * 4/3 = 0.04, 0.02 * 4/2, 0.01 * 4
+    # p * 4 / rank, from the largest p down and never rising; here it is 0.04 for every rank.
     assert adjusted([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04, 0.04, 0.04, 0.04])
     assert adjusted([0.001, 0.5]) == pytest.approx([0.002, 0.5])
 
