@@ -55,14 +55,14 @@ def bounding_box(mask: Mask) -> Box | None:
     slices = _reach(mask.any(axis=(1, 2)))
     if slices is None:
         return None
-    plane = mask[slices].any(axis=0)
+    plane: Mask = np.logical_or.reduce(mask[slices], axis=0)
     rows, columns = _reach(plane.any(axis=1)), _reach(plane.any(axis=0))
     assert rows is not None
     assert columns is not None
     return slices, rows, columns
 
 
-def _reach(line: npt.NDArray[np.bool_]) -> slice | None:
+def _reach(line: npt.ArrayLike) -> slice | None:
     """Return from the first True of a line to its last."""
     found = np.flatnonzero(line)
     return slice(int(found[0]), int(found[-1]) + 1) if found.size else None
