@@ -75,11 +75,20 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         told.append(f"No p-value: {reason}.")
     for case in result["cases"]:
         told += [
+            f"{case['case']}: {name} has other labels only, so no lesion."
+            for name in case.get("label_absent", ())
+        ]
+        told += [
             f"{case['case']}: {name} was resampled, nearest neighbour."
             for name in case.get("resampled", ())
         ]
         told += [
             f"{case['case']}: rater {name} is absent." for name in case.get("absent_raters", ())
+        ]
+        told += [
+            f"{case['case']}: {name} has {voxels} lesion voxels outside the liver, left out."
+            for name, voxels in case.get("outside_liver_voxels", {}).items()
+            if voxels and name in case["algorithms"]
         ]
         told += [
             f"{case['case']}: {name} against {', '.join(values['detection']['capped'])}: too many "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,30 +115,42 @@ def document(
 def one(case: CaseFiles, options: Options) -> Values:
     """Return one case's entry; raises CaseError where a file cannot be used."""
     masks: dict[str, Delineation] = {}
-    first: Volume | None = None
-    first_name = ""
-    liver = None
-    for rater, path in case.raters.items():
-        volume = read_labels(path, options.labels)
-        if first is None:
-            first, first_name = volume, f"the reference '{path.name}'"
-            liver = _liver(case, first, first_name)
-        check_same_grid(first, volume, path.name, first_name)
-        masks[rater] = Delineation.of(volume.voxels, volume.spacing_mm)
-    assert first is not None
-    outside, resampled, predicted = {}, [], {}
-    for algorithm, path in case.algorithms.items():
-        volume, moved = _prediction(read_labels(path, options.labels), first, path.name, options)
-        if moved:
-            resampled.append(algorithm)
-        predicted[algorithm] = Delineation.of(volume.voxels, first.spacing_mm)
+    predicted: dict[str, Delineation] = {}
+    resampled, label_absent = [], []
+    first_path = next(iter(case.raters.values()))
+    first = read_labels(first_path, options.labels)
+    for name, path in {**case.raters, **case.algorithms}.items():
+        volume = first if path == first_path else read_labels(path, options.labels)
+        if options.labels and not volume.voxels.any() and _has_labels(path):
+            label_absent.append(name)
+        if name in case.raters:
+            check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
+            masks[name] = Delineation.of(volume.voxels, first.spacing_mm)
+            continue
+        volume, moved = _prediction(volume, first, path.name, options)
+        resampled += [name] if moved else []
+        predicted[name] = Delineation.of(volume.voxels, first.spacing_mm)
+    told: Values = {
+        "resampled": resampled,
+        "absent_raters": list(case.absent_raters),
+        "label_absent": label_absent,
+    }
+    liver = _liver(case, first, f"the reference '{first_path.name}'")
     if liver is not None:
         within = {n: d.within(liver.voxels) for n, d in (masks | predicted).items()}
-        outside = {n: d.voxels - within[n].voxels for n, d in (masks | predicted).items()}
+        told["outside_liver_voxels"] = {
+            n: d.voxels - within[n].voxels for n, d in (masks | predicted).items()
+        }
         predicted = {name: within[name] for name in predicted}
-    entry = evaluate_case(case.name, masks, predicted)
-    entry |= {"resampled": resampled, "absent_raters": list(case.absent_raters)}
-    return entry | ({"outside_liver_voxels": outside} if liver is not None else {})
+    return evaluate_case(case.name, masks, predicted) | told
+
+
+def _has_labels(path: Path) -> bool:
+    """Say whether a file without the wanted labels has any other."""
+    try:
+        return bool(read_labels(path).voxels.any())
+    except CaseError:  # several: so it has
+        return True
 
 
 def _liver(case: CaseFiles, first: Volume, first_name: str) -> Volume | None:
