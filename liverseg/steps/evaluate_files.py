@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from liverseg import __version__
-from liverseg.core import comparison, detection, statistics
 from liverseg.core.delineation import Delineation
 from liverseg.core.evaluation import Values, evaluate_case
 from liverseg.core.volume import Volume
 from liverseg.errors import CaseError, LiversegError, PlatformError, as_ours
 from liverseg.imaging.files import check_same_grid, read_labels, voxels_of
 from liverseg.imaging.resampling import nearest
+from liverseg.steps.evaluation_document import document
 from liverseg.steps.evaluation_files import CaseFiles, Excluded
 
-SCHEMA = "liverseg/evaluation-1"
 BYTES_PER_VOXEL = 26
 """A file of float64 as it is read, turned to LPS, and cut: the most that is held at a time."""
 PROCESS_MB = 150
@@ -72,44 +70,15 @@ def run(
         raise CaseError(f"{first.case}{of}: {first.reason}")
     ordered = [found[case.name] for case in cases if case.name in found]
     with_liver = any(case.liver is not None for case in cases)
-    return document(ordered, left_out, raters, algorithms, options, with_liver)
-
-
-def document(
-    cases: Sequence[Values],
-    excluded: Sequence[Excluded],
-    raters: Sequence[str],
-    algorithms: Sequence[str],
-    options: Options,
-    with_liver: bool,
-) -> Values:
-    """Return cases with their summary, tests and the settings they were made with."""
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "settings": {
-            "labels": list(options.labels) or None,
-            "liver": with_liver,
-            "resample_prediction": "nearest" if options.resample_prediction else None,
-            "minimum_dice": detection.MINIMUM_DICE,
-            "subset_cap": detection.SUBSET_CAP,
-            "resamples": statistics.RESAMPLES,
-            "seed": statistics.SEED,
-            "confidence": statistics.CONFIDENCE,
-            "false_discovery_rate": statistics.FALSE_DISCOVERY_RATE,
-        },
-        "raters": list(raters),
-        "algorithms": list(algorithms),
-        "cases": list(cases),
-        "excluded": [{"case": one.case, "reason": one.reason} for one in excluded],
-        "summary": {name: comparison.summary(cases, name) for name in algorithms},
-        "rater_summary": comparison.rater_summary(cases),
-        "lesion_recall_by_diameter": {
-            name: {r: comparison.recall_by_diameter(cases, name, r) for r in raters}
-            for name in algorithms
-        },
-        "tests": comparison.paired_tests(cases, algorithms, raters),
-    }
+    return document(
+        ordered,
+        raters,
+        algorithms,
+        excluded=[(one.case, one.reason) for one in left_out],
+        labels=options.labels,
+        liver=with_liver,
+        resampled=options.resample_prediction,
+    )
 
 
 def one(case: CaseFiles, options: Options) -> Values:
