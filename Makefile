@@ -5,6 +5,8 @@ PRESET ?= demo
 SPLIT ?=
 STORE ?= build/store
 GPUS ?= 2
+# For `make bench`: a Python with panoptica, which wants other versions of packages than ours.
+PANOPTICA ?= $(BIN)/python
 SETTINGS ?= {}
 TEST_DATA ?= ../shared/data/liver-mri
 # A cluster of its own for the tests, with a registry and an S3 server; see docs/cluster.md.
@@ -157,6 +159,7 @@ bench: $(STAMP) ## measure prediction and training against what the README promi
 	$(BIN)/python bench/prediction.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/controller.py
+	$(BIN)/python bench/evaluation.py --panoptica "$(PANOPTICA)"
 
 lock: $(STAMP) ## choose package versions anew and write them with their hashes
 	$(COMPILE_LOCK) --all-extras --upgrade -o requirements.lock

@@ -25,6 +25,7 @@ CONTROLLER_SIDE = (
     "liverseg.steps.preprocess",
     "liverseg.steps.postprocess",
     "liverseg.steps.evaluate",
+    "liverseg.steps.evaluate_files",
     "liverseg.steps.report",
     "liverseg.race.controller",
     "liverseg.race.process",

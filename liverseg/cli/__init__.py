@@ -12,9 +12,10 @@ from liverseg import __version__
 from liverseg.cli.console import error_console
 from liverseg.cli.data import phantom, preprocess, scan
 from liverseg.cli.dataset import dataset
+from liverseg.cli.evaluate import evaluate
 from liverseg.cli.network import postprocess, predict, train
 from liverseg.cli.pipeline import pipeline
-from liverseg.cli.results import evaluate, report
+from liverseg.cli.results import report
 from liverseg.cli.study import study
 from liverseg.errors import LiversegError, as_ours
 
@@ -34,6 +35,7 @@ Exit codes
   5  stored bytes are damaged, or `study replay` found a difference
   6  the race cannot go on, has not got that far, or rests (budget spent, `study stop`)
   7  what runs the trainers does not answer
+  8  only `evaluate`: partly done; cases were left out, all others are evaluated
   75  only `train`: interrupted, a checkpoint is saved
   76  only `train`: no controller any more, or a successor; a checkpoint is saved
   77  only `train`: this version would give other weights than the study's

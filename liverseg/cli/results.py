@@ -1,4 +1,4 @@
-"""Commands on results: evaluate, report."""
+"""The command that makes the report, and how results are shown."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,33 +6,11 @@ from typing import Any
 
 import click
 
-from liverseg.cli.console import console, print_json, print_table
-from liverseg.cli.options import example, json_option, store_option, study_option
+from liverseg.cli.console import console, print_table
+from liverseg.cli.options import example, store_option, study_option
 from liverseg.race import facts
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.port import LocatedStore
-
-
-@click.command(epilog=example("liverseg evaluate --store build/store --json"))
-@store_option
-@study_option
-@json_option
-def evaluate(store: str, study: str | None, as_json: bool) -> None:
-    """Compare a study's segmentations with every rater and with the best single threshold.
-
-    Dice, Jaccard and lesion counts of the test cases, written to STORE/studies/ID/evaluation.json.
-    JSON keys: study, synthetic, test_evaluations, weights, threshold, arms.
-    """
-    from liverseg.race.study import latest_study, load_study
-    from liverseg.steps import evaluate as step
-    from liverseg.storage.open import open_store
-
-    opened = open_store(store)
-    result = step.run(opened, load_study(opened, study or latest_study(opened)))
-    if as_json:
-        print_json(result)
-    else:
-        show_dice(result)
 
 
 @click.command(epilog=example("liverseg report --store build/store --out report.html"))

@@ -5,12 +5,13 @@ Chlebus et al. 2018, as in the authors' published code (science.md section 7). L
 """
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy import ndimage
+import numpy.typing as npt
 
+from liverseg.core.delineation import Delineation, Lesions, check_same_shape
 from liverseg.core.volume import Mask
 
 MINIMUM_DICE = 0.2
@@ -18,7 +19,8 @@ MINIMUM_DICE = 0.2
 SUBSET_CAP = 12
 """Subsets of more references than this are not tried one by one: there are 2^n of them."""
 
-Group = frozenset[int]
+Group = npt.NDArray[np.bool_]
+"""Which lesions: True at those that belong to it."""
 
 
 @dataclass(frozen=True)
@@ -58,119 +60,146 @@ class Detection:
     """TP counts matched clusters, FP and FN clusters and lesions without a match."""
     capped: bool
     """Some cluster had more references than SUBSET_CAP: not every subset was tried."""
+    found: tuple[bool, ...]
+    """Of each reference lesion, in scan order, whether it was matched."""
+    clusters: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    """Accepted matches: numbers from 0 of the predicted and of the reference lesions."""
 
 
 def detect(predicted: Mask, reference: Mask) -> Detection:
     """Match the lesions of two masks of one shape."""
+    check_same_shape(predicted.shape, reference.shape)
+    any_spacing = (1.0, 1.0, 1.0)
+    return match(
+        Delineation.of(predicted, any_spacing).lesions,
+        Delineation.of(reference, any_spacing).lesions,
+    )
+
+
+def match(predicted: Lesions, reference: Lesions) -> Detection:
+    """Match the lesions of two masks of one volume."""
     return _Matcher(predicted, reference).run()
 
 
 class _Matcher:
     """Lesion sizes and overlaps, and what is left of them."""
 
-    def __init__(self, predicted: Mask, reference: Mask) -> None:
-        if predicted.shape != reference.shape:
-            raise ValueError(
-                f"masks have different shapes: {predicted.shape} and {reference.shape}"
-            )
-        first, predictions = _components(predicted)
-        second, references = _components(reference)
-        width = references + 1
-        pairs = np.bincount(
-            first.ravel() * width + second.ravel(), minlength=(predictions + 1) * width
-        ).reshape(predictions + 1, width)
-        self.overlap = pairs[1:, 1:]
-        self.predicted_size, self.reference_size = pairs[1:].sum(1), pairs[:, 1:].sum(0)
-        self.predictions, self.references = set(range(predictions)), set(range(references))
+    def __init__(self, predicted: Lesions, reference: Lesions) -> None:
+        self.overlap = predicted.overlap(reference)
+        self.touch = self.overlap > 0
+        self.predicted_size, self.reference_size = predicted.voxels, reference.voxels
+        self.predictions = np.ones(len(predicted), bool)
+        self.references = np.ones(len(reference), bool)
         self.capped = False
 
     def run(self) -> Detection:
         """Visit predicted lesions in descending number, as the published code does."""
         total = len(self.references)
-        found = false = clusters = rejected = rejected_with_reference = 0
-        seen: set[int] = set()
-        for prediction in sorted(self.predictions, reverse=True):
-            if prediction not in self.predictions:
+        false = rejected = rejected_with_reference = 0
+        clusters = []
+        seen = np.zeros(total, bool)
+        for prediction in reversed(range(len(self.predictions))):
+            if not self.predictions[prediction]:
                 continue
-            start: Group = frozenset({prediction})
+            start = np.zeros(len(self.predictions), bool)
+            start[prediction] = True
             touching = self._references_of(start)
-            if not touching:
-                self.predictions.remove(prediction)
+            if not touching.any():
+                self.predictions[prediction] = False
                 false, rejected = false + 1, rejected + 1
                 continue
             predictions, references, score = self._best(start, touching)
             if score > MINIMUM_DICE:
-                found, clusters = found + len(references), clusters + 1
-                self.references -= references
+                clusters.append((_numbers(predictions), _numbers(references)))
+                self.references &= ~references
             else:
                 predictions, references = self._closure(start, touching)
-                false, rejected = false + len(predictions), rejected + 1
+                false, rejected = false + int(predictions.sum()), rejected + 1
                 rejected_with_reference += 1
                 seen |= references
-            self.predictions -= predictions
+            self.predictions &= ~predictions
+        found = total - int(self.references.sum())
         # References of rejected clusters stay for later predictions, so only the rest is alone.
-        alone = len(self.references - seen)
+        alone = int((self.references & ~seen).sum())
         return Detection(
             Counts(found, false, total - found),
-            Counts(clusters, rejected, rejected_with_reference + alone),
+            Counts(len(clusters), rejected, rejected_with_reference + alone),
             self.capped,
+            tuple((~self.references).tolist()),
+            tuple(clusters),
         )
 
-    def _best(self, start: Group, touching: Group) -> tuple[Group, Group, float]:
-        """Return the candidate with the highest Dice of the two unions, the first on ties."""
-        best, best_score = (start, touching), -1.0
-        for predictions, references in self._candidates(start, touching):
-            score = self._dice(predictions, references)
-            if score > best_score:
-                best, best_score = (predictions, references), score
-        return *best, best_score
+    def _best(self, predictions: Group, references: Group) -> tuple[Group, Group, float]:
+        """Return the candidate with the highest Dice of the two unions, the first on ties.
 
-    def _candidates(self, predictions: Group, references: Group) -> Iterator[tuple[Group, Group]]:
-        """Pair every subset of the references with the predictions; grow both and repeat."""
+        Candidates pair every subset of the references with the predictions; then both grow.
+        """
+        best = predictions, references, -1.0
         while True:
-            yield from ((predictions, subset) for subset in self._subsets(references))
+            best = self._better(best, predictions, references)
             grown = predictions | self._predictions_of(references)
-            if grown != predictions:
+            if grown.sum() > predictions.sum():
                 predictions = grown
-                yield from ((predictions, subset) for subset in self._subsets(references))
+                best = self._better(best, predictions, references)
             wider = references | self._references_of(predictions)
-            if wider == references:
-                return
+            if wider.sum() == references.sum():
+                return best
             references = wider
 
-    def _subsets(self, references: Group) -> Iterator[Group]:
-        """Yield the non-empty subsets by size, then lexicographically; above the cap a few."""
-        ordered = sorted(references)
-        if len(ordered) > SUBSET_CAP:
-            self.capped = True
-            yield references
-            yield from (references - {one} for one in ordered)
-            return
-        for size in range(1, len(ordered) + 1):
-            yield from map(frozenset, itertools.combinations(ordered, size))
+    def _better(
+        self, best: tuple[Group, Group, float], predictions: Group, references: Group
+    ) -> tuple[Group, Group, float]:
+        """Score every subset of the references at once; an earlier candidate wins ties."""
+        numbers = np.flatnonzero(references)
+        both = self.overlap[predictions].sum(axis=0)[numbers]
+        sizes = self.reference_size[numbers]
+        subsets = self._subsets(len(numbers))
+        predicted = self.predicted_size[predictions].sum()
+        scores = 2 * (subsets @ both) / (predicted + subsets @ sizes)
+        first = int(scores.argmax())
+        if scores[first] <= best[2]:
+            return best
+        chosen = np.zeros_like(references)
+        chosen[numbers[subsets[first] > 0]] = True
+        return predictions, chosen, float(scores[first])
+
+    def _subsets(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the subsets to try of so many references; above the cap a few."""
+        if count <= SUBSET_CAP:
+            return _all_subsets(count)
+        self.capped = True
+        return np.vstack((np.ones(count, np.int64), 1 - np.eye(count, dtype=np.int64)))
 
     def _closure(self, predictions: Group, references: Group) -> tuple[Group, Group]:
         while True:
             wider = predictions | self._predictions_of(references)
             touched = references | self._references_of(wider)
-            if (wider, touched) == (predictions, references):
+            if wider.sum() == predictions.sum() and touched.sum() == references.sum():
                 return predictions, references
             predictions, references = wider, touched
 
     def _references_of(self, predictions: Group) -> Group:
-        rows = self.overlap[sorted(predictions)]
-        return frozenset(np.flatnonzero(rows.any(axis=0)).tolist()) & self.references
+        touched: Group = self.touch[predictions].any(axis=0) & self.references
+        return touched
 
     def _predictions_of(self, references: Group) -> Group:
-        columns = self.overlap[:, sorted(references)]
-        return frozenset(np.flatnonzero(columns.any(axis=1)).tolist()) & self.predictions
-
-    def _dice(self, predictions: Group, references: Group) -> float:
-        p, r = sorted(predictions), sorted(references)
-        both = int(self.overlap[np.ix_(p, r)].sum())
-        return 2 * both / int(self.predicted_size[p].sum() + self.reference_size[r].sum())
+        touched: Group = self.touch[:, references].any(axis=1) & self.predictions
+        return touched
 
 
-def _components(mask: Mask) -> tuple[np.ndarray, int]:
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    return labels.astype(np.int64), int(count)
+@cache
+def _all_subsets(count: int) -> npt.NDArray[np.int64]:
+    """Return every non-empty subset as a row of 0 and 1, by size, then lexicographically."""
+    rows = np.zeros((2**count - 1, count), np.int64)
+    subsets = (
+        chosen
+        for size in range(1, count + 1)
+        for chosen in itertools.combinations(range(count), size)
+    )
+    for row, chosen in zip(rows, subsets, strict=True):
+        row[list(chosen)] = 1
+    return rows
+
+
+def _numbers(group: Group) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(group).tolist())

@@ -6,15 +6,24 @@ from liverseg.core.volume import Mask
 def dice(first: Mask, second: Mask) -> float:
     """Return 2 |A and B| / (|A| + |B|); 1 if both masks are empty."""
     _same_shape(first, second)
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
+    return dice_of_counts(int((first & second).sum()), int(first.sum()), int(second.sum()))
 
 
 def jaccard(first: Mask, second: Mask) -> float:
     """Return |A and B| / |A or B|; 1 if both masks are empty."""
     _same_shape(first, second)
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 1.0
+    return jaccard_of_counts(int((first & second).sum()), int(first.sum()), int(second.sum()))
+
+
+def dice_of_counts(both: int, first: int, second: int) -> float:
+    """Return Dice from the voxels of both masks together and of each."""
+    return 2 * both / (first + second) if first + second else 1.0
+
+
+def jaccard_of_counts(both: int, first: int, second: int) -> float:
+    """Return Jaccard from the voxels of both masks together and of each."""
+    union = first + second - both
+    return both / union if union else 1.0
 
 
 def _same_shape(first: Mask, second: Mask) -> None:

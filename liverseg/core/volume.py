@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,19 @@ class Volume:
         return self.geometry.spacing_mm
 
 
-def bounding_box(mask: Mask) -> tuple[slice, slice, slice] | None:
+def bounding_box(mask: Mask) -> Box | None:
     """Return the smallest box (z, y, x) around a mask, None if it is empty."""
-    bounds = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
-    return None if bounds is None else (bounds[0], bounds[1], bounds[2])
+    slices = _reach(mask.any(axis=(1, 2)))
+    if slices is None:
+        return None
+    plane: Mask = np.logical_or.reduce(mask[slices], axis=0)
+    rows, columns = _reach(plane.any(axis=1)), _reach(plane.any(axis=0))
+    assert rows is not None
+    assert columns is not None
+    return slices, rows, columns
+
+
+def _reach(line: npt.ArrayLike) -> slice | None:
+    """Return from the first True of a line to its last."""
+    found = np.flatnonzero(line)
+    return slice(int(found[0]), int(found[-1]) + 1) if found.size else None

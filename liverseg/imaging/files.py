@@ -4,9 +4,10 @@ Any orientation is brought to the nearest LPS on reading, by flips and swaps of 
 oblique acquisition stays as oblique as it is. Writing goes back to the orientation of the file.
 """
 
+import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,6 +58,47 @@ def read_mask(path: Path) -> Volume:
     return Volume(volume.voxels > 0.5, volume.geometry)
 
 
+def read_labels(path: Path, labels: Sequence[int] = ()) -> Volume:
+    """Return a mask (bool), nearest to LPS: the given labels, or all that is not 0.
+
+    Raises CaseError as `read` does; for voxels between whole numbers, which are probabilities or
+    grey values; and without `labels` for a file with more than one, since one may be the liver.
+    """
+    stored, wrong = _read(path)
+    volume = _oriented(stored)
+    voxels = volume.voxels
+    inside = voxels != 0
+    values = voxels[inside]
+    if np.issubdtype(voxels.dtype, np.floating):
+        wrong = wrong or int(values.size - np.isfinite(values).sum())
+        if wrong:
+            raise CaseError(f"'{path.name}' has {wrong} voxels that are NaN or infinite")
+        between = values[values != np.rint(values)]
+        if between.size:
+            raise CaseError(
+                f"'{path.name}' has voxels such as {float(between[0]):.4g}: probabilities or grey "
+                "values, where a mask of whole numbers is needed; cut it first, such as at 0.5"
+            )
+    if labels:
+        return Volume(np.isin(voxels, labels), volume.geometry)
+    if values.size and values.min() != values.max():
+        several = np.unique(values)
+        shown = ", ".join(f"{v:g}" for v in several[:5]) + (", ..." if several.size > 5 else "")
+        raise CaseError(f"'{path.name}' has the labels {shown}; say which are lesions with --label")
+    return Volume(inside, volume.geometry)
+
+
+def voxels_of(path: Path) -> int:
+    """Return how many voxels the file's header announces, 0 where it cannot be read."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return 0
+    return math.prod(reader.GetSize())
+
+
 def write(path: Path, volume: Volume) -> None:
     """Write in the orientation that the geometry remembers; the suffix chooses the format.
 
@@ -91,14 +133,19 @@ def nifti_bytes(volume: Volume) -> bytes:
         return path.read_bytes()
 
 
-def check_same_grid(reference: Volume, other: Volume, name: str) -> None:
+def check_same_grid(
+    reference: Volume, other: Volume, name: str, expected_of: str = "the image"
+) -> None:
     """Raise CaseError unless both volumes have the same voxel grid within tolerance.
 
-    `name` is the other's file; the message gives the field and both values.
+    `name` is the other's file, `expected_of` the reference in words; the message gives the field
+    and both values.
     """
     ours, theirs = reference.geometry, other.geometry
     if ours.shape != theirs.shape:
-        raise CaseError(f"'{name}' has {theirs.shape} voxels (z, y, x), the image has {ours.shape}")
+        raise CaseError(
+            f"'{name}' has {theirs.shape} voxels (z, y, x), {expected_of} has {ours.shape}"
+        )
     rules = (
         ("spacing (z, y, x) mm", ours.spacing_mm, theirs.spacing_mm, SPACING_TOLERANCE_MM),
         ("origin (x, y, z) mm", ours.origin_mm, theirs.origin_mm, ORIGIN_TOLERANCE_MM),
@@ -107,7 +154,7 @@ def check_same_grid(reference: Volume, other: Volume, name: str) -> None:
     for field, expected, found, tolerance in rules:
         if not np.allclose(expected, found, rtol=0, atol=tolerance):
             raise CaseError(
-                f"'{name}' has {field} {_rounded(found)}, the image has {_rounded(expected)}"
+                f"'{name}' has {field} {_rounded(found)}, {expected_of} has {_rounded(expected)}"
             )
 
 

@@ -50,6 +50,24 @@ def probability_to_original(
     return in_plane(probability, spacing_mm[1:], (height, width), original.spacing_mm[1:], "linear")
 
 
+def nearest(mask: Volume, target: Geometry) -> Volume:
+    """Return a mask on another grid, by place in the patient; what it does not reach is outside.
+
+    Only for masks that come from elsewhere: small lesions may lose or gain a row of voxels.
+    """
+    image = sitk.GetImageFromArray(mask.voxels.astype(np.uint8))
+    image.SetSpacing(mask.geometry.spacing_mm[::-1])
+    image.SetOrigin(mask.geometry.origin_mm)
+    image.SetDirection(mask.geometry.direction)
+    resample = sitk.ResampleImageFilter()
+    resample.SetInterpolator(sitk.sitkNearestNeighbor)
+    resample.SetSize(target.shape[::-1])
+    resample.SetOutputSpacing(target.spacing_mm[::-1])
+    resample.SetOutputOrigin(target.origin_mm)
+    resample.SetOutputDirection(target.direction)
+    return Volume(sitk.GetArrayFromImage(resample.Execute(image)) > 0, target)
+
+
 def in_plane(
     voxels: npt.NDArray[np.generic],
     spacing_mm: Plane,

@@ -1,7 +1,6 @@
 """Compare the test cases' segmentations with every rater, beside the threshold baseline.
 
-The complete evaluation of science.md section 7 is a later release; this one has Dice, Jaccard and
-lesion counts. How often test cases were looked at is counted: settings are chosen on validation.
+How often test cases were looked at is counted: settings are chosen on validation.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from liverseg.core.case import PreparedCase
-from liverseg.core.detection import Counts, detect
-from liverseg.core.overlap import dice, jaccard
+from liverseg.core.delineation import Delineation
+from liverseg.core.evaluation import MEAN, evaluate_case
 from liverseg.core.threshold import Threshold, fit
 from liverseg.core.volume import Mask
 from liverseg.errors import NotFound, StudyError
@@ -22,9 +21,13 @@ from liverseg.race.facts import Arm
 from liverseg.race.study import Study
 from liverseg.settings import RESULT_VERSION
 from liverseg.steps.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
+from liverseg.steps.evaluation_document import SCHEMA, document
 from liverseg.steps.postprocess import segment
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
+
+NAMES = {"multi": "A1", "single": "A2", "threshold": "threshold"}
+"""How the arms are called in the paper and in `document`."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -48,6 +51,7 @@ def run(
     found: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
     found["threshold"] = {"weights_sha256": None}
     tests = study.dataset.role("test")
+    entries = []
     for number, test in enumerate(tests):
         progress(f"evaluate {test.name}", number, len(tests))
         case = load_case(store, test.key)
@@ -56,8 +60,11 @@ def run(
         }
         for arm, sha256 in arms.items():
             masks[arm] = load_segmentation(store, sha256, test.key)
-        for name, mask in masks.items():
-            found[name].setdefault("cases", {})[test.name] = _compared(mask, case)
+        entry = _entry(test.name, masks, case)
+        entries.append(entry)
+        for name in masks:
+            compared = _compared(entry["algorithms"][NAMES[name]])
+            found[name].setdefault("cases", {})[test.name] = compared
     for values in found.values():
         values["mean_dice"] = _mean(
             _mean(list(c["dice"].values())) for c in values["cases"].values()
@@ -70,6 +77,12 @@ def run(
         "result_version": RESULT_VERSION,
         "threshold": asdict(threshold),
         "arms": found,
+        "document": document(
+            entries,
+            sorted({rater for entry in entries for rater in entry["lesion_diameters_mm"]}),
+            [NAMES[name] for name in NAMES if name in found],
+            liver=True,
+        ),
     }
     record.write(store, facts.evaluation_key(study.id), evaluation)
     return load_evaluation(store, study.id)
@@ -81,7 +94,8 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
     Keys: `study`; `synthetic`; `test_evaluations`, how often this study looked at the test cases;
     `result_version`, see settings.py;
     `weights` by arm; `threshold`; `arms`, each with `mean_dice` (over cases of the mean over
-    raters) and `cases` with `dice`, `jaccard` and `detection` by rater.
+    raters) and `cases` with `dice`, `jaccard` and `detection` by rater; `document`, all measures
+    and tests as schemas/evaluation-1.json describes them, with the arms by their NAMES.
     """
     found = _known(store, study)
     if found is None:
@@ -123,7 +137,8 @@ def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
 
 
 def _is_of(known: dict[str, Any], arms: dict[Arm, str]) -> bool:
-    return (known["weights"], known.get("result_version")) == (arms, RESULT_VERSION)
+    same = (known["weights"], known.get("result_version")) == (arms, RESULT_VERSION)
+    return same and known.get("document", {}).get("schema") == SCHEMA
 
 
 def _fit(store: ObjectStore, study: Study) -> Threshold:
@@ -132,23 +147,30 @@ def _fit(store: ObjectStore, study: Study) -> Threshold:
     return fit([(c.image, c.liver, c.raters[rater]) for c in cases])
 
 
-def _compared(mask: Mask, case: PreparedCase) -> dict[str, Any]:
-    raters = case.original_raters
-    detections = {name: detect(mask, rater) for name, rater in raters.items()}
+def _entry(name: str, masks: Mapping[str, Mask], case: PreparedCase) -> dict[str, Any]:
+    """Return all measures of a case, on its original grid."""
+    spacing = case.original_geometry.spacing_mm
+    raters = {r: Delineation.of(m, spacing) for r, m in sorted(case.original_raters.items())}
+    drawn = {NAMES[arm]: Delineation.of(mask, spacing) for arm, mask in masks.items()}
+    return evaluate_case(name, raters, drawn)
+
+
+def _compared(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the report shows of one arm in one case, by rater and without their mean."""
+    detection = values["detection"]
+    raters = [rater for rater in values["dice"] if rater != MEAN]
     return {
-        "dice": {name: dice(mask, rater) for name, rater in raters.items()},
-        "jaccard": {name: jaccard(mask, rater) for name, rater in raters.items()},
+        "dice": {rater: values["dice"][rater] for rater in raters},
+        "jaccard": {rater: values["jaccard"][rater] for rater in raters},
         "detection": {
-            name: _counts(d.lesion)
-            | {"correspondence": _counts(d.correspondence), "capped": d.capped}
-            for name, d in detections.items()
+            rater: detection["lesion"][rater]
+            | {
+                "correspondence": detection["correspondence"][rater],
+                "capped": rater in detection["capped"],
+            }
+            for rater in raters
         },
     }
-
-
-def _counts(counts: Counts) -> dict[str, Any]:
-    scores = {"recall": counts.recall, "precision": counts.precision, "f1": counts.f1}
-    return asdict(counts) | scores
 
 
 def _mean(values: Any) -> float:

@@ -1,9 +1,12 @@
 import itertools
+import time
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from liverseg.core.detection import SUBSET_CAP, Counts, detect
+from tests.core.masks import pairs
 
 
 def row(*spans: tuple[int, int], length: int = 60) -> np.ndarray:
@@ -198,3 +201,46 @@ def test_lines_of_lesions_that_chain_into_each_other() -> None:
         assert counts(*masks) == expected
         both_units_differ += expected[0] != expected[1]
     assert both_units_differ > 100
+
+
+@given(pairs)
+def test_counts_stay_in_their_bounds_and_every_accepted_cluster_is_above_the_limit(masks) -> None:
+    predicted, reference = masks
+    predictions, references = components(predicted), components(reference)
+    found = detect(predicted, reference)
+    assert 0 <= found.lesion.tp <= len(references)
+    assert 0 <= found.lesion.fp <= len(predictions)
+    assert found.lesion.tp + found.lesion.fn == len(references) == len(found.found)
+    assert sum(found.found) == found.lesion.tp
+    assert len(found.clusters) == found.correspondence.tp
+    matched = []
+    for these, those in found.clusters:
+        dice = union_dice([predictions[n] for n in these], [references[n] for n in those])
+        assert dice > 0.2
+        matched += those
+    assert sorted(matched) == [n for n, hit in enumerate(found.found) if hit]
+
+
+def chain(count: int, wide: int, start: int) -> np.ndarray:
+    """Rods along y in turns of two columns, so that a shifted one bridges neighbours."""
+    mask = np.zeros((80, 512, 512), bool)
+    for number in range(count):
+        z, x = divmod(number, 20)
+        left = start + 20 * x
+        mask[8 * z : 8 * z + 4, 200:260, left : left + wide] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("wide", "start"),
+    [(14, 27), (19, 21), (16, 33)],
+    ids=["every one bridges two", "nearly touching", "rather alone"],
+)
+@pytest.mark.slow
+def test_200_lesions_each_in_a_large_volume_take_no_longer_than_2_seconds(wide, start) -> None:
+    predicted, reference = chain(200, wide, start), chain(200, 14, 20)
+    began = time.process_time()
+    found = detect(predicted, reference)
+    seconds = time.process_time() - began
+    assert found.lesion.tp + found.lesion.fn == 200
+    assert seconds < 2

@@ -10,6 +10,7 @@ from liverseg.race import facts
 from liverseg.steps import evaluate, postprocess
 from liverseg.steps.cases import load_case, load_probability, segmentation_prefix
 from liverseg.storage.memory import MemoryStore
+from tests.steps.test_evaluate_files import valid
 from tests.steps.tiny_study import finished_study, study_in
 
 
@@ -49,6 +50,19 @@ def test_every_arm_and_the_threshold_are_compared_with_the_rater(store, study) -
         assert detection["tp"] + detection["fn"] == 1  # the rater drew one lesion
 
 
+def test_all_measures_lie_inside_as_the_schema_says(store, study) -> None:
+    found = evaluate.run(store, study)
+    document = valid(found["document"])
+    assert document["algorithms"] == ["A1", "A2", "threshold"]
+    dice_by_rater = found["arms"]["single"]["cases"]["test"]["dice"]
+    assert document["cases"][0]["algorithms"]["A2"]["dice"] == {
+        **dice_by_rater, "mean": dice_by_rater["R1"]
+    }  # fmt: skip
+    assert document["cases"][0]["spacing_mm"] == list(
+        load_case(store, study.dataset.role("test")[0].key).original_geometry.spacing_mm
+    )
+
+
 def test_the_threshold_is_fitted_on_the_training_cases_alone(store, study) -> None:
     found = evaluate.run(store, study)
     cases = [load_case(store, c.key) for c in study.dataset.role("training")]
@@ -67,7 +81,8 @@ def test_a_case_counts_once_however_many_raters_it_has(store, study) -> None:
     half = whole.copy()
     half[:, :, : whole.shape[2] // 2 - 2] = False
     case.original_raters["R3"] = half
-    found = evaluate._compared(whole, case)
+    entry = evaluate._entry(test.name, {"multi": whole}, case)
+    found = evaluate._compared(entry["algorithms"]["A1"])
     assert set(found["dice"]) == {"R1", "R3"}
     assert found["dice"]["R1"] == 1
     assert 0 < found["dice"]["R3"] == dice(whole, half) < 1

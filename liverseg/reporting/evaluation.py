@@ -1,0 +1,187 @@
+"""An evaluation of files as tables: on the terminal, as CSV, on a page.
+
+Takes what schemas/evaluation-1.json describes.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from liverseg.core.evaluation import MEAN, measures
+from liverseg.reporting import page
+
+_DETECTION = ("recall", "precision", "f1", "fp")
+_HEADS = {"recall": "recall", "precision": "precision", "f1": "F1", "fp": "FPC"}
+_DISTANCES = {"hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "jaccard": "Jaccard"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """Return the figures over all cases; cells are mean ± standard deviation."""
+    cases = len(result["cases"])
+    over = "1 case" if cases == 1 else f"{cases} cases, mean ± standard deviation"
+    columns = [*result["raters"], MEAN]
+    found = [
+        Table(
+            f"Dice, {over}",
+            ("", *columns, "phi"),
+            list(_rows(result, [*(f"dice.{c}" for c in columns), "phi"])),
+        ),
+        Table(
+            "Distances and Jaccard, mean over raters",
+            ("", *_DISTANCES.values()),
+            list(_rows(result, [f"{d}.{MEAN}" for d in _DISTANCES])),
+        ),
+        *_detection(result),
+        Table(
+            "Lesion recall by diameter",
+            ("", "rater", "diameter mm", "lesions", "found", "recall"),
+            list(_diameters(result)),
+        ),
+    ]
+    if result["tests"]:
+        found.append(
+            Table(
+                "Paired tests (Wilcoxon, two-sided; adjusted by Benjamini-Hochberg)",
+                ("", "measure", "n", "W", "p", "exact p", "adjusted p", "FDR 0.05"),
+                list(_tests(result)),
+            )
+        )
+    return found
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader has to know beside the tables."""
+    told = []
+    between = result["rater_summary"].get(f"dice.{MEAN}")
+    if between is None:
+        told.append("One rater: there is no agreement between raters, and no phi.")
+    else:
+        told.append(f"Raters among themselves: Dice {spread(between)}.")
+    identical = [c["case"] for c in result["cases"] if c["raters_identical"]]
+    if identical:
+        told.append(f"All raters drew the same, so that phi is 1 or 0: {', '.join(identical)}.")
+    for reason in dict.fromkeys(t["reason"] for t in result["tests"] if t["reason"]):
+        told.append(f"No p-value: {reason}.")
+    for case in result["cases"]:
+        told += [
+            f"{case['case']}: {name} has other labels only, so no lesion."
+            for name in case.get("label_absent", ())
+        ]
+        told += [
+            f"{case['case']}: {name} was resampled, nearest neighbour."
+            for name in case.get("resampled", ())
+        ]
+        told += [
+            f"{case['case']}: rater {name} is absent." for name in case.get("absent_raters", ())
+        ]
+        told += [
+            f"{case['case']}: {name} has {voxels} lesion voxels outside the liver, left out."
+            for name, voxels in case.get("outside_liver_voxels", {}).items()
+            if voxels and name in case["algorithms"]
+        ]
+        told += [
+            f"{case['case']}: {name} against {', '.join(values['detection']['capped'])}: too many "
+            "lesions touch to try every subset."
+            for name, values in case["algorithms"].items()
+            if values["detection"]["capped"]
+        ]
+    told += [f"Left out: {one['case']}: {one['reason']}" for one in result["excluded"]]
+    return told
+
+
+def csv_text(result: Mapping[str, Any]) -> str:
+    """Return a row for every case and algorithm; an empty field is not defined."""
+    rows = [
+        {"case": case["case"], "algorithm": name} | measures(case, name)
+        for case in result["cases"]
+        for name in case["algorithms"]
+    ]
+    text = io.StringIO()
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def html(result: Mapping[str, Any]) -> str:
+    """Return a page with the tables, every case, and what was left out."""
+    columns = ["dice.mean", "phi", "hd95_mm.mean", "lesion.recall.mean", "lesion.precision.mean"]
+    rows = [
+        [case["case"], name, *(_number(measures(case, name)[c]) for c in columns)]
+        for case in result["cases"]
+        for name in case["algorithms"]
+    ]
+    cases = Table(
+        "Cases, mean over raters",
+        ("case", "", "Dice", "phi", "HD95 mm", "recall", "precision"),
+        rows,
+    )
+    values = {"tables": [*tables(result), cases], "notes": notes(result)}
+    settings = result["settings"] | {"version": result["version"], "schema": result["schema"]}
+    return page.render("evaluation.html.jinja", values | {"settings": settings})
+
+
+def spread(summary: Mapping[str, Any]) -> str:
+    """Return mean ± standard deviation, and how many cases have no value."""
+    if summary["mean"] is None:
+        return "-"
+    deviation = "" if summary["sd"] is None else f" ± {_number(summary['sd'])}"
+    without = f" ({summary['n_nan']} without)" if summary["n_nan"] else ""
+    return f"{_number(summary['mean'])}{deviation}{without}"
+
+
+def _rows(result: Mapping[str, Any], names: Sequence[str]) -> Iterator[list[str]]:
+    for algorithm, summary in result["summary"].items():
+        yield [algorithm, *(spread(summary[n]) if n in summary else "-" for n in names)]
+
+
+def _detection(result: Mapping[str, Any]) -> Iterator[Table]:
+    for unit, told in (("lesion", "lesions"), ("correspondence", "correspondences")):
+        names = [f"{unit}.{score}.{MEAN}" for score in _DETECTION]
+        rows = [
+            [*row, _number(result["summary"][row[0]][names[-1]]["median"])]
+            for row in _rows(result, names)
+        ]
+        raters = result["rater_summary"]
+        if raters:
+            values = [spread(raters[name]) for name in names]
+            rows.append(["raters", *values, _number(raters[names[-1]]["median"])])
+        heads = [_HEADS[score] for score in _DETECTION]
+        yield Table(f"Detection of {told}, mean over raters", ("", *heads, "FPC median"), rows)
+
+
+def _diameters(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    for algorithm, by_rater in result["lesion_recall_by_diameter"].items():
+        for rater, rows in by_rater.items():
+            for row in rows:
+                low, high = f"{row['from_mm']:g}", row["below_mm"]
+                size = f"{low} or more" if high is None else f"{low} to {high:g}"
+                counts = str(row["references"]), str(row["found"])
+                yield [algorithm, rater, size, *counts, _number(row["recall"])]
+
+
+def _tests(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    for test in result["tests"]:
+        verdict = {True: "differ", False: "not shown", None: "-"}[test["rejected"]]
+        statistic = "-" if test["statistic"] is None else f"{test['statistic']:g}"
+        p_values = [
+            "-" if test[p] is None else f"{test[p]:.4f}" for p in ("p", "p_exact", "p_adjusted")
+        ]
+        pair = " - ".join(test["algorithms"])
+        yield [pair, test["measure"], str(test["n"]), statistic, *p_values, verdict]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

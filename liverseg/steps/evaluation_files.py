@@ -1,0 +1,134 @@
+"""Which files make up the cases of an evaluation: one case, or a folder of them.
+
+A file is named by a pattern: a path below each case's folder, or any path in which `{case}`
+stands for the case's name.
+"""
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from liverseg.errors import CaseError, SettingsError
+
+CASE = "{case}"
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """What was asked for, by name in the order given."""
+
+    raters: Mapping[str, str]
+    algorithms: Mapping[str, str]
+    liver: str | None = None
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """One case's files."""
+
+    name: str
+    raters: Mapping[str, Path]
+    algorithms: Mapping[str, Path]
+    liver: Path | None = None
+    absent_raters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A case that cannot be evaluated, and why."""
+
+    case: str
+    reason: str
+
+
+def several(patterns: Patterns, folder: Path | None) -> bool:
+    """Say whether patterns name many cases, or the files of one."""
+    return folder is not None or any(CASE in pattern for pattern in _all(patterns))
+
+
+def one_case(patterns: Patterns) -> CaseFiles:
+    """Return the case whose files are named outright; it is called as its first reference."""
+    raters = {name: Path(path) for name, path in patterns.raters.items()}
+    liver = None if patterns.liver is None else Path(patterns.liver)
+    name = next(iter(raters.values())).name.split(".")[0]
+    algorithms = {name: Path(path) for name, path in patterns.algorithms.items()}
+    return CaseFiles(name, raters, algorithms, liver)
+
+
+def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list[Excluded]]:
+    """Return the cases, sorted by name, and those that lack files.
+
+    A rater may be absent in a case; a case without any rater, without one of the algorithms or
+    without its liver is left out.
+
+    Raises:
+        SettingsError: The folder does not exist, or a pattern has no place for the case's name.
+        CaseError: There is no case at all.
+    """
+    names = _names(patterns, folder)
+    if not names:
+        where = f"'{folder}' has no folder" if folder else "no file fits the patterns"
+        raise CaseError(f"{where}; a case is a folder, or {CASE} in a file's path")
+    found: list[CaseFiles] = []
+    excluded: list[Excluded] = []
+    for name in names:
+        case = _case(name, patterns, folder)
+        if isinstance(case, CaseFiles):
+            found.append(case)
+        else:
+            excluded.append(case)
+    return found, excluded
+
+
+def _case(name: str, patterns: Patterns, folder: Path | None) -> CaseFiles | Excluded:
+    def path(pattern: str) -> Path:
+        if CASE in pattern:
+            return Path(pattern.replace(CASE, name))
+        assert folder is not None
+        return folder / name / pattern
+
+    raters = {rater: path(pattern) for rater, pattern in patterns.raters.items()}
+    present = {rater: file for rater, file in raters.items() if file.exists()}
+    algorithms = {algorithm: path(pattern) for algorithm, pattern in patterns.algorithms.items()}
+    lacking = [f"'{f.name}' ({a})" for a, f in algorithms.items() if not f.exists()]
+    liver = None if patterns.liver is None else path(patterns.liver)
+    if not present:
+        files = ", ".join(f"'{file.name}' ({rater})" for rater, file in raters.items())
+        return Excluded(name, f"no reference: {files} is not there")
+    if lacking:
+        return Excluded(name, f"no prediction: {', '.join(lacking)} is not there")
+    if liver is not None and not liver.exists():
+        return Excluded(name, f"no liver: '{liver.name}' is not there")
+    absent = tuple(rater for rater in raters if rater not in present)
+    return CaseFiles(name, present, algorithms, liver, absent)
+
+
+def _names(patterns: Patterns, folder: Path | None) -> list[str]:
+    if folder is not None:
+        if not folder.is_dir():
+            raise SettingsError(f"--cases '{folder}' is not a folder")
+        return sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
+    for pattern in _all(patterns):
+        if pattern.count(CASE) != 1:
+            raise SettingsError(
+                f"'{pattern}' must have {CASE} once, as the others do; or name the folder of the "
+                "cases' folders with --cases"
+            )
+    # A prediction without a reference is told as such: every pattern finds cases.
+    names = set()
+    for pattern in (*patterns.raters.values(), *patterns.algorithms.values()):
+        before, _, after = pattern.partition(CASE)
+        # Path.glob would refuse absolute patterns.
+        for path in glob.glob(glob.escape(before) + "*" + glob.escape(after)):  # noqa: PTH207
+            names.add(path[len(before) : len(path) - len(after)])
+    return sorted(names)
+
+
+def _all(patterns: Patterns) -> Sequence[str]:
+    liver = [patterns.liver] if patterns.liver else []
+    return [*patterns.raters.values(), *patterns.algorithms.values(), *liver]

@@ -1,0 +1,117 @@
+import warnings
+
+import monai.metrics
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from medpy.metric import binary
+from scipy import ndimage
+
+from liverseg.core.delineation import Delineation
+from liverseg.core.surface import SurfaceDistances, surface_distances
+from tests.core.masks import flips, pairs, spacings
+
+
+def distances(first: np.ndarray, second: np.ndarray, spacing) -> SurfaceDistances:
+    one, other = (Delineation.of(m, spacing).surface for m in (first, second))
+    return surface_distances(one, other)
+
+
+def numbers(found: SurfaceDistances) -> tuple[float | None, ...]:
+    return found.hd_mm, found.hd95_mm, found.assd_mm
+
+
+def test_two_slabs_by_hand_with_unequal_spacing() -> None:
+    first, second = np.zeros((2, 9, 4, 4), bool)
+    first[1:3], second[6:8] = True, True
+    # Slabs two voxels thick are all border. Slices 1, 2 against 6, 7, of 2.5 mm each.
+    assert numbers(distances(first, second, (2.5, 1, 1))) == pytest.approx((12.5, 12.5, 11.25))
+
+
+def test_a_voxel_beside_a_voxel_is_as_far_as_that_axis_says() -> None:
+    spacing = (5.0, 1.5, 0.75)
+    for axis, step in enumerate(spacing):
+        first, second = np.zeros((2, 4, 4, 4), bool)
+        first[1, 1, 1] = True
+        second[tuple(2 if a == axis else 1 for a in range(3))] = True
+        assert numbers(distances(first, second, spacing)) == (step, step, step)
+
+
+def test_a_hole_has_a_surface() -> None:
+    whole = np.zeros((9, 9, 9), bool)
+    whole[1:8, 1:8, 1:8] = True
+    hollow = whole.copy()
+    hollow[4, 4, 4] = False
+    assert distances(whole, whole, (1, 1, 1)).hd_mm == 0
+    # The six voxels around the hole are two steps from the outer border.
+    assert distances(hollow, whole, (1, 1, 1)).hd_mm == 2
+
+
+def test_an_empty_mask_has_no_distance() -> None:
+    some, none = np.ones((2, 3, 3), bool), np.zeros((2, 3, 3), bool)
+    for first, second in ((some, none), (none, some), (none, none)):
+        assert numbers(distances(first, second, (1, 1, 1))) == (None, None, None)
+
+
+def one_hot(mask: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(mask)[None, None]
+
+
+def test_hd_and_hd95_are_monais_and_assd_is_medpys() -> None:
+    @given(pairs, spacings)
+    def same(masks, spacing) -> None:
+        first, second = masks
+        assume(first.any() and second.any())
+        found = distances(first, second, spacing)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # theirs, about the versions of their neighbours
+            for percentile, ours in ((None, found.hd_mm), (95, found.hd95_mm)):
+                theirs = monai.metrics.compute_hausdorff_distance(
+                    one_hot(first), one_hot(second), True, percentile=percentile, spacing=spacing
+                )
+                assert ours == pytest.approx(float(theirs), rel=1e-5)
+            pooled = monai.metrics.compute_average_surface_distance(
+                one_hot(first), one_hot(second), True, symmetric=True, spacing=spacing
+            )
+        assert found.assd_mm == pytest.approx(float(pooled), rel=1e-5)
+        assert found.assd_mm == pytest.approx(binary.assd(first, second, spacing))
+        assert found.hd_mm == pytest.approx(binary.hd(first, second, spacing))
+
+    same()
+
+
+def test_hd95_is_not_medpys_which_pools_both_directions_first() -> None:
+    first, second = np.zeros((2, 2, 2, 60), bool)
+    first[:, :, :40], second[:, :, :50] = True, True
+    assert distances(first, second, (1, 1, 1)).hd95_mm == 8  # 200 voxels: the 10 farthest cut
+    assert binary.hd95(first, second) < 8
+
+
+@given(pairs, spacings, flips)
+def test_surface_distances_are_symmetric_bounded_and_blind_to_flips(masks, spacing, axes) -> None:
+    first, second = masks
+    found = distances(first, second, spacing)
+    assert numbers(distances(second, first, spacing)) == pytest.approx(numbers(found))
+    turned = distances(np.flip(first, axes), np.flip(second, axes), spacing)
+    assert numbers(turned) == pytest.approx(numbers(found))
+    if found.hd_mm is not None:
+        assert 0 <= found.hd95_mm <= found.hd_mm
+        assert 0 <= found.assd_mm <= found.hd_mm
+        assert found.hd_mm <= np.linalg.norm(np.multiply(first.shape, spacing))
+
+
+@given(pairs, spacings)
+def test_distances_are_those_of_a_distance_transform_of_the_whole_volume(masks, spacing) -> None:
+    first, second = masks
+    assume(first.any() and second.any())
+    borders = [m & ~ndimage.binary_erosion(m) for m in masks]
+    far = [ndimage.distance_transform_edt(~b, sampling=spacing) for b in borders]
+    there, back = far[1][borders[0]], far[0][borders[1]]
+    assert numbers(distances(first, second, spacing)) == pytest.approx(
+        (
+            max(there.max(), back.max()),
+            max(np.percentile(there, 95), np.percentile(back, 95)),
+            np.concatenate((there, back)).mean(),
+        )
+    )

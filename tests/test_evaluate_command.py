@@ -1,0 +1,77 @@
+"""`liverseg evaluate` on files, as it is typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CaseWriter
+from tests.test_cli import liverseg
+
+__all__ = ["liverseg"]
+
+WORDS = (
+    "--reference", "R1=tumor_R1.nii.gz", "--reference", "R2=tumor_R2.nii.gz",
+    "--prediction", "tumor_R1.nii.gz", "--prediction", "net=tumor_R2.nii.gz", "--jobs", "1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_case: CaseWriter) -> Path:
+    for name in ("a", "b"):
+        write_case(tmp_path / "cases" / name)
+    return tmp_path / "cases"
+
+
+def test_a_folder_is_one_command_with_tables_files_and_json(liverseg, folder, tmp_path) -> None:
+    files = "--csv", tmp_path / "out" / "t.csv", "--html", tmp_path / "out" / "t.html"
+    done = liverseg("evaluate", "--cases", folder, *WORDS, *files)
+    assert done.code == 0, done.err
+    assert "Dice, 2 cases" in done.out
+    assert "A1 - net" in done.out
+    assert (tmp_path / "out" / "t.csv").read_text().startswith("case,algorithm,dice.R1,")
+    assert "<h2>Cases, mean over raters</h2>" in (tmp_path / "out" / "t.html").read_text()
+    printed = json.loads(liverseg("evaluate", "--cases", folder, *WORDS, "--json").out)
+    assert (printed["raters"], printed["algorithms"]) == (["R1", "R2"], ["A1", "net"])
+
+
+def test_one_unreadable_file_is_partly_and_everything_else_is_there(liverseg, folder) -> None:
+    (folder / "a" / "tumor_R2.nii.gz").write_bytes(b"no image")
+    done = liverseg("evaluate", "--cases", folder, *WORDS)
+    assert done.code == 8
+    assert "Left out: a: 'tumor_R2.nii.gz'" in done.out
+    assert "Dice, 1 case" in done.out
+    assert "No p-value: 1 case has both values" in done.out
+    (folder / "b" / "tumor_R2.nii.gz").write_bytes(b"no image")
+    assert liverseg("evaluate", "--cases", folder, *WORDS).code == 3
+
+
+def test_one_case_and_one_rater(liverseg, folder) -> None:
+    file = folder / "a" / "tumor_R1.nii.gz"
+    done = liverseg("evaluate", "--reference", file, "--prediction", file)
+    assert done.code == 0, done.err
+    assert "One rater: there is no agreement between raters" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "give --reference and --prediction, or --store for a study"),
+        (["--prediction", "a.nii"], "give --reference"),
+        (["--reference", "a.nii"], "give --prediction"),
+        (["--reference", "a", "--prediction", "b", "--store", "s"], "not a --store's"),
+        (["--reference", "R1=a", "--prediction", "R1=b"], "both a reference and a prediction"),
+        (["--reference", "X=a", "--reference", "X=c", "--prediction", "b"], "given twice"),
+        (["--reference", "mean=a", "--prediction", "b"], "not 'mean'"),
+    ],
+)
+def test_what_does_not_go_together_is_said_in_one_line(liverseg, words, told) -> None:
+    done = liverseg("evaluate", *words)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+
+
+def test_a_store_in_the_environment_does_not_get_in_the_way(liverseg, folder, monkeypatch) -> None:
+    monkeypatch.setenv("LIVERSEG_STORE", "/nowhere")
+    file = folder / "a" / "tumor_R1.nii.gz"
+    assert liverseg("evaluate", "--reference", file, "--prediction", file).code == 0
