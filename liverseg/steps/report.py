@@ -12,7 +12,7 @@ from liverseg.race.snapshot import SnapshotReader
 from liverseg.race.study import Study, load_study
 from liverseg.reporting import figures, page
 from liverseg.settings import Settings, to_mapping
-from liverseg.steps import race, rung_page
+from liverseg.steps import certainty, race, rung_page
 from liverseg.steps.cases import load_case
 from liverseg.steps.evaluate import load_evaluation, load_segmentation
 from liverseg.storage.port import ObjectStore
@@ -43,7 +43,7 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
 def _values(
     store: ObjectStore, study: Study, status: Mapping[str, Any], evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
-    winner = status["winner"]
+    winner, curves = status["winner"], rung_page.read_curves(store, study)
     return {
         "study": study.id,
         "synthetic": evaluation["synthetic"],
@@ -54,10 +54,9 @@ def _values(
         "rows": [rung_page.row(r) for r in status["rungs"]],
         "failures": SnapshotReader(store, study.id).read().failures,
         "curves": figures.learning_curves(
-            rung_page.read_curves(store, study),
-            [r.iterations for r in study.rungs],
-            winner["seed"],
+            curves, [r.iterations for r in study.rungs], winner["seed"]
         ),
+        "certainty": certainty.of_race(study, status, curves),
         "test_rows": list(_test_rows(evaluation)),
         "pictures": [_picture(store, c, evaluation) for c in study.dataset.role("test")],
         "costs": _costs(status["ledger"], study.settings),
