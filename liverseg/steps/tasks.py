@@ -203,9 +203,10 @@ def postprocess(store: str, study: str, _reuse: str) -> None:
         log.info("%s: %d cases segmented", arm, len(step.run(opened, loaded, sha256).done))
     found = disagreement.run(opened, loaded)
     seeds = ", ".join(found["weights"])
-    log.info("seeds %s compared", seeds) if found["why_not"] is None else log.info(
-        "seeds %s not compared: %s", seeds, found["why_not"]
-    )
+    if found["why_not"] is None:
+        log.info("seeds %s compared with each other", seeds)
+    else:
+        log.info("several seeds not compared: %s", found["why_not"])
 
 
 @task
