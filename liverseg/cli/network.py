@@ -145,6 +145,7 @@ def postprocess(store: str, study: str | None) -> None:
     from liverseg.errors import StudyError
     from liverseg.race import facts
     from liverseg.race.study import latest_study, load_study
+    from liverseg.steps import disagreement
     from liverseg.steps import postprocess as step
     from liverseg.steps import predict as prediction
     from liverseg.storage.open import open_store
@@ -159,3 +160,8 @@ def postprocess(store: str, study: str | None) -> None:
             prediction.run(opened, loaded, arm, progress=report)
             result = step.run(opened, loaded, sha256, report)
         console.print(f"{arm}: {len(result.done)} cases segmented, {len(result.reused)} reused")
+    if "multi" in arms:
+        with progress_bar() as report:
+            prediction.several(opened, loaded, progress=report)
+        told = disagreement.run(opened, loaded)["why_not"]
+        console.print(f"several seeds: {'compared' if told is None else told}", soft_wrap=True)

@@ -100,6 +100,11 @@ def evaluation_key(study: str) -> str:
     return study_prefix(study) + "evaluation.json"
 
 
+def disagreement_key(study: str) -> str:
+    """Where the seeds of the third-last rung differ on the test cases, in numbers."""
+    return study_prefix(study) + "disagreement.json"
+
+
 def report_page_key(study: str) -> str:
     """The HTML report of the study."""
     return study_prefix(study) + "report.html"

@@ -17,7 +17,7 @@ def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> 
     The model holds model.safetensors, byte for byte the checkpoint's best weights, and model.json.
     Raises IntegrityError where the checkpoint is not the one that was reported.
     """
-    weights = _reported_weights(store, report)
+    weights = reported_weights(store, report)
     prefix = facts.model_prefix(study.id, arm)
     result = Result(
         seed=report.seed,
@@ -39,7 +39,11 @@ def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> 
     return result
 
 
-def _reported_weights(store: ObjectStore, report: Report) -> bytes:
+def reported_weights(store: ObjectStore, report: Report) -> bytes:
+    """Return the best weights that a report names.
+
+    Raises NotFound where its checkpoint was deleted, IntegrityError where it is another one.
+    """
     found = bundle.manifest_sha256(store, report.checkpoint)
     if found != report.checkpoint_sha256:
         raise IntegrityError(

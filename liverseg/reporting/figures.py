@@ -14,6 +14,7 @@ from liverseg.core.volume import FloatArray, Mask, bounding_box
 
 RATER_COLOURS = ("#ffd92f", "#66c2ff", "#ff8ad8", "#8dff8a")
 NETWORK_COLOUR = "#ff3b30"
+HEAT_COLOURS = "plasma"
 MARGIN_VOXELS = 12
 GREY_RANGE = (-0.3, 1.3)
 """Shown from black to white: the liver's 2nd and 98th percentile are 0 and 1."""
@@ -72,28 +73,15 @@ def slices(
     # Without any lesion the slices with most liver are the ones to look at.
     order = np.argsort(-(area if area.any() else liver.sum(axis=(1, 2))), kind="stable")
     chosen = sorted(int(z) for z in order[:count])
-    box = bounding_box(liver)
-    assert box is not None, "a case without liver is refused when it is prepared"
-    y, x = (
-        slice(max(0, b.start - MARGIN_VOXELS), b.stop + MARGIN_VOXELS) for b in (box[1], box[2])
-    )
+    y, x = _around(liver)
     figure = Figure(figsize=(3.4 * len(chosen), 3.5), layout="constrained")
     for place, z in enumerate(chosen, start=1):
         axes = figure.add_subplot(1, len(chosen), place)
-        low, high = GREY_RANGE
-        axes.imshow(
-            image[z, y, x],
-            cmap="gray",
-            vmin=low,
-            vmax=high,
-            aspect=spacing_mm[1] / spacing_mm[2],
-            interpolation="bilinear",
-        )
+        _grey(axes, image[z, y, x], spacing_mm)
         for colour, mask in zip(RATER_COLOURS * 4, raters.values(), strict=False):
             _contour(axes, mask[z, y, x], colour, 1.0)
         _contour(axes, network[z, y, x], NETWORK_COLOUR, 1.8)
         axes.set_title(f"slice {z + 1} of {len(image)}", fontsize=9)
-        axes.set_axis_off()
     lines = [Line2D([], [], color=NETWORK_COLOUR, linewidth=2, label="network")]
     lines += [
         Line2D([], [], color=c, linewidth=1.2, label=name)
@@ -104,6 +92,67 @@ def slices(
     for text in legend.get_texts():
         text.set_color("white")
     return _data_uri(figure)
+
+
+def disagreement(
+    image: FloatArray,
+    liver: Mask,
+    network: Mask,
+    heat: FloatArray,
+    spacing_mm: tuple[float, float, float],
+) -> str:
+    """Draw the slice with most disagreement twice: with the network's contour, with the heat.
+
+    All arrays share one grid (z, y, x). `heat` goes from 0, where all networks agree, to 1.
+    """
+    found = heat.sum(axis=(1, 2), dtype=np.float64)
+    # Where nobody disagrees the slice with most lesion is shown, else that with most liver.
+    amounts = (found, network.sum(axis=(1, 2)), liver.sum(axis=(1, 2)))
+    z = int(next((a for a in amounts if a.any()), amounts[0]).argmax())
+    y, x = _around(liver)
+    figure = Figure(figsize=(7.6, 3.5), layout="constrained")
+    left, right = (figure.add_subplot(1, 2, place) for place in (1, 2))
+    for axes in (left, right):
+        _grey(axes, image[z, y, x], spacing_mm)
+    _contour(left, network[z, y, x], NETWORK_COLOUR, 1.8)
+    left.set_title(f"segmentation, slice {z + 1} of {len(image)}", fontsize=9)
+    shown = right.imshow(
+        np.ma.masked_less_equal(heat[z, y, x], 0),
+        cmap=HEAT_COLOURS,
+        vmin=0,
+        vmax=1,
+        alpha=0.8,
+        aspect=spacing_mm[1] / spacing_mm[2],
+        interpolation="nearest",
+    )
+    right.set_title("where several seeds disagree", fontsize=9)
+    bar = figure.colorbar(shown, ax=right, ticks=[0, 0.5, 1], shrink=0.9)
+    bar.ax.set_yticklabels(["all agree", "", "half against half"], fontsize=8)
+    return _data_uri(figure)
+
+
+def _around(liver: Mask) -> tuple[slice, slice]:
+    """Return the rows and columns that show the liver with a margin."""
+    box = bounding_box(liver)
+    assert box is not None, "a case without liver is refused when it is prepared"
+    y, x = (
+        slice(max(0, b.start - MARGIN_VOXELS), b.stop + MARGIN_VOXELS) for b in (box[1], box[2])
+    )
+    return y, x
+
+
+def _grey(axes: Axes, pixels: FloatArray, spacing_mm: tuple[float, float, float]) -> None:
+    """Show a slice (y, x) in grey, its pixels as they are in millimetres."""
+    low, high = GREY_RANGE
+    axes.imshow(
+        pixels,
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        aspect=spacing_mm[1] / spacing_mm[2],
+        interpolation="bilinear",
+    )
+    axes.set_axis_off()
 
 
 def _contour(axes: Axes, mask: Mask, colour: str, width: float) -> None:

@@ -24,6 +24,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     )
     environment.filters["score"] = _score
     environment.filters["hours"] = _hours
+    environment.filters["percent"] = _percent
     return environment.get_template(template).render(values)
 
 
@@ -35,3 +36,10 @@ def _hours(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d} h"
+
+
+def _percent(share: float) -> str:
+    # Not 100 % where some did otherwise, nor 0 % where some did.
+    if 0 < share < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"

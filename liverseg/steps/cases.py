@@ -1,6 +1,8 @@
 """Cases in the store: prepared, predicted, segmented; for every step after `preprocess`."""
 
 import io
+from collections.abc import Collection
+from hashlib import sha256
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from liverseg.storage.port import ObjectStore
 CASE_FILE = "case.npz"
 PROBABILITY_FILE = "probability.npy"
 SEGMENTATION_FILE = "segmentation.nii.gz"
+VOTES_FILE = "votes.nii.gz"
 
 
 def case_prefix(key: str) -> str:
@@ -30,6 +33,12 @@ def prediction_prefix(weights_sha256: str, key: str) -> str:
 def segmentation_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of the segmentation of a case by a network lies."""
     return f"segmentations/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+
+
+def votes_prefix(weights_sha256: Collection[str], key: str) -> str:
+    """Return where the bundle of how many of these networks call each voxel a lesion lies."""
+    several = sha256("\n".join(sorted(weights_sha256)).encode()).hexdigest()
+    return f"votes/{several[:16]}-v{RESULT_VERSION}/{key}/"
 
 
 def dataset_key(digest: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from liverseg.core.volume import Volume
-from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
+from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.imaging import files
 from liverseg.imaging.resampling import probability_to_original
 from liverseg.network.checkpoint import load_network
@@ -18,8 +19,11 @@ from liverseg.network.device import best_device
 from liverseg.network.prediction import DEFAULT_MEMORY_MB, Predictor
 from liverseg.race import facts
 from liverseg.race.facts import Arm
+from liverseg.race.keep import LAST_RUNGS
+from liverseg.race.result import reported_weights
 from liverseg.race.study import Study
 from liverseg.settings import Settings, from_mapping
+from liverseg.steps import disagreement
 from liverseg.steps.cases import PROBABILITY_FILE, load_case, prediction_prefix
 from liverseg.steps.postprocess import segment
 from liverseg.steps.preprocess import prepare
@@ -49,21 +53,66 @@ def run(
     result = facts.read_result(store, study.id, arm)
     if result is None:
         raise StudyError(f"study {study.id} has no {arm} model yet; run the race to its end first")
+
+    def weights() -> bytes:
+        return bundle.load(store, result.model)[WEIGHTS]
+
+    return _predicted(store, study, result.weights_sha256, weights, memory_mb, progress)
+
+
+def several(
+    store: ObjectStore,
+    study: Study,
+    *,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    progress: Progress = _silent,
+) -> list[str]:
+    """Predict the test cases with the seeds of the third-last rung; return what was in the way.
+
+    Nothing is done where steps/disagreement.py has its numbers. A network that has predicted all
+    cases before is not needed any more; of one that is needed and was deleted a line says so.
+    """
+    if disagreement.known(store, study) is not None:
+        return []
+    missing = []
+    for report in disagreement.networks(store, study):
+        weights = partial(reported_weights, store, report)
+        try:
+            _predicted(store, study, report.weights_sha256, weights, memory_mb, progress)
+        except NotFound:
+            missing.append(
+                f"seed {report.seed} cannot predict: its checkpoint '{report.checkpoint}' was "
+                f"deleted; pruning keeps those of the last {LAST_RUNGS} rungs"
+            )
+    return missing
+
+
+def _predicted(
+    store: ObjectStore,
+    study: Study,
+    weights_sha256: str,
+    weights: Callable[[], bytes],
+    memory_mb: int,
+    progress: Progress,
+) -> list[str]:
+    """Predict the test cases that the network with this SHA-256 has not predicted; return them.
+
+    `weights` is called where there are any.
+    """
     cases = [
         c
         for c in study.dataset.role("test")
-        if not bundle.exists(store, prediction_prefix(result.weights_sha256, c.key))
+        if not bundle.exists(store, prediction_prefix(weights_sha256, c.key))
     ]
     if not cases:
         return []
-    model = bundle.load(store, result.model)
-    predictor = _predictor(study.settings, model[WEIGHTS], memory_mb)
+    predictor = _predictor(study.settings, weights(), memory_mb)
     for number, record in enumerate(cases):
         progress("predict", number, len(cases))
         case = load_case(store, record.key)
         target = io.BytesIO()
         np.save(target, predictor.probabilities(case.image, case.liver), allow_pickle=False)
-        prefix = prediction_prefix(result.weights_sha256, record.key)
+        prefix = prediction_prefix(weights_sha256, record.key)
         bundle.commit(store, prefix, {PROBABILITY_FILE: target.getvalue()})
     progress("predict", len(cases), len(cases))
     return [c.name for c in cases]

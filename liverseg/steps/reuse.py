@@ -35,13 +35,14 @@ def prepared_word(store: ObjectStore, study: Study) -> str:
 
 
 def results_word(store: ObjectStore, study: Study) -> str:
-    """Return the word for what follows a race: predictions, segmentations, evaluation, report."""
+    """Return the word for what follows a race, from the predictions to the report."""
     prefix = facts.study_prefix(study.id)
     keys = store.keys(prefix)
     told = "\n".join(k for k in keys if k.removeprefix(prefix).startswith(FACTS))
     arms = facts.ended_arms(store, study.id)
     digest = sha256((repr(sorted(arms.items())) + told).encode()).hexdigest()
-    wanted = {facts.evaluation_key(study.id), facts.report_page_key(study.id)}
+    results = (facts.disagreement_key, facts.evaluation_key, facts.report_page_key)
+    wanted = {key(study.id) for key in results}
     there = set(keys)
     for weights in arms.values():
         for case in study.dataset.role("test"):

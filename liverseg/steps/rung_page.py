@@ -6,6 +6,7 @@ from typing import Any
 
 from liverseg.race import facts
 from liverseg.race.study import Study
+from liverseg.steps import certainty
 from liverseg.storage.port import ObjectStore
 
 
@@ -34,6 +35,7 @@ def write(
 
     reports = status["rungs"][index]["reports"]
     leader = reports[0]["seed"] if reports else None
+    curves = read_curves(store, study)
     values = {
         "study": study.id,
         "rung": index,
@@ -41,8 +43,9 @@ def write(
         "synthetic": any(c.synthetic for c in study.dataset.cases),
         "rows": [row(r) for r in status["rungs"] if r["decided"]],
         "curves": figures.learning_curves(
-            read_curves(store, study), [r.iterations for r in study.rungs], leader, "leads"
+            curves, [r.iterations for r in study.rungs], leader, "leads"
         ),
+        "certainty": certainty.of_rung(study, status, index, curves),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.render("rung.html.jinja", values), encoding="utf-8")

@@ -180,24 +180,33 @@ def race_to(
 
 @task
 def predict(store: str, study: str, _reuse: str) -> None:
-    """Predict the test cases with the winner and, where it was trained, with A2."""
+    """Predict the test cases with the winner, A2 if there is one, and several seeds before."""
     from liverseg.steps import predict as step
 
     opened = open_store(store)
     loaded = load_study(opened, study)
     for arm in facts.ended_arms(opened, study):
         log.info("%s: %d cases predicted", arm, len(step.run(opened, loaded, arm)))
+    for line in step.several(opened, loaded):
+        log.info("%s", line)
 
 
 @task
 def postprocess(store: str, study: str, _reuse: str) -> None:
-    """Turn probabilities into segmentations on the original images."""
+    """Turn probabilities into segmentations on the original images, and compare several seeds'."""
+    from liverseg.steps import disagreement
     from liverseg.steps import postprocess as step
 
     opened = open_store(store)
     loaded = load_study(opened, study)
     for arm, sha256 in facts.ended_arms(opened, study).items():
         log.info("%s: %d cases segmented", arm, len(step.run(opened, loaded, sha256).done))
+    found = disagreement.run(opened, loaded)
+    seeds = ", ".join(found["weights"])
+    if found["why_not"] is None:
+        log.info("seeds %s compared with each other", seeds)
+    else:
+        log.info("several seeds not compared: %s", found["why_not"])
 
 
 @task

@@ -25,6 +25,7 @@ def test_keys_are_those_that_are_documented():
     assert facts.segment_key("ab12", "job", 500) == "studies/ab12/segments/job/500.json"
     assert facts.result_key("ab12") == "studies/ab12/result.json"
     assert facts.result_key("ab12", "single") == "studies/ab12/single.json"
+    assert facts.disagreement_key("ab12") == "studies/ab12/disagreement.json"
     assert facts.model_prefix("ab12") == "studies/ab12/model/"
     assert facts.model_prefix("ab12", "single") == "studies/ab12/single-model/"
 

@@ -70,3 +70,24 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
     assert first == figures.learning_curves(curves, [5, 10], leader=0)
     assert has(pixels(first), figures.NETWORK_COLOUR)
     assert not has(pixels(figures.learning_curves(curves, [5, 10], None)), figures.NETWORK_COLOUR)
+
+
+def test_the_heat_lies_where_the_seeds_disagree_beside_the_contour(masks) -> None:
+    image = np.zeros(SHAPE, np.float32)
+    heat = np.where(np.roll(masks["lesion"], 1, axis=0), np.float32(1), np.float32(0))
+    drawn = {}
+    for name, amount in (("none", 0.0), ("some", 1.0)):
+        uri = figures.disagreement(image, masks["liver"], masks["lesion"], heat * amount, SPACING)
+        drawn[name] = pixels(uri)
+    # The scale is to the right of both.
+    left, right = slice(0, 380), slice(400, 695)
+    assert has(drawn["none"][:, left], figures.NETWORK_COLOUR)
+    assert not coloured(drawn["none"][:, right])
+    # The next slice is shown for its heat; the network has no lesion there.
+    assert not has(drawn["some"][:, left], figures.NETWORK_COLOUR)
+    assert coloured(drawn["some"][:, right])
+
+
+def coloured(picture: np.ndarray) -> bool:
+    """Whether a pixel is neither grey nor nearly so."""
+    return bool((np.ptp(picture, axis=-1) > 0.3).any())

@@ -6,7 +6,7 @@ from liverseg.errors import StudyError
 from liverseg.race import facts
 from liverseg.race.executor import NOT_FINITE
 from liverseg.race.faults import Killed
-from liverseg.steps import evaluate, race, report, rung_page
+from liverseg.steps import disagreement, evaluate, race, report, rung_page
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import finished_study, study_in
@@ -63,14 +63,17 @@ def page(finished, tmp_path_factory) -> Page:
 
 
 def test_the_page_needs_nothing_beside_it(page) -> None:
-    assert len(page.sources) == 2  # curves, and one test case
+    assert len(page.sources) == 3  # curves, and one test case with and without the seeds' votes
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "@import" not in page.text
     assert "url(" not in page.text
 
 
 def test_it_has_every_part_and_says_that_the_data_is_synthetic(page) -> None:
-    parts = "Result", "The race", "Test cases", "Slices", "Time and iterations", "Data", "Settings"
+    parts = (
+        "Result", "The race", "How sure was the race?", "Test cases", "Slices",
+        "What several seeds are worth", "Time and iterations", "Data", "Settings",
+    )  # fmt: skip
     assert [p for p in parts if f"\n{p}\n" not in page.text] == []
     assert "SYNTHETIC DATA" in page.text
     assert "test, synthetic: the slices with most lesion" in page.text
@@ -106,6 +109,34 @@ def test_the_race_says_who_went_on_and_why(finished, page) -> None:
     ]
     assert winner["sha256"] in page.text
     assert f"Seed {winner['seed']} won" in page.text
+
+
+def test_one_validation_case_says_nothing_of_how_sure_a_rung_was(page) -> None:
+    told = "not assessable (1 validation case, at least 5 are needed)"
+    assert [f"Rung {n}: {told}" in page.text for n in (0, 1)] == [True, True]
+
+
+def test_where_the_seeds_differ_is_shown_in_numbers_and_without_a_correlation(
+    finished, page
+) -> None:
+    store, study = finished
+    found = disagreement.load(store, study.id)["cases"]["test"]
+    winner = evaluate.load_evaluation(store, study.id)["arms"]["multi"]["mean_dice"]
+    heading = page.rows.index(["case", "uncertainty", "mean Dice of the winner"])
+    assert page.rows[heading + 1] == ["test", f"{found['uncertainty']:.3f}", f"{winner:.3f}"]
+    lesions = page.rows[heading + 3 : heading + 3 + len(found["lesions"])]
+    assert [row[-1] for row in lesions] == [f"{x['uncertainty']:.3f}" for x in found["lesions"]]
+    assert "cannot be said from 1 test case (" in page.text
+
+
+def test_a_report_says_why_the_seeds_were_not_compared(finished, tmp_path) -> None:
+    store, study = MemoryStore(), finished[1]
+    store.objects.update(finished[0].objects)
+    store.delete(facts.disagreement_key(study.id))
+    report.run(store, study.id, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Not shown: " in page.text
+    assert "has not compared its seeds; run `liverseg postprocess` first" in page.text
 
 
 def test_iterations_spent_and_saved_add_up(page) -> None:

@@ -72,10 +72,11 @@ def test_the_word_of_the_results_stays_while_nothing_changes(
     [
         lambda weights, _study: prediction_prefix(weights, "key2") + bundle.MANIFEST,
         lambda weights, _study: segmentation_prefix(weights, "key2") + bundle.MANIFEST,
+        lambda _weights, study: facts.disagreement_key(study),
         lambda _weights, study: facts.evaluation_key(study),
         lambda _weights, study: facts.report_page_key(study),
     ],
-    ids=["prediction", "segmentation", "evaluation", "report"],
+    ids=["prediction", "segmentation", "disagreement", "evaluation", "report"],
 )
 def test_the_word_of_the_results_changes_when_one_is_lost(
     lost: Callable[[str, str], str], finished: tuple[ObjectStore, Study]

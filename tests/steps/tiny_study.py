@@ -13,7 +13,7 @@ from liverseg.race.executor import Job, JobState
 from liverseg.race.plan import Capacity
 from liverseg.race.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps import postprocess, predict, race, train
+from liverseg.steps import disagreement, postprocess, predict, race, train
 from liverseg.steps.cases import CASE_FILE, case_prefix
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
@@ -90,11 +90,13 @@ class InThisProcess:
 
 
 def finished_study(store: ObjectStore | None = None) -> tuple[ObjectStore, Study]:
-    """Train both arms to the end and segment the test case with each."""
+    """Train both arms to the end and segment the test case with each, and with both seeds."""
     store = MemoryStore() if store is None else store
     study = study_in(store)
     race.run(store, InThisProcess(store), study, "single", Capacity(2, True))
     for arm, weights_sha256 in facts.ended_arms(store, study.id).items():
         predict.run(store, study, arm)
         postprocess.run(store, study, weights_sha256)
+    assert predict.several(store, study) == []
+    disagreement.run(store, study)
     return store, study
