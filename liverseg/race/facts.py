@@ -110,6 +110,11 @@ def report_page_key(study: str) -> str:
     return study_prefix(study) + "report.html"
 
 
+def publication_key(study: str, name: str) -> str:
+    """A file that a paper takes from the report: a table or a figure."""
+    return f"{study_prefix(study)}publication/{name}"
+
+
 def rung_name(seed: int, rung: int) -> RungName:
     """Return the name under which the facts of this seed's rung are kept."""
     return "single" if seed == SINGLE_SEED else rung

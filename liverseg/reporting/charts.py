@@ -6,9 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-ALGORITHM_COLOURS = ("#ff3b30", "#0a84ff", "#8e8e93", "#30b050", "#af52de")
+from liverseg.core.agreement import AS_GOOD_AS_RATERS
+from liverseg.reporting.figures import ALGORITHM_COLOURS
+
 RATER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-AS_GOOD_AS_RATERS = 0.9
 
 # Score by algorithm, by case, by rater.
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,6 +15,7 @@ from liverseg.core.volume import FloatArray, Mask, bounding_box
 
 RATER_COLOURS = ("#ffd92f", "#66c2ff", "#ff8ad8", "#8dff8a")
 NETWORK_COLOUR = "#ff3b30"
+ALGORITHM_COLOURS = (NETWORK_COLOUR, "#0a84ff", "#30d158", "#bf5af2", "#ff9f0a")
 HEAT_COLOURS = "plasma"
 MARGIN_VOXELS = 12
 GREY_RANGE = (-0.3, 1.3)
@@ -53,36 +55,45 @@ def learning_curves(
     axes.minorticks_off()
     if leader is not None:
         axes.legend(frameon=False, loc="upper left")
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def slices(
     image: FloatArray,
     liver: Mask,
     raters: Mapping[str, Mask],
-    network: Mask,
+    algorithms: Mapping[str, Mask],
     spacing_mm: tuple[float, float, float],
-    count: int = 3,
+    count: int | None = 3,
 ) -> str:
-    """Draw the slices with most lesion, cropped to the liver, with everybody's contours.
+    """Draw slices, cropped to the liver, with everybody's contours.
 
-    All arrays share one grid (z, y, x); pixels keep their shape in millimetres.
+    All arrays share one grid (z, y, x); pixels keep their shape in millimetres. `count`: those
+    with most lesion; None: every slice with a contour.
     """
-    lesion = np.sum([network, *raters.values()], axis=0)
-    area = lesion.sum(axis=(1, 2))
-    # Without any lesion the slices with most liver are the ones to look at.
-    order = np.argsort(-(area if area.any() else liver.sum(axis=(1, 2))), kind="stable")
-    chosen = sorted(int(z) for z in order[:count])
+    area = np.sum([*algorithms.values(), *raters.values()], axis=0).sum(axis=(1, 2))
+    if not area.any():
+        # Without any lesion the slices with most liver are the ones to look at.
+        area, count = liver.sum(axis=(1, 2)), count or 3
+    most = np.argsort(-area, kind="stable")[: count or int((area > 0).sum())]
+    chosen = sorted(int(z) for z in most)
     y, x = _around(liver)
-    figure = Figure(figsize=(3.4 * len(chosen), 3.5), layout="constrained")
+    columns = min(len(chosen), 3 if count else 5)
+    rows = -(-len(chosen) // columns)
+    side = 3.4 if count else 2.2
+    figure = Figure(figsize=(side * columns, (side + 0.1) * rows + 0.3), layout="constrained")
     for place, z in enumerate(chosen, start=1):
-        axes = figure.add_subplot(1, len(chosen), place)
+        axes = figure.add_subplot(rows, columns, place)
         _grey(axes, image[z, y, x], spacing_mm)
         for colour, mask in zip(RATER_COLOURS * 4, raters.values(), strict=False):
             _contour(axes, mask[z, y, x], colour, 1.0)
-        _contour(axes, network[z, y, x], NETWORK_COLOUR, 1.8)
-        axes.set_title(f"slice {z + 1} of {len(image)}", fontsize=9)
-    lines = [Line2D([], [], color=NETWORK_COLOUR, linewidth=2, label="network")]
+        for colour, mask in zip(ALGORITHM_COLOURS, algorithms.values(), strict=False):
+            _contour(axes, mask[z, y, x], colour, 1.8)
+        axes.set_title(f"slice {z + 1} of {len(image)}", fontsize=9 if count else 7)
+    lines = [
+        Line2D([], [], color=c, linewidth=2, label=name)
+        for c, name in zip(ALGORITHM_COLOURS, algorithms, strict=False)
+    ]
     lines += [
         Line2D([], [], color=c, linewidth=1.2, label=name)
         for c, name in zip(RATER_COLOURS * 4, raters, strict=False)
@@ -91,7 +102,7 @@ def slices(
     legend.get_frame().set_facecolor("#444444")
     for text in legend.get_texts():
         text.set_color("white")
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def disagreement(
@@ -128,7 +139,7 @@ def disagreement(
     right.set_title("where several seeds disagree", fontsize=9)
     bar = figure.colorbar(shown, ax=right, ticks=[0, 0.5, 1], shrink=0.9)
     bar.ax.set_yticklabels(["all agree", "", "half against half"], fontsize=8)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def _around(liver: Mask) -> tuple[slice, slice]:
@@ -160,8 +171,16 @@ def _contour(axes: Axes, mask: Mask, colour: str, width: float) -> None:
         axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=width)
 
 
-def _data_uri(figure: Figure) -> str:
+def data_uri(figure: Figure) -> str:
+    """Return a figure as a PNG that a page can hold."""
+    return "data:image/png;base64," + base64.b64encode(drawn(figure, "png")).decode()
+
+
+def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """Return a figure as a file's bytes; the same numbers give the same bytes."""
     target = io.BytesIO()
-    # No date in the file: the same numbers give the same page.
-    figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()
+    # No date in the file, and no random ids.
+    metadata = {"Software": None} if kind == "png" else {"Date": None}
+    with rc_context({"svg.hashsalt": "liverseg"}):
+        figure.savefig(target, format=kind, dpi=110, metadata=metadata)
+    return target.getvalue()

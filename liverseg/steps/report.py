@@ -1,24 +1,25 @@
 """The HTML report of a study: one page that needs nothing beside it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liverseg.core.case import PreparedCase
+from matplotlib.figure import Figure
+
 from liverseg.core.dataset import CaseRecord
 from liverseg.core.disagreement import disagreement as split_of
-from liverseg.core.volume import FloatArray
 from liverseg.errors import StudyError
-from liverseg.imaging.resampling import in_plane
 from liverseg.race import facts
+from liverseg.race.segments import SegmentReader
 from liverseg.race.snapshot import SnapshotReader
 from liverseg.race.study import Study, load_study
-from liverseg.reporting import figures, page
+from liverseg.reporting import figures, methods, page, tables
 from liverseg.settings import Settings, to_mapping
-from liverseg.steps import certainty, disagreement, race, rung_page
+from liverseg.steps import certainty, disagreement, race, report_figures, rung_page
 from liverseg.steps.cases import load_case
 from liverseg.steps.evaluate import load_evaluation, load_segmentation
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import encode
 
 NAMES = {
     "multi": ("winner of the race (A1)", "A1 multi-model"),
@@ -30,23 +31,66 @@ NAMES = {
 def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     """Write the page to `out` and to studies/<id>/report.html; return `out`.
 
+    Beside it, in a folder `<out>-files` and in the store: tables 1 and 2 as CSV and LaTeX, figures
+    2 and 5 as SVG and PNG, and all measures as schemas/evaluation-1.json describes them.
+
     Raises StudyError where the study has no winner or has not been evaluated.
     """
     study, status = load_study(store, study_id), race.status(store, study_id)
     if status["winner"] is None:
         raise StudyError(f"study {study_id} has no winner yet; run the race to its end first")
     evaluation = load_evaluation(store, study_id)
-    text = page.render("report.html.jinja", _values(store, study, status, evaluation))
+    curves = rung_page.read_curves(store, study)
+    document = evaluation["document"]
+    data = ("synthetic " if evaluation["synthetic"] else "") + "test cases"
+    shown = [
+        tables.segmentation(document, data),
+        tables.detection(document, data),
+        tables.detection(document, data, "correspondence"),
+    ]
+    segments = SegmentReader(store, study_id).all()
+    drawn = {
+        "figure-2": report_figures.figure_2(document),
+        "figure-5": report_figures.figure_5(segments, curves),
+    }
+    values = _values(store, study, status, evaluation, curves)
+    values |= {"tables": shown, "data": data}
+    values |= {"figures": {name: figures.data_uri(figure) for name, figure in drawn.items()}}
+    text = page.render("report.html.jinja", values)
+    beside = out.parent / f"{out.stem}-files"
+    beside.mkdir(parents=True, exist_ok=True)
+    for name, content in _publication(shown, drawn, document).items():
+        store.put(facts.publication_key(study_id, name), content)
+        (beside / name).write_bytes(content)
     store.put(facts.report_page_key(study_id), text.encode())
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     return out
 
 
+def _publication(
+    shown: Sequence[tables.PaperTable], drawn: Mapping[str, Figure], document: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the tables as CSV and LaTeX, the figures as SVG and PNG, and all numbers as JSON."""
+    names = ("table-1", "table-2", "table-2-correspondence")
+    files = {"evaluation.json": encode(document)}
+    for name, table in zip(names, shown, strict=True):
+        files[f"{name}.csv"] = tables.as_csv(table).encode()
+        files[f"{name}.tex"] = tables.as_latex(table).encode()
+    for name, figure in drawn.items():
+        files[f"{name}.png"] = figures.drawn(figure, "png")
+        files[f"{name}.svg"] = figures.drawn(figure, "svg")
+    return files
+
+
 def _values(
-    store: ObjectStore, study: Study, status: Mapping[str, Any], evaluation: Mapping[str, Any]
+    store: ObjectStore,
+    study: Study,
+    status: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    curves: report_figures.Curves,
 ) -> dict[str, Any]:
-    winner, curves = status["winner"], rung_page.read_curves(store, study)
+    winner, document = status["winner"], evaluation["document"]
+    tested = study.dataset.role("test")
     return {
         "study": study.id,
         "synthetic": evaluation["synthetic"],
@@ -61,7 +105,21 @@ def _values(
         ),
         "certainty": certainty.of_race(study, status, curves),
         "test_rows": list(_test_rows(evaluation)),
-        "pictures": [_picture(store, c, evaluation) for c in study.dataset.role("test")],
+        "pictures": {c.name: report_figures.pictures(store, c, evaluation) for c in tested},
+        "by_rule": report_figures.by_rule(document),
+        "excluded": document["excluded"],
+        "methods": methods.paragraph(
+            study.settings, study.dataset, study.rungs, "single" in evaluation["arms"]
+        ),
+        "versions": methods.versions(),
+        "digests": {
+            "study": study.id,
+            "data set": study.dataset.digest,
+            **{
+                f"weights of {NAMES[arm][0]}": sha256
+                for arm, sha256 in evaluation["weights"].items()
+            },
+        },
         "several": _several(store, study, evaluation),
         "costs": _costs(status["ledger"], study.settings),
         "cases": [
@@ -99,23 +157,6 @@ def _test_rows(evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 for arm in NAMES
             }
             yield {"case": case, "rater": rater, **dice, **counts}
-
-
-def _picture(
-    store: ObjectStore, record: CaseRecord, evaluation: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Draw a test case on its original grid: what the raters saw, not what the network saw."""
-    case = load_case(store, record.key)
-    image, spacing = _original(case), case.original_geometry.spacing_mm
-    values = evaluation["arms"]["multi"]
-    mask = load_segmentation(store, values["weights_sha256"], record.key)
-    dice = list(values["cases"][record.name]["dice"].values())
-    return {
-        "name": record.name,
-        "synthetic": record.synthetic,
-        "dice": sum(dice) / len(dice),
-        "picture": figures.slices(image, case.original_liver, case.original_raters, mask, spacing),
-    }
 
 
 def _several(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,19 +197,13 @@ def _split(store: ObjectStore, record: CaseRecord, found: Mapping[str, Any]) -> 
         "name": record.name,
         "synthetic": record.synthetic,
         "picture": figures.disagreement(
-            _original(case),
+            report_figures.original(case),
             case.original_liver,
             load_segmentation(store, found["winner"], record.key),
             split_of(votes, len(found["weights"])),
             case.original_geometry.spacing_mm,
         ),
     }
-
-
-def _original(case: PreparedCase) -> FloatArray:
-    """Return the image on its original grid, with the grey values that the network saw."""
-    spacing, (_, *size) = case.original_geometry.spacing_mm, case.original_geometry.shape
-    return in_plane(case.image, case.spacing_mm[1:], (size[0], size[1]), spacing[1:], "linear")
 
 
 def _costs(ledger: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]]:

@@ -33,14 +33,14 @@ def masks() -> dict[str, np.ndarray]:
 def test_everybody_s_contour_is_drawn_and_nobody_else_s(masks) -> None:
     image = np.zeros(SHAPE, np.float32)
     raters = {"R1": masks["lesion"], "R2": np.roll(masks["lesion"], 14, axis=2)}
-    found = pixels(figures.slices(image, masks["liver"], raters, masks["none"], SPACING, count=1))
+    found = pixels(figures.slices(image, masks["liver"], raters, {"A1": masks["none"]}, SPACING, 1))
     # The legend names the network too; its contour would be in the picture above it.
     above = found[: int(len(found) * 0.85)]
     assert has(above, figures.RATER_COLOURS[0])
     assert has(above, figures.RATER_COLOURS[1])
     assert not has(above, figures.NETWORK_COLOUR)
     network = np.roll(masks["lesion"], -14, axis=2)
-    found = pixels(figures.slices(image, masks["liver"], raters, network, SPACING, count=1))
+    found = pixels(figures.slices(image, masks["liver"], raters, {"A1": network}, SPACING, 1))
     assert has(found[: int(len(found) * 0.85)], figures.NETWORK_COLOUR)
 
 
@@ -50,7 +50,12 @@ def test_more_slices_make_a_wider_picture_with_a_lesion_or_without(masks, lesion
     found = [
         pixels(
             figures.slices(
-                image, masks["liver"], {"R1": masks[lesion]}, masks["none"], SPACING, count
+                image,
+                masks["liver"],
+                {"R1": masks[lesion]},
+                {"A1": masks["none"]},
+                SPACING,
+                count,
             )
         )
         for count in (1, 3)
@@ -61,7 +66,28 @@ def test_more_slices_make_a_wider_picture_with_a_lesion_or_without(masks, lesion
 def test_more_raters_than_colours_are_drawn(masks) -> None:
     raters = {f"R{n}": masks["lesion"] for n in range(1, 7)}
     image = np.zeros(SHAPE, np.float32)
-    assert figures.slices(image, masks["liver"], raters, masks["none"], SPACING)
+    assert figures.slices(image, masks["liver"], raters, {"A1": masks["none"]}, SPACING)
+
+
+def test_every_slice_with_a_contour_is_drawn_and_no_other(masks) -> None:
+    image, few = np.zeros(SHAPE, np.float32), masks["lesion"].copy()
+    few[np.flatnonzero(few.any(axis=(1, 2)))[1:]] = False
+    everywhere = np.repeat(few.any(axis=0)[None], len(few), axis=0)
+    sizes = [
+        pixels(figures.slices(image, masks["liver"], {"R1": found}, {}, SPACING, count=None)).shape
+        for found in (few, everywhere)
+    ]
+    assert sizes[1][1] > 4 * sizes[0][1]  # six slices: five beside each other, one below
+    assert sizes[1][0] > 1.5 * sizes[0][0]
+
+
+def test_a_second_algorithm_has_its_own_colour(masks) -> None:
+    image = np.zeros(SHAPE, np.float32)
+    both = {"A1": masks["lesion"], "A2": np.roll(masks["lesion"], 14, axis=2)}
+    found = pixels(figures.slices(image, masks["liver"], {}, both, SPACING, 1))
+    above = found[: int(len(found) * 0.85)]
+    assert has(above, figures.ALGORITHM_COLOURS[0])
+    assert has(above, figures.ALGORITHM_COLOURS[1])
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:

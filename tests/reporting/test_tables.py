@@ -1,74 +1,91 @@
 import csv
 import io
+from typing import Any
 
+import numpy as np
+import pytest
+
+from liverseg.core.delineation import Delineation
+from liverseg.core.evaluation import evaluate_case
 from liverseg.reporting import tables
+from liverseg.steps.evaluation_document import document
+
+ALGORITHMS = ("A1", "A2", "threshold")
 
 
-def counts(tp: int, fp: int, fn: int, recall: float | None, precision: float | None):
-    return {
-        "tp": tp, "fp": fp, "fn": fn, "recall": recall, "precision": precision, "f1": recall,
-    }  # fmt: skip
+def ball(centre: int, radius: int) -> Delineation:
+    z, y, x = np.ogrid[:12, :40, :40]
+    mask = (z - 6) ** 2 + (y - 20) ** 2 + (x - centre) ** 2 <= radius**2
+    return Delineation.of(mask, (1.0, 1.0, 1.0))
 
 
-def case(name: str, a1: float, a2: float, fp: int = 0, recall: float | None = 0.5):
-    def algorithm(dice: float):
-        return {
-            "dice": {"R1": dice, "R2": dice, "mean": dice},
-            "phi": dice,
-            "detection": {
-                unit: {r: counts(1, fp, 1, recall, 0.25) for r in ("R1", "R2")}
-                for unit in ("lesion", "correspondence")
-            },
-        }
-
-    return {
-        "case": name,
-        "rater_dice": {"R1-R2": 0.8},
-        "algorithms": {"A1": algorithm(a1), "A2": algorithm(a2)},
-    }
+def result(cases: int, raters: int = 3) -> dict[str, Any]:
+    entries = [
+        evaluate_case(
+            f"case {n}",
+            {f"R{r + 1}": ball(20 + r, 5) for r in range(raters)},
+            {"A1": ball(20, 5 - n % 2), "A2": ball(24 + n % 3, 5), "threshold": ball(8, 3)},
+        )
+        for n in range(cases)
+    ]
+    return document(entries, [f"R{r + 1}" for r in range(raters)], ALGORITHMS)
 
 
-CASES = [case("a", 0.7, 0.5, fp=1), case("b", 0.9, 0.5, fp=8, recall=None)]
-P = {"dice.R1": 0.01, "dice.mean": 0.5, "phi": 0.25, "detection.lesion.mean.recall": 0.03}
+@pytest.fixture(scope="module")
+def eight() -> dict[str, Any]:
+    return result(8)
 
 
-def rows(table: tables.Table) -> dict[str, tuple[str, ...]]:
+def rows(table: tables.PaperTable) -> dict[str, tuple[str, ...]]:
     return {row.name: row.cells for row in table.rows}
 
 
-def test_table_1_has_means_spread_p_and_the_published_values_marked() -> None:
-    table = tables.segmentation(CASES, P)
-    assert table.columns == ("D(·, R1)", "D(·, R2)", "mean", "φ")
+def test_table_1_is_the_papers_with_its_values_marked_below_ours(eight: dict[str, Any]) -> None:
+    table = tables.segmentation(eight, "synthetic test cases")
+    assert table.columns == ("D(·, R1)", "D(·, R2)", "D(·, R3)", "mean", "φ")
     found = rows(table)
-    assert found["A1"] == ("0.800 ± 0.141",) * 4
-    assert found["p, Wilcoxon"] == ("0.0100", "-", "0.5000", "0.2500")
-    assert found["between raters"] == ("", "", "0.800 ± 0.000", "")
-    # Two raters here, three in the paper: only its mean and phi stand in a column of ours.
-    assert found["A1 multi-model, published"] == ("", "", "0.738 ± 0.194", "0.873 ± 0.082")
+    means = [c["algorithms"]["A1"]["dice"]["mean"] for c in eight["cases"]]
+    expected = f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f}"
+    assert found["A1"][3] == expected
+    (test,) = [
+        t for t in eight["tests"] if (t["algorithms"], t["measure"]) == (["A1", "A2"], "phi")
+    ]
+    assert found["p, A1 against A2"][-1] == f"{test['p']:.4f}"
+    assert found["exact p"][-1] == f"{test['p_exact']:.4f}"
+    assert found["A2 single, published"][0] == "0.689 ± 0.214"
     published = [row for row in table.rows if row.published]
     assert all(row.name.endswith("published") for row in published)
     assert table.rows[-len(published) :] == tuple(published)
-    assert table.notes == ("2 test cases.",)
+    assert table.note.startswith("8 synthetic test cases; rows marked published are the paper's")
 
 
-def test_table_2_means_over_raters_leave_out_what_is_undefined_and_say_so() -> None:
-    table = tables.detection(CASES, P)
-    assert rows(table)["A1"] == ("0.500", "0.250", "0.500", "4.5")
-    assert rows(table)["p, Wilcoxon"] == ("0.0300", "-", "-", "")
-    assert table.notes == ("2 test cases.", "4 undefined values count in no mean.")
-    assert rows(table)["raters, published"] == ("0.804", "0.787", "0.761", "1")
-    assert not any(r.published for r in tables.detection(CASES, {}, "correspondence").rows)
+def test_table_2_has_the_raters_beside_the_algorithms(eight: dict[str, Any]) -> None:
+    table = tables.detection(eight, "test cases")
+    found = rows(table)
+    assert found["A1"] == ("1.000 ± 0.000", "1.000 ± 0.000", "1.000 ± 0.000", "0")
+    assert found["threshold"][3] == "1"
+    assert found["raters"][0] == "1.000 ± 0.000"
+    assert found["raters, published"] == ("0.804", "0.787", "0.761", "1")
+    assert len(found["p, A1 against A2"]) == len(table.columns)
+    assert not any(r.published for r in tables.detection(eight, "x", "correspondence").rows)
 
 
-def test_one_case_has_no_spread_and_says_so() -> None:
-    table = tables.segmentation(CASES[:1], {})
-    assert rows(table)["A1"] == ("0.700",) * 4
-    assert "p, Wilcoxon" not in rows(table)
-    assert table.notes == ("1 test case: no spread and no p-value.",)
+def test_with_two_raters_the_published_columns_are_not_set_below_ours() -> None:
+    table = tables.segmentation(result(2, raters=2), "test cases")
+    assert rows(table)["A1 multi-model, published"] == ("", "", "0.738 ± 0.194", "0.873 ± 0.082")
 
 
-def test_csv_reads_back() -> None:
-    table = tables.segmentation(CASES, P)
+def test_one_case_and_one_rater_have_no_p_no_spread_and_say_why() -> None:
+    table = tables.segmentation(result(1, raters=1), "test case")
+    assert "±" not in rows(table)["A1"][0]
+    assert rows(table)["A1"][-1] == "-"
+    assert "between raters" not in rows(table)
+    assert "p, A1 against A2" not in rows(table)
+    assert "No p-value:" in table.note
+
+
+def test_csv_reads_back(eight: dict[str, Any]) -> None:
+    table = tables.segmentation(eight, "test cases")
     read = list(csv.reader(io.StringIO(tables.as_csv(table))))
     assert read[0] == ["Segmentation", *table.columns]
     assert read[1:] == [[row.name, *row.cells] for row in table.rows]
@@ -76,7 +93,7 @@ def test_csv_reads_back() -> None:
 
 def test_latex_escapes_and_has_a_cell_for_every_column() -> None:
     text = tables.as_latex(
-        tables.Table("50 % & more", ("a_b",), (tables.Row("x#1", ("1 ± 2",)),), ("note.",))
+        tables.PaperTable(1, "50 % & more", ("a_b",), (tables.Row("x#1", ("1 ± 2",)),), "note.")
     )
     assert r"\caption{50 \% \& more. note.}" in text
     assert r"x\#1 & 1 $\pm$ 2 \\" in text

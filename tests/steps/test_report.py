@@ -1,3 +1,4 @@
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -7,6 +8,7 @@ from liverseg.race import facts
 from liverseg.race.executor import NOT_FINITE
 from liverseg.race.faults import Killed
 from liverseg.steps import disagreement, evaluate, race, report, rung_page
+from liverseg.steps.report_figures import by_rule
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import finished_study, study_in
@@ -63,7 +65,8 @@ def page(finished, tmp_path_factory) -> Page:
 
 
 def test_the_page_needs_nothing_beside_it(page) -> None:
-    assert len(page.sources) == 3  # curves, and one test case with and without the seeds' votes
+    # Curves, figures 2 and 5; one test case: chosen by rule, all its slices, the seeds' votes.
+    assert len(page.sources) == 6
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "@import" not in page.text
     assert "url(" not in page.text
@@ -72,11 +75,14 @@ def test_the_page_needs_nothing_beside_it(page) -> None:
 def test_it_has_every_part_and_says_that_the_data_is_synthetic(page) -> None:
     parts = (
         "Result", "The race", "How sure was the race?", "Test cases", "Slices",
-        "What several seeds are worth", "Time and iterations", "Data", "Settings",
+        "What several seeds are worth", "Time and iterations", "Data", "Methods", "Model card",
+        "Settings",
     )  # fmt: skip
     assert [p for p in parts if f"\n{p}\n" not in page.text] == []
     assert "SYNTHETIC DATA" in page.text
-    assert "test, synthetic: the slices with most lesion" in page.text
+    assert "test, synthetic, the slices with most lesion" in page.text
+    assert "Figure 2, of synthetic test cases" in page.text
+    assert "the data is synthetic" in page.text
     assert "not a medical device" in page.text
 
 
@@ -94,6 +100,49 @@ def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     counts = [str(detection[k]) for k in ("tp", "fn", "fp")]
     (row,) = [r for r in page.rows if r[:2] == ["test", "R1"]]
     assert row[2:] == [multi, single, threshold, *counts]
+
+
+def test_tables_figures_and_numbers_lie_beside_the_page_and_in_the_store(finished, tmp_path):
+    store, study = finished
+    report.run(store, study.id, tmp_path / "report.html")
+    files = {p.name: p.read_bytes() for p in (tmp_path / "report-files").iterdir()}
+    assert sorted(files) == [
+        "evaluation.json", "figure-2.png", "figure-2.svg", "figure-5.png", "figure-5.svg",
+        "table-1.csv", "table-1.tex", "table-2-correspondence.csv", "table-2-correspondence.tex",
+        "table-2.csv", "table-2.tex",
+    ]  # fmt: skip
+    kept = {name: store.get(facts.publication_key(study.id, name)) for name in files}
+    assert kept == files
+    document = evaluate.load_evaluation(store, study.id)["document"]
+    assert json.loads(files["evaluation.json"]) == document
+    first = files["table-1.csv"].decode().splitlines()[1].split(",")
+    assert first[:2] == ["A1", f"{document['cases'][0]['algorithms']['A1']['dice']['R1']:.3f}"]
+    report.run(store, study.id, tmp_path / "again" / "page.html")
+    again = {p.name: p.read_bytes() for p in (tmp_path / "again" / "page-files").iterdir()}
+    assert again == files
+
+
+def test_the_methods_are_those_that_were_used(finished, page) -> None:
+    _, study = finished
+    assert "2 networks that differ in their random seed (0 to 1)" in page.text
+    assert "After 3 iterations the better half by their best validation Jaccard" in page.text
+    assert "A2 is one network" in page.text
+    assert page.row("study")[1] == study.id
+    assert "No p-value:" in page.text
+
+
+def test_slices_are_chosen_by_rule() -> None:
+    def document(*dice: float):
+        return {
+            "cases": [
+                {"case": f"c{n}", "algorithms": {"A1": {"dice": {"mean": d}}}}
+                for n, d in enumerate(dice)
+            ]
+        }
+
+    assert by_rule(document(0.5, 0.9, 0.1, 0.7)) == {"best": "c1", "median": "c0", "worst": "c2"}
+    assert by_rule(document(0.5, 0.9)) == {"best": "c1", "worst": "c0"}
+    assert by_rule(document(0.5)) == {"best": "c0"}
 
 
 def test_the_race_says_who_went_on_and_why(finished, page) -> None:

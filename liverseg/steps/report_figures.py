@@ -1,0 +1,99 @@
+"""The figures of a study's report, from what lies in the store."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from liverseg.core.case import PreparedCase
+from liverseg.core.dataset import CaseRecord
+from liverseg.core.evaluation import MEAN
+from liverseg.core.ledger import Segment
+from liverseg.core.volume import FloatArray, Mask
+from liverseg.imaging.resampling import in_plane
+from liverseg.race.executor import REPORTED
+from liverseg.reporting import charts, figures
+from liverseg.steps.cases import load_case
+from liverseg.steps.evaluate import NAMES, load_segmentation
+from liverseg.storage.port import ObjectStore
+
+Curves = Mapping[int, Sequence[Mapping[str, Any]]]
+
+
+def figure_2(document: Mapping[str, Any]) -> Figure:
+    """Draw Dice by case, against the raters' own, and phi, of A1 and where it is there A2."""
+    shown = [name for name in document["algorithms"] if name in ("A1", "A2")]
+    entries = {case["case"]: case for case in document["cases"]}
+    dice = {
+        name: {
+            case: {r: v for r, v in e["algorithms"][name]["dice"].items() if r != MEAN}
+            for case, e in entries.items()
+        }
+        for name in shown
+    }
+    between: dict[str, float | None] = {}
+    for case, entry in entries.items():
+        values = list(entry["rater_dice"].values())
+        between[case] = sum(values) / len(values) if values else None
+    phi = {n: {c: e["algorithms"][n]["phi"] for c, e in entries.items()} for n in shown}
+    return charts.agreement(dice, between, phi)
+
+
+def figure_5(segments: Sequence[Segment], curves: Curves) -> Figure:
+    """Draw finished trainings and losses over wall clock for every rung; A2 is not of the race."""
+    raced = [s for s in segments if s.rung != "single" and s.marks]
+    start = min((s.marks[0].time for s in raced), default=0.0)
+    finished: dict[int, list[float]] = {}
+    for segment in raced:
+        if segment.exit_code == REPORTED:
+            hours = (segment.marks[-1].time - start) / 3600
+            finished.setdefault(int(segment.rung), []).append(hours)
+    losses: dict[int, list[tuple[float, float]]] = {}
+    for points in curves.values():
+        for point in points:
+            if point["rung"] != "single" and point["loss"] is not None:
+                hours = (point["time"] - start) / 3600
+                losses.setdefault(int(point["rung"]), []).append((hours, point["loss"]))
+    return charts.race(finished, losses)
+
+
+def by_rule(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the best, the median and the worst case by A1's mean Dice.
+
+    Of two in the middle the worse one; fewer cases have fewer of them. Ties: the first by name.
+    """
+    dice = {c["case"]: c["algorithms"]["A1"]["dice"][MEAN] for c in document["cases"]}
+    order = sorted(dice, key=lambda case: (dice[case], case))
+    if not order:
+        return {}
+    if len(order) < 3:
+        return dict(zip(("best", "worst"), reversed(order), strict=False))
+    return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
+
+
+def pictures(
+    store: ObjectStore, record: CaseRecord, evaluation: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Draw a test case on its original grid: what the raters saw, not what the network saw."""
+    case = load_case(store, record.key)
+    masks: dict[str, Mask] = {
+        NAMES[arm]: load_segmentation(store, values["weights_sha256"], record.key)
+        for arm, values in evaluation["arms"].items()
+        if values["weights_sha256"] is not None
+    }
+    shown = (original(case), case.original_liver, case.original_raters, masks)
+    spacing = case.original_geometry.spacing_mm
+    dice = list(evaluation["arms"]["multi"]["cases"][record.name]["dice"].values())
+    return {
+        "name": record.name,
+        "synthetic": record.synthetic,
+        "dice": sum(dice) / len(dice),
+        "picture": figures.slices(*shown, spacing),
+        "all": figures.slices(*shown, spacing, count=None),
+    }
+
+
+def original(case: PreparedCase) -> FloatArray:
+    """Return the image on its original grid, with the grey values that the network saw."""
+    spacing, (_, *size) = case.original_geometry.spacing_mm, case.original_geometry.shape
+    return in_plane(case.image, case.spacing_mm[1:], (size[0], size[1]), spacing[1:], "linear")
