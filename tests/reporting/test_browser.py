@@ -1,0 +1,66 @@
+"""Every page in a real Chromium: nothing missing, nothing fetched, nothing complained of."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from liverseg.steps import evaluate, race, report, rung_page
+from tests.steps.tiny_study import finished_study
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        # Without one of the system's, that of `playwright install chromium`; root needs the flag.
+        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    store, study = finished_study()
+    evaluate.run(store, study)
+    status = race.status(store, study.id)
+    report.run(store, study.id, folder / "report.html")
+    rung_page.write(store, study, status, 0, folder / "rung.html")
+    return {path.stem: path for path in folder.glob("*.html")}
+
+
+@pytest.mark.parametrize("name", ["report", "rung"])
+def test_a_page_is_whole_without_any_request(
+    browser: Browser, pages: dict[str, Path], name: str
+) -> None:
+    opened = browser.new_page()
+    told: list[str] = []
+    asked: list[str] = []
+    opened.on("console", lambda message: told.append(message.text))
+    opened.on("pageerror", lambda error: told.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(pages[name].as_uri())
+    # Pictures in closed details are loaded too.
+    opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    sizes = opened.evaluate(
+        "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"
+    )
+    assert sizes
+    assert all(size > 100 for size in sizes)
+    assert told == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    # Nothing is wider than the window.
+    assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    opened.close()
+
+
+def test_the_report_prints(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    opened = browser.new_page()
+    opened.goto(pages["report"].as_uri())
+    assert opened.pdf(path=tmp_path / "report.pdf", format="A4").startswith(b"%PDF")
+    opened.close()
