@@ -120,7 +120,7 @@ def evaluate(
 
     With --store and no files: a study's segmentations, beside the best single threshold; written
     to STORE/studies/ID/evaluation.json. JSON keys: study, synthetic, test_evaluations, weights,
-    threshold, arms.
+    threshold, arms, document (what --json prints of files).
     """
     if not (references or predictions or cases):
         if store is None:

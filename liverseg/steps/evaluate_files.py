@@ -24,7 +24,10 @@ from liverseg.steps.evaluation_document import document
 from liverseg.steps.evaluation_files import CaseFiles, Excluded
 
 BYTES_PER_VOXEL = 26
-"""A file of float64 as it is read, turned to LPS, and cut: the most that is held at a time."""
+"""A file of float64 as it is read, turned to LPS, and cut: the most that is held at a time.
+
+The distance transform of masks far apart comes later and takes half of it.
+"""
 PROCESS_MB = 150
 """Of a process before it reads anything: numpy, scipy and SimpleITK."""
 

@@ -3,10 +3,10 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 
 from liverseg.core.detection import SUBSET_CAP, Counts, detect
-from tests.core.masks import pairs
+from tests.core.masks import flips, pairs
 
 
 def row(*spans: tuple[int, int], length: int = 60) -> np.ndarray:
@@ -219,6 +219,25 @@ def test_counts_stay_in_their_bounds_and_every_accepted_cluster_is_above_the_lim
         assert dice > 0.2
         matched += those
     assert sorted(matched) == [n for n, hit in enumerate(found.found) if hit]
+
+
+@given(pairs)
+def test_it_counts_what_the_rule_spells_out_for_any_small_masks(masks) -> None:
+    assume(max(len(components(m)) for m in masks) <= 8)
+    assert counts(*masks) == by_the_letter(*masks)
+
+
+@given(pairs, flips)
+def test_lesions_that_touch_one_at_most_are_counted_alike_however_they_are_turned(
+    masks, axes
+) -> None:
+    """Where no cluster is larger than a pair, the visiting order cannot matter."""
+    predictions, references = (components(m) for m in masks)
+    assume(all(len(touching(references, [p])) <= 1 for p in predictions))
+    assume(all(len(touching(predictions, [r])) <= 1 for r in references))
+    hits = sum(union_dice([p], [r]) > 0.2 for p in predictions for r in references)
+    expected = hits, len(predictions) - hits, len(references) - hits
+    assert counts(*(np.flip(m, axes) for m in masks))[0] == expected
 
 
 def chain(count: int, wide: int, start: int) -> np.ndarray:

@@ -115,3 +115,20 @@ def test_distances_are_those_of_a_distance_transform_of_the_whole_volume(masks, 
             np.concatenate((there, back)).mean(),
         )
     )
+
+
+@given(pairs, spacings)
+def test_a_search_and_a_transform_give_the_same_distances(masks, spacing) -> None:
+    assume(masks[0].any() and masks[1].any())
+    first, second = (Delineation.of(m, spacing).surface for m in masks)
+    assert first.searched(second) == pytest.approx(first.transformed(second))
+
+
+def test_only_large_masks_far_apart_are_worth_a_transform() -> None:
+    noise = np.random.default_rng(0).random((20, 80, 80)) < 0.05
+    ball = np.linalg.norm(np.indices(noise.shape).T - (10, 20, 20), axis=-1).T < 8
+    shifted = np.roll(ball, 2, axis=2)
+    of_noise, of_ball, near = (Delineation.of(m, (1, 1, 1)).surface for m in (noise, ball, shifted))
+    assert of_noise.far_from(of_ball)
+    assert not of_ball.far_from(near)
+    assert not of_ball.far_from(of_noise)  # a voxel of noise is always near
