@@ -4,10 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from liverseg.core.case import PreparedCase
 from liverseg.core.dataset import CaseRecord
-from liverseg.core.disagreement import disagreement as split_of
-from liverseg.core.volume import FloatArray
 from liverseg.errors import StudyError
 from liverseg.imaging.resampling import in_plane
 from liverseg.race import facts
@@ -15,7 +12,7 @@ from liverseg.race.snapshot import SnapshotReader
 from liverseg.race.study import Study, load_study
 from liverseg.reporting import figures, page
 from liverseg.settings import Settings, to_mapping
-from liverseg.steps import certainty, disagreement, race, rung_page
+from liverseg.steps import certainty, race, rung_page, several
 from liverseg.steps.cases import load_case
 from liverseg.steps.evaluate import load_evaluation, load_segmentation
 from liverseg.storage.port import ObjectStore
@@ -62,7 +59,7 @@ def _values(
         "certainty": certainty.of_race(study, status, curves),
         "test_rows": list(_test_rows(evaluation)),
         "pictures": [_picture(store, c, evaluation) for c in study.dataset.role("test")],
-        "several": _several(store, study, evaluation),
+        "several": several.section(store, study, evaluation),
         "costs": _costs(status["ledger"], study.settings),
         "cases": [
             {
@@ -106,7 +103,9 @@ def _picture(
 ) -> dict[str, Any]:
     """Draw a test case on its original grid: what the raters saw, not what the network saw."""
     case = load_case(store, record.key)
-    image, spacing = _original(case), case.original_geometry.spacing_mm
+    spacing = case.original_geometry.spacing_mm
+    _, height, width = case.original_geometry.shape
+    image = in_plane(case.image, case.spacing_mm[1:], (height, width), spacing[1:], "linear")
     values = evaluation["arms"]["multi"]
     mask = load_segmentation(store, values["weights_sha256"], record.key)
     dice = list(values["cases"][record.name]["dice"].values())
@@ -116,59 +115,6 @@ def _picture(
         "dice": sum(dice) / len(dice),
         "picture": figures.slices(image, case.original_liver, case.original_raters, mask, spacing),
     }
-
-
-def _several(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what several seeds are worth, as the page shows it."""
-    try:
-        found = disagreement.load(store, study.id)
-    except StudyError as error:
-        return {"why_not": str(error)}
-    if found["why_not"] is not None:
-        return {"why_not": found["why_not"]}
-    winner = evaluation["arms"]["multi"]
-    if found["winner"] != winner["weights_sha256"]:
-        return {"why_not": "they were compared with another winner's segmentations"}
-    dice = {
-        name: sum(values["dice"].values()) / len(values["dice"])
-        for name, values in winner["cases"].items()
-    }
-    return {
-        "why_not": None,
-        "seeds": sorted(int(seed) for seed in found["weights"]),
-        "rung": found["rung"],
-        "iterations": found["iterations"],
-        **disagreement.worth(found, dice),
-        "lesions": [
-            {"case": name} | lesion
-            for name, values in found["cases"].items()
-            for lesion in values["lesions"]
-        ],
-        "pictures": [_split(store, c, found) for c in study.dataset.role("test")],
-    }
-
-
-def _split(store: ObjectStore, record: CaseRecord, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw where the seeds are split on a test case, beside the winner's segmentation."""
-    case = load_case(store, record.key)
-    votes = disagreement.load_votes(store, found, record.key)
-    return {
-        "name": record.name,
-        "synthetic": record.synthetic,
-        "picture": figures.disagreement(
-            _original(case),
-            case.original_liver,
-            load_segmentation(store, found["winner"], record.key),
-            split_of(votes, len(found["weights"])),
-            case.original_geometry.spacing_mm,
-        ),
-    }
-
-
-def _original(case: PreparedCase) -> FloatArray:
-    """Return the image on its original grid, with the grey values that the network saw."""
-    spacing, (_, *size) = case.original_geometry.spacing_mm, case.original_geometry.shape
-    return in_plane(case.image, case.spacing_mm[1:], (size[0], size[1]), spacing[1:], "linear")
 
 
 def _costs(ledger: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]]:
