@@ -14,14 +14,14 @@ import pytest
 
 from liverseg import errors
 from liverseg.cli import EPILOG, main, root
-from liverseg.race.facts import report_key
+from liverseg.race.facts import disagreement_key, report_key
 from liverseg.race.study import open_study
 from liverseg.settings import to_mapping
 from liverseg.steps.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
-from tests.steps.tiny_study import study_in
+from tests.steps.tiny_study import finished_study, study_in
 
 SHORT = {"seeds": 2, "minimum_iterations": 10, "maximum_iterations": 20}
 
@@ -439,6 +439,18 @@ def test_nothing_is_evaluated_before_there_is_a_model(
     assert done.code == 6
     assert f"study {study.id} has no model yet" in done.err
     assert not (tmp_path / "studies" / study.id / "evaluation.json").exists()
+
+
+def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    store, study = finished_study(FolderStore(tmp_path))
+    before = store.get(disagreement_key(study.id))
+    store.delete(disagreement_key(study.id))
+    done = liverseg("postprocess", "--store", tmp_path)
+    assert done.code == 0
+    assert "several seeds: compared" in done.out
+    assert store.get(disagreement_key(study.id)) == before
 
 
 def test_a_path_that_looks_like_markup_is_shown_as_it_is(

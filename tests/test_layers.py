@@ -23,6 +23,7 @@ CONTROLLER_SIDE = (
     "liverseg.steps.race",
     "liverseg.steps.scan",
     "liverseg.steps.preprocess",
+    "liverseg.steps.disagreement",
     "liverseg.steps.postprocess",
     "liverseg.steps.evaluate",
     "liverseg.steps.evaluate_files",

@@ -121,7 +121,7 @@ def disagreement(
     amounts = (found, network.sum(axis=(1, 2)), liver.sum(axis=(1, 2)))
     z = int(next((a for a in amounts if a.any()), amounts[0]).argmax())
     y, x = _around(liver)
-    figure = Figure(figsize=(7.6, 3.5), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     left, right = (figure.add_subplot(1, 2, place) for place in (1, 2))
     for axes in (left, right):
         _grey(axes, image[z, y, x], spacing_mm)
@@ -137,8 +137,10 @@ def disagreement(
         interpolation="nearest",
     )
     right.set_title("where several seeds disagree", fontsize=9)
-    bar = figure.colorbar(shown, ax=right, ticks=[0, 0.5, 1], shrink=0.9)
-    bar.ax.set_yticklabels(["all agree", "", "half against half"], fontsize=8)
+    bar = figure.colorbar(
+        shown, ax=[left, right], location="bottom", ticks=[0, 0.5, 1], shrink=0.5, aspect=30
+    )
+    bar.ax.set_xticklabels(["all agree", "", "half against half"], fontsize=8)
     return data_uri(figure)
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from liverseg.core.dataset import CaseRecord
-from liverseg.core.disagreement import disagreement as split_of
 from liverseg.errors import StudyError
 from liverseg.race import facts
 from liverseg.race.segments import SegmentReader
@@ -15,9 +13,8 @@ from liverseg.race.snapshot import SnapshotReader
 from liverseg.race.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
 from liverseg.settings import Settings, to_mapping
-from liverseg.steps import certainty, disagreement, race, report_figures, rung_page
-from liverseg.steps.cases import load_case
-from liverseg.steps.evaluate import load_evaluation, load_segmentation
+from liverseg.steps import certainty, race, report_figures, rung_page, several
+from liverseg.steps.evaluate import load_evaluation
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import encode
 
@@ -120,7 +117,7 @@ def _values(
                 for arm, sha256 in evaluation["weights"].items()
             },
         },
-        "several": _several(store, study, evaluation),
+        "several": several.section(store, study, evaluation),
         "costs": _costs(status["ledger"], study.settings),
         "cases": [
             {
@@ -157,53 +154,6 @@ def _test_rows(evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 for arm in NAMES
             }
             yield {"case": case, "rater": rater, **dice, **counts}
-
-
-def _several(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what several seeds are worth, as the page shows it."""
-    try:
-        found = disagreement.load(store, study.id)
-    except StudyError as error:
-        return {"why_not": str(error)}
-    if found["why_not"] is not None:
-        return {"why_not": found["why_not"]}
-    winner = evaluation["arms"]["multi"]
-    if found["winner"] != winner["weights_sha256"]:
-        return {"why_not": "they were compared with another winner's segmentations"}
-    dice = {
-        name: sum(values["dice"].values()) / len(values["dice"])
-        for name, values in winner["cases"].items()
-    }
-    return {
-        "why_not": None,
-        "seeds": sorted(int(seed) for seed in found["weights"]),
-        "rung": found["rung"],
-        "iterations": found["iterations"],
-        **disagreement.worth(found, dice),
-        "lesions": [
-            {"case": name} | lesion
-            for name, values in found["cases"].items()
-            for lesion in values["lesions"]
-        ],
-        "pictures": [_split(store, c, found) for c in study.dataset.role("test")],
-    }
-
-
-def _split(store: ObjectStore, record: CaseRecord, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw where the seeds are split on a test case, beside the winner's segmentation."""
-    case = load_case(store, record.key)
-    votes = disagreement.load_votes(store, found, record.key)
-    return {
-        "name": record.name,
-        "synthetic": record.synthetic,
-        "picture": figures.disagreement(
-            report_figures.original(case),
-            case.original_liver,
-            load_segmentation(store, found["winner"], record.key),
-            split_of(votes, len(found["weights"])),
-            case.original_geometry.spacing_mm,
-        ),
-    }
 
 
 def _costs(ledger: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from liverseg.core.certainty import MINIMUM_CASES
 from liverseg.errors import SettingsError, StoreError
 from liverseg.settings import preset
 from liverseg.steps import phantom, scan
@@ -57,6 +58,10 @@ def test_more_cases_change_nobodys_role():
     few, many = phantom.split(16), phantom.split(40)
     for role, names in few.items():
         assert many[role][: len(names)] == names
+
+
+def test_the_default_phantom_validates_on_enough_cases_to_say_how_sure_a_race_was():
+    assert len(phantom.split(16)["validation"]) >= MINIMUM_CASES
 
 
 def test_three_cases_have_one_of_each_role(tmp_path):
