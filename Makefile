@@ -70,9 +70,15 @@ compile: $(STAMP) ## write the pipeline for the Kubeflow UI into build/
 	$(BIN)/liverseg pipeline compile --out build \
 	  $(foreach name,controller trainer,$(if $(wildcard build/$(name).image),--$(name)-image $(shell cat build/$(name).image)))
 
-# kubectl has a kustomize in it; where there is none, the tests of manifests/ get one.
-test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_VERSION)) ## run all tests
+# kubectl has a kustomize in it; where there is none, the tests of manifests/ get one. The pages are
+# opened in the system's Chromium; where there is none, in playwright's own, or Debian's.
+test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_VERSION)) $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,$(TOOLS)/chromium) ## run all tests
 	$(BIN)/python -m pytest
+
+$(TOOLS)/chromium: | $(STAMP)
+	$(BIN)/playwright install chromium || { apt-get update && apt-get install --yes chromium; }
+	mkdir -p $(@D)
+	touch $@
 
 images: ## build both images with Docker
 	docker build $(IMAGE_LABELS) -f images/controller/Dockerfile -t liverseg-controller:$(VERSION) .

@@ -69,7 +69,8 @@ ALL = dict(commands())
 
 def test_the_commands_are_those_that_are_promised() -> None:
     assert set(ALL) == {
-        "phantom", "scan", "preprocess", "train", "predict", "postprocess", "evaluate", "report",
+        "phantom", "dataset push", "dataset pull", "scan", "preprocess", "train", "predict",
+        "postprocess", "evaluate", "report",
         "study run", "study status", "study plan", "study replay", "study stop", "study resume",
         "study extend", "study prune-checkpoints",
         "pipeline compile", "pipeline run", "pipeline upload", "pipeline submit",
