@@ -36,6 +36,8 @@ class Dataset:
     cases: tuple[CaseRecord, ...]
     preparation: PreparationSettings = field(default_factory=PreparationSettings)
     """What the cases' keys were made with: a study of other settings would find other cases."""
+    excluded: tuple[tuple[str, str], ...] = ()
+    """(case, what is wrong with it) of those that were left out; no part of the digest."""
 
     @property
     def digest(self) -> str:
@@ -53,7 +55,12 @@ class Dataset:
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         cases = [asdict(c) for c in self.cases]
-        return {"digest": self.digest, "cases": cases, "preparation": asdict(self.preparation)}
+        return {
+            "digest": self.digest,
+            "cases": cases,
+            "preparation": asdict(self.preparation),
+            "excluded": [list(one) for one in self.excluded],
+        }
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> "Dataset":
@@ -61,4 +68,5 @@ class Dataset:
         tuples = ("raters", "shape", "spacing_mm")
         records: Iterable[dict[str, Any]] = values["cases"]
         cases = tuple(CaseRecord(**r | {t: tuple(r[t]) for t in tuples}) for r in records)
-        return cls(cases, PreparationSettings(**values["preparation"]))
+        excluded = tuple((case, problem) for case, problem in values.get("excluded", ()))
+        return cls(cases, PreparationSettings(**values["preparation"]), excluded)

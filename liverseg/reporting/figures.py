@@ -65,7 +65,7 @@ def slices(
     algorithms: Mapping[str, Mask],
     spacing_mm: tuple[float, float, float],
     count: int | None = 3,
-) -> str:
+) -> Figure:
     """Draw slices, cropped to the liver, with everybody's contours.
 
     All arrays share one grid (z, y, x); pixels keep their shape in millimetres. `count`: those
@@ -102,7 +102,7 @@ def slices(
     legend.get_frame().set_facecolor("#444444")
     for text in legend.get_texts():
         text.set_color("white")
-    return data_uri(figure)
+    return figure
 
 
 def disagreement(

@@ -29,7 +29,7 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     """Write the page to `out` and to studies/<id>/report.html; return `out`.
 
     Beside it, in a folder `<out>-files` and in the store: tables 1 and 2 as CSV and LaTeX, figures
-    2 and 5 as SVG and PNG, and all measures as schemas/evaluation-1.json describes them.
+    2, 3 and 5 as SVG and PNG, and all measures as schemas/evaluation-1.json describes them.
 
     Raises StudyError where the study has no winner or has not been evaluated.
     """
@@ -51,7 +51,9 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
         "figure-5": report_figures.figure_5(segments, curves),
     }
     values = _values(store, study, status, evaluation, curves)
-    values |= {"tables": shown, "data": data}
+    pictures, chosen = values["pictures"], report_figures.by_rule(document)
+    drawn |= {f"figure-3-{rule}": pictures[name]["figure"] for rule, name in chosen.items()}
+    values |= {"tables": shown, "data": data, "by_rule": chosen}
     values |= {"figures": {name: figures.data_uri(figure) for name, figure in drawn.items()}}
     text = page.render("report.html.jinja", values)
     beside = out.parent / f"{out.stem}-files"
@@ -86,7 +88,7 @@ def _values(
     evaluation: Mapping[str, Any],
     curves: report_figures.Curves,
 ) -> dict[str, Any]:
-    winner, document = status["winner"], evaluation["document"]
+    winner = status["winner"]
     tested = study.dataset.role("test")
     return {
         "study": study.id,
@@ -103,8 +105,7 @@ def _values(
         "certainty": certainty.of_race(study, status, curves),
         "test_rows": list(_test_rows(evaluation)),
         "pictures": {c.name: report_figures.pictures(store, c, evaluation) for c in tested},
-        "by_rule": report_figures.by_rule(document),
-        "excluded": document["excluded"],
+        "excluded": study.dataset.excluded,
         "methods": methods.paragraph(
             study.settings, study.dataset, study.rungs, "single" in evaluation["arms"]
         ),

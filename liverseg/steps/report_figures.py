@@ -74,7 +74,11 @@ def by_rule(document: Mapping[str, Any]) -> dict[str, str]:
 def pictures(
     store: ObjectStore, record: CaseRecord, evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Draw a test case on its original grid: what the raters saw, not what the network saw."""
+    """Draw a test case on its original grid: what the raters saw, not what the network saw.
+
+    Returns `name`, `synthetic`, `dice` (of the winner, mean over raters), `figure` of the slices
+    with most lesion, and `all`, every slice with a contour, for the page.
+    """
     case = load_case(store, record.key)
     masks: dict[str, Mask] = {
         NAMES[arm]: load_segmentation(store, values["weights_sha256"], record.key)
@@ -88,8 +92,8 @@ def pictures(
         "name": record.name,
         "synthetic": record.synthetic,
         "dice": sum(dice) / len(dice),
-        "picture": figures.slices(*shown, spacing),
-        "all": figures.slices(*shown, spacing, count=None),
+        "figure": figures.slices(*shown, spacing),
+        "all": figures.data_uri(figures.slices(*shown, spacing, count=None)),
     }
 
 

@@ -108,7 +108,9 @@ def run(
     dataset = None
     if not wrong and (not excluded or settings.data.refused_cases == "exclude"):
         dataset = Dataset(
-            tuple(_record(c, roles[c.folder.name], data) for c in kept), settings.preparation
+            tuple(_record(c, roles[c.folder.name], data) for c in kept),
+            settings.preparation,
+            tuple((c.folder.name, problem) for c in looked for _, problem in c.problems[:1]),
         )
         save_dataset(store, dataset)
     rows = [_row(c, roles.get(c.folder.name)) for c in looked]

@@ -3,12 +3,17 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from liverseg.reporting import figures
 
 SHAPE = (6, 60, 80)
 SPACING = (4.0, 1.5, 1.0)
+
+
+def pixels_of(figure: Figure) -> np.ndarray:
+    return pixels(figures.data_uri(figure))
 
 
 def pixels(uri: str) -> np.ndarray:
@@ -33,14 +38,16 @@ def masks() -> dict[str, np.ndarray]:
 def test_everybody_s_contour_is_drawn_and_nobody_else_s(masks) -> None:
     image = np.zeros(SHAPE, np.float32)
     raters = {"R1": masks["lesion"], "R2": np.roll(masks["lesion"], 14, axis=2)}
-    found = pixels(figures.slices(image, masks["liver"], raters, {"A1": masks["none"]}, SPACING, 1))
+    found = pixels_of(
+        figures.slices(image, masks["liver"], raters, {"A1": masks["none"]}, SPACING, 1)
+    )
     # The legend names the network too; its contour would be in the picture above it.
     above = found[: int(len(found) * 0.85)]
     assert has(above, figures.RATER_COLOURS[0])
     assert has(above, figures.RATER_COLOURS[1])
     assert not has(above, figures.NETWORK_COLOUR)
     network = np.roll(masks["lesion"], -14, axis=2)
-    found = pixels(figures.slices(image, masks["liver"], raters, {"A1": network}, SPACING, 1))
+    found = pixels_of(figures.slices(image, masks["liver"], raters, {"A1": network}, SPACING, 1))
     assert has(found[: int(len(found) * 0.85)], figures.NETWORK_COLOUR)
 
 
@@ -48,7 +55,7 @@ def test_everybody_s_contour_is_drawn_and_nobody_else_s(masks) -> None:
 def test_more_slices_make_a_wider_picture_with_a_lesion_or_without(masks, lesion) -> None:
     image = np.zeros(SHAPE, np.float32)
     found = [
-        pixels(
+        pixels_of(
             figures.slices(
                 image,
                 masks["liver"],
@@ -74,7 +81,9 @@ def test_every_slice_with_a_contour_is_drawn_and_no_other(masks) -> None:
     few[np.flatnonzero(few.any(axis=(1, 2)))[1:]] = False
     everywhere = np.repeat(few.any(axis=0)[None], len(few), axis=0)
     sizes = [
-        pixels(figures.slices(image, masks["liver"], {"R1": found}, {}, SPACING, count=None)).shape
+        pixels_of(
+            figures.slices(image, masks["liver"], {"R1": found}, {}, SPACING, count=None)
+        ).shape
         for found in (few, everywhere)
     ]
     assert sizes[1][1] > 4 * sizes[0][1]  # six slices: five beside each other, one below
@@ -84,7 +93,7 @@ def test_every_slice_with_a_contour_is_drawn_and_no_other(masks) -> None:
 def test_a_second_algorithm_has_its_own_colour(masks) -> None:
     image = np.zeros(SHAPE, np.float32)
     both = {"A1": masks["lesion"], "A2": np.roll(masks["lesion"], 14, axis=2)}
-    found = pixels(figures.slices(image, masks["liver"], {}, both, SPACING, 1))
+    found = pixels_of(figures.slices(image, masks["liver"], {}, both, SPACING, 1))
     above = found[: int(len(found) * 0.85)]
     assert has(above, figures.ALGORITHM_COLOURS[0])
     assert has(above, figures.ALGORITHM_COLOURS[1])

@@ -107,7 +107,8 @@ def test_tables_figures_and_numbers_lie_beside_the_page_and_in_the_store(finishe
     report.run(store, study.id, tmp_path / "report.html")
     files = {p.name: p.read_bytes() for p in (tmp_path / "report-files").iterdir()}
     assert sorted(files) == [
-        "evaluation.json", "figure-2.png", "figure-2.svg", "figure-5.png", "figure-5.svg",
+        "evaluation.json", "figure-2.png", "figure-2.svg", "figure-3-best.png",
+        "figure-3-best.svg", "figure-5.png", "figure-5.svg",
         "table-1.csv", "table-1.tex", "table-2-correspondence.csv", "table-2-correspondence.tex",
         "table-2.csv", "table-2.tex",
     ]  # fmt: skip

@@ -115,6 +115,10 @@ def test_refused_cases_can_be_excluded(data, store, split):
     assert result.excluded == ["a"]
     assert [case.name for case in result.dataset.cases] == ["b", "c", "d"]
     assert problems(result, "a") == ["liver: there is no 'liver' file"]
+    assert result.dataset.excluded == (("a", "there is no 'liver' file"),)
+    assert load_dataset(store, result.dataset.digest) == result.dataset
+    # Who was left out changes no result.
+    assert replace(result.dataset, excluded=()).digest == result.dataset.digest
 
 
 def test_excluding_the_only_validation_case_is_an_error_that_says_what_to_do(data, store, split):
