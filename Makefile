@@ -76,7 +76,7 @@ test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_
 	$(BIN)/python -m pytest
 
 $(TOOLS)/chromium: | $(STAMP)
-	$(BIN)/playwright install chromium || { apt-get update && apt-get install --yes chromium; }
+	$(BIN)/playwright install chromium || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes chromium; }
 	mkdir -p $(@D)
 	touch $@
 
