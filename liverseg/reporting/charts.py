@@ -6,9 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from liverseg.core.agreement import AS_GOOD_AS_RATERS
+from liverseg.core.agreement import AS_GOOD_AS_RATERS, mean
 from liverseg.reporting.figures import ALGORITHM_COLOURS
 
+MOST_NAMES = 40
+"""More names of cases than these would lie on each other."""
 RATER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 # Score by algorithm, by case, by rater.
@@ -22,39 +24,51 @@ def agreement(
 ) -> Figure:
     """Draw figure 2: Dice by case and rater, mean Dice against that of the raters, phi.
 
+    With one rater only the first panel: there is nothing to compare with.
+
     Args:
         dice: By algorithm, case and rater; 0 to 1.
-        between_raters: Mean Dice of each case's pairs of raters; None with fewer than two.
+        between_raters: By case, mean Dice of its pairs of raters; None with fewer than two.
         phi: Uncertainty-aware score by algorithm and case; None with fewer than two raters.
     """
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    by_case, against, scores = figure.subplots(1, 3, width_ratios=(2, 1, 1.4))
-    cases = list(next(iter(dice.values()), {}))
+    several = any(value is not None for value in between_raters.values())
+    figure = Figure(figsize=(13 if several else 7, 4.2), layout="constrained")
+    if several:
+        by_case, against, scores = figure.subplots(1, 3, width_ratios=(2, 1, 1.4))
+    else:
+        by_case, against, scores = figure.subplots(), None, None
+    cases = list(between_raters)
+    width = min(0.25, 0.8 / max(len(dice), 1))
     raters = sorted({r for found in dice.values() for case in found.values() for r in case})
     for place, (name, found) in enumerate(dice.items()):
         colour = ALGORITHM_COLOURS[place % len(ALGORITHM_COLOURS)]
-        beside = (place - (len(dice) - 1) / 2) * 0.25
+        beside = (place - (len(dice) - 1) / 2) * width
         for marker, rater in zip(RATER_MARKERS * 3, raters, strict=False):
             points = [
                 (i + beside, v)
                 for i, c in enumerate(cases)
-                if (v := found[c].get(rater)) is not None
+                if (v := found.get(c, {}).get(rater)) is not None
             ]
             label = f"{name}, {rater}"
             by_case.scatter(
-                *_columns(points), color=colour, marker=marker, s=18, alpha=0.8, label=label
-            )
-        means = {case: _mean(found[case]) for case in cases}
+                *_columns(points), color=colour, marker=marker, s=18, alpha=0.8, label=label,
+                clip_on=False,
+            )  # fmt: skip
+        if against is None or scores is None:
+            continue
+        means = {case: mean(list(found.get(case, {}).values())) for case in cases}
         pairs = [
             (b, m) for c in cases
             if (b := between_raters.get(c)) is not None and (m := means[c]) is not None
         ]  # fmt: skip
-        against.scatter(*_columns(pairs), color=colour, s=22, label=name)
+        against.scatter(*_columns(pairs), color=colour, s=22, label=name, clip_on=False)
         told = [(i + beside, v) for i, c in enumerate(cases) if (v := phi[name].get(c)) is not None]
-        scores.bar(*_columns(told), width=0.22, color=colour, label=name)
+        scores.bar(*_columns(told), width=0.9 * width, color=colour, label=name)
     _by_case(by_case, cases, "Dice")
     if dice:
-        by_case.legend(fontsize=7, ncols=len(dice), frameon=False, loc="lower right")
+        by_case.legend(fontsize=7, ncols=6, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    if against is None or scores is None:
+        return figure
     against.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=0.8)
     against.set(
         xlabel="mean Dice between raters", ylabel="mean Dice of the algorithm",
@@ -93,14 +107,13 @@ def race(
 
 
 def _by_case(axes: Axes, cases: Sequence[str], what: str) -> None:
-    axes.set_xticks(range(len(cases)), cases, rotation=90 if len(cases) > 4 else 0, fontsize=7)
+    if len(cases) > MOST_NAMES:
+        axes.set_xticks([])
+        axes.set_xlabel(f"{len(cases)} cases")
+    else:
+        axes.set_xticks(range(len(cases)), cases, rotation=90 if len(cases) > 4 else 0, fontsize=7)
     axes.set(ylabel=what, ylim=(0, 1.02))
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
-
-
-def _mean(values: Mapping[str, float | None]) -> float | None:
-    known = [value for value in values.values() if value is not None]
-    return sum(known) / len(known) if known else None

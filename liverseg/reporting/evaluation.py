@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from liverseg.core.agreement import mean
 from liverseg.core.evaluation import MEAN, measures
-from liverseg.reporting import page
+from liverseg.reporting import charts, figures, page
 
 _DETECTION = ("recall", "precision", "f1", "fp")
 _HEADS = {"recall": "recall", "precision": "precision", "f1": "F1", "fp": "FPC"}
@@ -100,6 +103,20 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return told
 
 
+def figure_2(result: Mapping[str, Any], algorithms: Sequence[str]) -> Figure:
+    """Draw Dice by case, against the raters' own, and phi, of these algorithms."""
+    dice: dict[str, dict[str, Mapping[str, float | None]]] = {name: {} for name in algorithms}
+    phi: dict[str, dict[str, float | None]] = {name: {} for name in algorithms}
+    between: dict[str, float | None] = {}
+    for case in result["cases"]:
+        between[case["case"]] = mean(list(case["rater_dice"].values()))
+        for name in case["algorithms"].keys() & dice.keys():
+            found = case["algorithms"][name]
+            dice[name][case["case"]] = {r: v for r, v in found["dice"].items() if r != MEAN}
+            phi[name][case["case"]] = found["phi"]
+    return charts.agreement(dice, between, phi)
+
+
 def csv_text(result: Mapping[str, Any]) -> str:
     """Return a row for every case and algorithm; an empty field is not defined."""
     rows = [
@@ -128,7 +145,8 @@ def html(result: Mapping[str, Any]) -> str:
         ("case", "", "Dice", "phi", "HD95 mm", "recall", "precision"),
         rows,
     )
-    values = {"tables": [*tables(result), cases], "notes": notes(result)}
+    picture = figures.data_uri(figure_2(result, list(result["summary"])))
+    values = {"tables": [*tables(result), cases], "notes": notes(result), "figure": picture}
     settings = result["settings"] | {"version": result["version"], "schema": result["schema"]}
     return page.render("evaluation.html.jinja", values | {"settings": settings})
 

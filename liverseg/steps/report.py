@@ -12,6 +12,7 @@ from liverseg.race.segments import SegmentReader
 from liverseg.race.snapshot import SnapshotReader
 from liverseg.race.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
+from liverseg.reporting.evaluation import figure_2
 from liverseg.settings import Settings, to_mapping
 from liverseg.steps import certainty, race, report_figures, rung_page, several
 from liverseg.steps.evaluate import load_evaluation
@@ -47,7 +48,7 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     ]
     segments = SegmentReader(store, study_id).all()
     drawn = {
-        "figure-2": report_figures.figure_2(document),
+        "figure-2": figure_2(document, [n for n in document["algorithms"] if n in ("A1", "A2")]),
         "figure-5": report_figures.figure_5(segments, curves),
     }
     values = _values(store, study, status, evaluation, curves)

@@ -20,25 +20,6 @@ from liverseg.storage.port import ObjectStore
 Curves = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
-def figure_2(document: Mapping[str, Any]) -> Figure:
-    """Draw Dice by case, against the raters' own, and phi, of A1 and where it is there A2."""
-    shown = [name for name in document["algorithms"] if name in ("A1", "A2")]
-    entries = {case["case"]: case for case in document["cases"]}
-    dice = {
-        name: {
-            case: {r: v for r, v in e["algorithms"][name]["dice"].items() if r != MEAN}
-            for case, e in entries.items()
-        }
-        for name in shown
-    }
-    between: dict[str, float | None] = {}
-    for case, entry in entries.items():
-        values = list(entry["rater_dice"].values())
-        between[case] = sum(values) / len(values) if values else None
-    phi = {n: {c: e["algorithms"][n]["phi"] for c, e in entries.items()} for n in shown}
-    return charts.agreement(dice, between, phi)
-
-
 def figure_5(segments: Sequence[Segment], curves: Curves) -> Figure:
     """Draw finished trainings and losses over wall clock for every rung; A2 is not of the race."""
     raced = [s for s in segments if s.rung != "single" and s.marks]

@@ -28,6 +28,13 @@ def test_figure_2_has_every_score_and_leaves_out_what_is_undefined() -> None:
     assert b"<svg" in drawn(figure)
 
 
+def test_figure_2_of_one_rater_compares_with_nobody() -> None:
+    figure = charts.agreement({"A1": {"a": {"R1": 0.8}}}, {"a": None, "b": None}, {"A1": {}})
+    (by_case,) = figure.axes
+    assert [t.get_text() for t in by_case.get_xticklabels()] == ["a", "b"]
+    assert [float(c.get_offsets()[0, 1]) for c in by_case.collections] == [0.8]
+
+
 def test_figure_5_counts_finished_trainings_over_time() -> None:
     figure = charts.race({0: [2.0, 1.0], 1: [3.0]}, {0: [(0.5, 0.9), (1.0, 0.5)]})
     steps = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}

@@ -249,8 +249,9 @@ def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
     assert float(rows[1]["dice.R1"]) == expected
     page = evaluation.html(found)
     assert f"{expected:.3f} ± 0.000" in page
-    assert "http" not in page
-    assert "src=" not in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert page.count("src=") == page.count('src="data:image/png;base64,') == 1
     told = [table.title for table in evaluation.tables(found)]
     assert any(title.startswith("Paired tests") for title in told)
 
