@@ -17,6 +17,13 @@ from liverseg.reporting import charts, figures, page
 
 _DETECTION = ("recall", "precision", "f1", "fp")
 _HEADS = {"recall": "recall", "precision": "precision", "f1": "F1", "fp": "FPC"}
+_CASE = {
+    f"dice.{MEAN}": "Dice",
+    "phi": "phi",
+    f"hd95_mm.{MEAN}": "HD95 mm",
+    f"lesion.recall.{MEAN}": "recall",
+    f"lesion.precision.{MEAN}": "precision",
+}
 _DISTANCES = {"hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "jaccard": "Jaccard"}
 
 
@@ -52,6 +59,13 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
             list(_diameters(result)),
         ),
     ]
+    if cases > 1:
+        heads = ("", *_CASE.values())
+        rows = [
+            [name, *(_interval(summary.get(measure)) for measure in _CASE)]
+            for name, summary in result["summary"].items()
+        ]
+        found.append(Table("95 % intervals of the means, bootstrap over cases", heads, rows))
     if result["tests"]:
         found.append(
             Table(
@@ -134,15 +148,14 @@ def csv_text(result: Mapping[str, Any]) -> str:
 
 def html(result: Mapping[str, Any]) -> str:
     """Return a page with the tables, every case, and what was left out."""
-    columns = ["dice.mean", "phi", "hd95_mm.mean", "lesion.recall.mean", "lesion.precision.mean"]
     rows = [
-        [case["case"], name, *(_number(measures(case, name)[c]) for c in columns)]
+        [case["case"], name, *(_number(measures(case, name)[m]) for m in _CASE)]
         for case in result["cases"]
         for name in case["algorithms"]
     ]
     cases = Table(
         "Cases, mean over raters",
-        ("case", "", "Dice", "phi", "HD95 mm", "recall", "precision"),
+        ("case", "", *_CASE.values()),
         rows,
     )
     picture = figures.data_uri(figure_2(result, list(result["summary"])))
@@ -199,6 +212,13 @@ def _tests(result: Mapping[str, Any]) -> Iterator[list[str]]:
         ]
         pair = " - ".join(test["algorithms"])
         yield [pair, test["measure"], str(test["n"]), statistic, *p_values, verdict]
+
+
+def _interval(summary: Mapping[str, Any] | None) -> str:
+    if summary is None or summary["ci95"] is None:
+        return "-"
+    low, high = summary["ci95"]
+    return f"{_number(low)} to {_number(high)}"
 
 
 def _number(value: float | None) -> str:
