@@ -253,7 +253,6 @@ def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
     assert "https:" not in page
     assert page.count("src=") == page.count('src="data:image/png;base64,') == 1
     low, high = found["summary"]["A1"]["dice.mean"]["ci95"]
-    assert low < high
     assert f"{low:.3f} to {high:.3f}" in page
     told = [table.title for table in evaluation.tables(found)]
     assert any(title.startswith("Paired tests") for title in told)
