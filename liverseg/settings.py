@@ -236,8 +236,18 @@ def _converted(value: Any, hint: Any, path: str) -> Any:
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if origin is tuple or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise SettingsError(f"setting '{path}' must be {hint}, not {value!r}")
+        kind = _KINDS.get(origin or hint, str(hint))
+        raise SettingsError(f"setting '{path}' must be {kind}, not {value!r}")
     return value
+
+
+_KINDS = {
+    str: 'text in quotes, such as "4"',
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple: "a list",
+}
 
 
 def _checked(settings: Settings) -> Settings:

@@ -290,6 +290,10 @@ def test_scan_accepts_names_with_spaces_and_umlauts(
     table = liverseg("scan", *words)
     assert table.code == 0
     assert found["dataset"] in table.out
+    run = ("study", "run", "--store", tmp_path / "my store", "--dataset", found["dataset"])
+    unprepared = liverseg(*run)
+    assert unprepared.code == 6
+    assert "3 of 3 cases are not prepared in this store, such as" in unprepared.err
     prepared = liverseg("preprocess", "--data", *words)
     assert "3 cases prepared, 0 reused" in prepared.out
     assert "0 cases prepared, 3 reused" in liverseg("preprocess", "--data", *words).out

@@ -1,12 +1,17 @@
 """`liverseg study status`: what is drawn while a race runs, on a terminal and elsewhere."""
 
 import io
+import time
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from liverseg.cli.status import WATCH_SECONDS, draw, duration, follow
+from liverseg.cli.status import WATCH_SECONDS, draw, duration, follow, show
+from liverseg.errors import Stopped
+from liverseg.race import facts
 from liverseg.steps import race
+from liverseg.storage import record
 from tests.race.rehearsal import Rehearsal
 
 
@@ -46,6 +51,32 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_race_is_over():
     assert "no winner yet" in screen.getvalue()
     # What was drawn is taken away; the end is printed by whoever called.
     assert "winner: seed 3" not in screen.getvalue()
+
+
+def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys):
+    rehearsal = Rehearsal()
+    study = rehearsal.study.id
+    waiting = {facts.job_name(study, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
+    beat = facts.Heartbeat(1, "somebody", time.time(), waiting=waiting)
+    record.write(rehearsal.store, facts.heartbeat_key(study), beat.to_mapping())
+    found = race.status(rehearsal.store, study)
+    assert [seed["waits_for"] for seed in found["seeds"]] == ["no 0", "no 0", "no 1", None]
+    show(found)
+    told = capsys.readouterr().out
+    assert "seed 0, 1 waits for: no 0\nseed 2 waits for: no 1\n" in told
+    assert "4 have not reported" in told
+
+
+def test_after_a_stop_was_taken_back_it_says_that_nobody_has_gone_on_yet(capsys):
+    rehearsal = Rehearsal()
+    study = rehearsal.study.id
+    facts.set_stopped(rehearsal.store, study, True, time.time())
+    with pytest.raises(Stopped):
+        rehearsal.run()
+    assert race.status(rehearsal.store, study)["state"] == "stopped: by hand"
+    facts.set_stopped(rehearsal.store, study, False, time.time())
+    show(race.status(rehearsal.store, study))
+    assert "free to go on: start the run again" in capsys.readouterr().out
 
 
 def test_durations_are_told_as_people_say_them():

@@ -69,7 +69,7 @@ def push(
         megabytes = pushed.sent_bytes / 1e6
         console.print(
             f"{pushed.cases} cases, {pushed.files} files; {pushed.sent} sent ({megabytes:.1f} MB), "
-            f"{pushed.files - pushed.sent} there already"
+            f"{pushed.files - pushed.sent} there already or twice the same"
         )
         console.print(f"{url}@{pushed.version}", soft_wrap=True)
 

@@ -156,10 +156,12 @@ def server(options: Mapping[str, Any]) -> Any:
 
 def parameters(definitions: Mapping[str, Any], params: tuple[str, ...]) -> dict[str, Any]:
     """Return the values of --param; raises SettingsError."""
+    from liverseg.race.pods import PodSettings
     from pipelines.parameters import parse
 
     values: dict[str, Any] = parse(definitions, params)
     # A wrong setting is better told now than by a pod.
     chosen = values.get("preset", definitions["preset"]["defaultValue"])
     from_mapping(overrides(values.get("settings", "{}"), ()), preset(chosen))
+    PodSettings.from_json(values.get("pods", "{}"))
     return values

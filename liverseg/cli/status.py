@@ -40,8 +40,8 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
 
     JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
     null; single (A2) or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
-    iterations_per_second, job, place, remaining_seconds); remaining_seconds of the race; heard,
-    unix time of the controller's last heartbeat.
+    iterations_per_second, job, place, remaining_seconds, waits_for); remaining_seconds of the
+    race; heard, unix time of the controller's last heartbeat.
     """
     from liverseg.race.study import latest_study
     from liverseg.steps import race
@@ -103,6 +103,8 @@ def show(found: Status, all_seeds: bool = False) -> None:
     console.print(_rungs(found))
     if all_seeds or found["winner"] is None:
         console.print(_seeds(found["seeds"]))
+        for line in _waits(found["seeds"]):
+            console.print(Text(line))
     # A hash must come out whole and on one line however narrow the screen is.
     console.print(Text(_summary(found)), soft_wrap=True)
 
@@ -111,7 +113,8 @@ def _drawing(found: Status) -> RenderableType:
     """What matters most comes first, since a small screen cuts off what does not fit below."""
     ahead = sorted(found["seeds"], key=lambda s: (s["state"] in _OVER, -s["rung"], s["seed"]))
     summary = Text(f"{_summary(found)}; Ctrl-C ends the watching, not the race")
-    return Group(summary, _seeds(ahead), _rungs(found))
+    waits = Text("\n".join(_waits(ahead)))
+    return Group(summary, _seeds(ahead), waits, _rungs(found))
 
 
 def _rungs(found: Status) -> RenderableType:
@@ -132,7 +135,10 @@ def _rungs(found: Status) -> RenderableType:
 def _standing(rung: Mapping[str, Any]) -> str:
     if rung["decided"]:
         return "decided"
-    return f"{len(rung['waiting'])} still train" if rung["seeds"] else "not reached"
+    if not rung["seeds"]:
+        return "not reached"
+    waiting = len(rung["waiting"])
+    return "1 has not reported" if waiting == 1 else f"{waiting} have not reported"
 
 
 def _seeds(seeds: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -159,6 +165,15 @@ def _seeds(seeds: Sequence[Mapping[str, Any]]) -> RenderableType:
     return table
 
 
+def _waits(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for every reason who waits for it."""
+    by_reason: dict[str, list[str]] = {}
+    for seed in seeds:
+        if seed["waits_for"] is not None:
+            by_reason.setdefault(seed["waits_for"], []).append(str(seed["seed"]))
+    return [f"seed {', '.join(who)} waits for: {reason}" for reason, who in by_reason.items()]
+
+
 def _summary(found: Status) -> str:
     winner = found["winner"]
     if winner is not None:
@@ -166,6 +181,8 @@ def _summary(found: Status) -> str:
             f"winner: seed {winner['seed']}, validation Jaccard {winner['jaccard']:.4f}\n"
             f"SHA-256 of its weights: {winner['sha256']}"
         )
+    if found["state"] == "resumed":
+        return "no winner yet; free to go on: start the run again with the words that started it"
     if found["state"].startswith("stopped"):
         return f"{found['state']}; nothing is lost, it goes on when it is allowed to"
     left, heard = found["remaining_seconds"], found["heard"]

@@ -109,7 +109,7 @@ def states(
 
 def _suspended(carrier: Mapping[str, Any], state: JobState) -> JobState:
     if not is_paused(carrier):
-        return replace(state, message="somebody has suspended its Job")
+        return replace(state, waits_for="somebody has suspended its Job")
     condition = _conditions(carrier).get("Suspended")
     if condition is None:  # the Job controller has not seen it yet
         return state

@@ -5,6 +5,7 @@ It deletes nothing: a trainer that has committed a checkpoint removes older ones
 so what remains of a pruned seed is the checkpoint that it reported with.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -38,6 +39,8 @@ from liverseg.storage.port import ObjectStore
 
 Listener = Callable[[Mapping[str, Any]], None]
 
+# A pod that waits for longer needs a word; a node that is got for it takes minutes.
+WAITING_SECONDS = 60.0
 # How long the platform may be away: rolling updates of an API take minutes.
 PLATFORM_PATIENCE_SECONDS = 900.0
 # A trainer that ends with one of our own errors met something that only a person can mend; the
@@ -57,7 +60,7 @@ class Controller:
 
     `clock` (unix time) and `sleep` are the only way time comes in. `listener` is told what
     happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
-    "finished" | "cancelled" | "away" | "back", "seed", "rung", ...}.
+    "finished" | "cancelled" | "waits" | "away" | "back", "seed", "rung", ...}.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Controller:
         self._silence = Silence()
         self._seen: set[str] = set()
         self._cancelled: set[str] = set()
+        self._waiting: dict[str, float] = {}
 
     def run(self, until: Until) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs go on running.
@@ -136,6 +140,7 @@ class Controller:
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
         # did both in between would look like one that ended without a report.
         states = dict(self._executor.states())
+        self._tell_waiting(states)
         snapshot = self._reader.read(states, self._seen)
         if snapshot.unknown:
             states |= self._gone(snapshot.unknown)
@@ -145,7 +150,7 @@ class Controller:
         if there and self._is_over(until, states, snapshot):
             return True, False
         if snapshot.stopped and not there:
-            self._stop("by hand", "`liverseg study resume` lets it go on")
+            self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` lets it go on")
         actions = plan(
             self._study.id,
             state,
@@ -158,7 +163,7 @@ class Controller:
         if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
-            self._stop("budget", told)
+            self._stop("stopped: budget", told)
         self._apply(actions, state, snapshot)
         return False, bool(actions.facts or actions.jobs)
 
@@ -198,9 +203,9 @@ class Controller:
             job: states.get(job, JobState(job, False, message="its job is gone")) for job in unknown
         }
 
-    def _stop(self, cause: str, told: str) -> None:
+    def _stop(self, state: str, told: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
-        state = f"stopped: {cause}"
+        self._lease.waiting = {}
         self._lease.say(state)
         raise Stopped(f"{state}: {told}")
 
@@ -292,6 +297,19 @@ class Controller:
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
                     f"{failure.reason}"
                 )
+
+    def _tell_waiting(self, states: Mapping[str, JobState]) -> None:
+        """Record what jobs wait for, and tell the listener, once, of those that wait for long."""
+        running = self._running(states)
+        self._lease.waiting = {n: states[n].waits_for for n in running if states[n].waits_for}
+        now = self._clock()
+        self._waiting = {name: self._waiting.get(name, now) for name in self._lease.waiting}
+        for name, since in self._waiting.items():
+            parts = parse_job_name(name)
+            if now - since >= WAITING_SECONDS and parts is not None:
+                place = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
+                self._listener({"event": "waits", "reason": self._lease.waiting[name]} | place)
+                self._waiting[name] = math.inf
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
         """Tell the listener what was reported since the last turn."""

@@ -61,6 +61,8 @@ class JobState:
     """Unix time of the end by the clock of the trainer's machine, where it is known."""
     message: str = ""
     """Where its output is to be read and, of an ended job, the last line of it."""
+    waits_for: str = ""
+    """What keeps it from its place, in the platform's words; empty: nothing, or not known."""
     held: bool = False
     """Ended and without a place, but something of it waits to be gone on with, or cancelled."""
 

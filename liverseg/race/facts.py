@@ -141,6 +141,9 @@ class Fact:
         return dataclasses.asdict(self)
 
 
+STOPPED_BY_HAND = "stopped: by hand"
+
+
 @dataclass(frozen=True)
 class Heartbeat(Fact):
     """The lease of the controller; a higher epoch has taken the study over."""
@@ -150,7 +153,9 @@ class Heartbeat(Fact):
     time: float
     """Unix time; a trainer that sees it grow old takes itself for an orphan."""
     state: str = "running"
-    """What the controller does; "stopped: budget" and "stopped: by hand" are its last words."""
+    """What the controller does; "stopped: budget" and STOPPED_BY_HAND are its last words."""
+    waiting: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By job that was started and waits for its place: what for, in the platform's words."""
 
 
 @dataclass(frozen=True)

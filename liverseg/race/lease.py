@@ -3,7 +3,7 @@
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from liverseg.errors import Fenced
 from liverseg.race import facts
@@ -26,6 +26,8 @@ class Lease:
         self._written = 0.0
         self._state = "running"
         self.epoch = 0
+        self.waiting: Mapping[str, str] = {}
+        """What jobs wait for, recorded with the next heartbeat."""
 
     def acquire(self) -> None:
         """Take the study over from whoever has it."""
@@ -53,5 +55,5 @@ class Lease:
 
     def _write(self) -> None:
         self._written = self._clock()
-        beat = Heartbeat(self.epoch, self._owner, self._written, self._state)
+        beat = Heartbeat(self.epoch, self._owner, self._written, self._state, dict(self.waiting))
         record.write(self._store, facts.heartbeat_key(self._study), beat.to_mapping())

@@ -5,6 +5,7 @@ Sources: batch/v1 Job (backoffLimit, podReplacementPolicy, ttlSecondsAfterFinish
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,8 @@ _DEADLINE_FACTOR = 4
 _STARTUP_SECONDS = 3600
 # A pod that should have been gone for so long is on a node that nobody hears from.
 CUT_OFF_SECONDS = 60.0
+# apimachinery's resource.Quantity, without a sign.
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
 # Asked to end from outside, which says nothing of the seed (race/state.py).
 _ASKED_TO_END = -15
 
@@ -74,13 +77,22 @@ class PodSettings:
         try:
             values = json.loads(text or "{}")
         except ValueError as error:
-            raise SettingsError(f"pods are not JSON: {error}: {text!r}") from error
+            raise SettingsError(
+                f'pods are not JSON, such as {{"memory": "32Gi"}}: {error}: {text!r}'
+            ) from error
         found: PodSettings = overlay(cls(), values, "pods")
         if found.pause == "suspend" and found.queue:
             raise SettingsError(
                 f"pods.pause ('suspend') cannot be with pods.queue ('{found.queue}'): whether a "
                 "Job is suspended is Kueue's decision then; leave one of them out"
             )
+        for name in ("cpu", "memory", "shared_memory"):
+            amount = getattr(found, name)
+            if amount and not _QUANTITY.fullmatch(amount):
+                raise SettingsError(
+                    f"pods.{name} ('{amount}') is no amount that Kubernetes knows, such as "
+                    "250m, 4, 1500Mi or 16Gi"
+                )
         if found.gpus < 0:
             raise SettingsError(f"pods.gpus ({found.gpus}) must be at least 0")
         for name in ("seconds_per_iteration", "orphan_grace", "grace_seconds", "poll_seconds"):
@@ -213,7 +225,9 @@ def _state(
     ended = {c["type"]: c for c in conditions if c["status"] == "True"}
     over = job is None or "Complete" in ended or "Failed" in ended
     if (alive or not over) and not cut_off:
-        return JobState(name, running=True, message=_waits(alive[-1] if alive else None))
+        pod = alive[-1] if alive else None
+        where = "no pod yet" if pod is None else _where(pod)
+        return JobState(name, running=True, message=where, waits_for=_waits_for(job, pod))
     if "Complete" in ended:  # its pod may be gone already
         return _ended(name, last, "") if last is not None else JobState(name, False, 0)
     if cut_off:
@@ -229,7 +243,7 @@ def _state(
 def _ended(name: str, pod: Mapping[str, Any], told: str) -> JobState:
     """Return how a pod ended."""
     status = pod["status"]
-    where = f"pod {pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}"
+    where = _where(pod)
     terminated = _terminated(status)
     code = None if terminated is None else int(terminated["exitCode"])
     reason = status.get("reason") or (terminated or {}).get("reason", "")
@@ -248,6 +262,10 @@ def _ended(name: str, pod: Mapping[str, Any], told: str) -> JobState:
     return JobState(name, False, code, started, finished, "; ".join(words))
 
 
+def _where(pod: Mapping[str, Any]) -> str:
+    return f"pod {pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}"
+
+
 def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for container in status.get("containerStatuses", []):
         found: Mapping[str, Any] | None = container.get("state", {}).get("terminated")
@@ -256,20 +274,20 @@ def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _waits(pod: Mapping[str, Any] | None) -> str:
-    """Say where a live pod is, or what it waits for."""
+def _waits_for(job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> str:
+    """Say what a Job's live pod waits for; empty where it has its place, or soon will."""
     if pod is None:
-        return "no pod yet"
+        suspended = job is not None and job["spec"].get("suspend")
+        return "its Job is suspended; its queue has not let it in" if suspended else ""
     status = pod["status"]
-    where = f"pod {pod['metadata']['name']}"
     for container in status.get("containerStatuses", []):
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
-            return f"{where}: {waiting.get('reason')}: {waiting.get('message', '')}"
+            return ": ".join(waiting[w] for w in ("reason", "message") if waiting.get(w))
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"{where}: {condition.get('message') or condition.get('reason')}"
-    return f"{where} on {pod['spec'].get('nodeName')}"
+            return str(condition.get("message") or condition.get("reason"))
+    return ""
 
 
 def _should_be_gone_for(pod: Mapping[str, Any], now: float) -> float:

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from liverseg.core.ledger import Segment
+from liverseg.race.executor import parse_job_name
 from liverseg.race.facts import job_name
 from liverseg.race.state import RaceState, RungState
 from liverseg.settings import SINGLE_SEED
@@ -39,6 +40,8 @@ class Row:
     """Where: the machine, and its GPU or CPU."""
     remaining_seconds: float | None
     """Until it reaches its rung; None: it does not train, or no rate is known."""
+    waits_for: str | None
+    """What keeps its job from its place, in the platform's words; None: nothing, or no job."""
 
 
 def rows(
@@ -46,6 +49,7 @@ def rows(
     state: RaceState,
     segments: Iterable[Segment],
     best: Mapping[int, float],
+    waiting: Mapping[str, str],
     now: float,
 ) -> list[Row]:
     """Return a row a seed, in order of seeds.
@@ -55,6 +59,7 @@ def rows(
         state: Of the race.
         segments: The life of every trainer.
         best: Highest validation Jaccard by seed.
+        waiting: What jobs wait for, by their names (Heartbeat.waiting).
         now: Unix time.
     """
     lives: dict[int, list[Segment]] = {}
@@ -62,6 +67,8 @@ def rows(
         lives.setdefault(segment.seed, []).append(segment)
     rates = {seed: rate for seed in lives if (rate := _rate(lives[seed])) is not None}
     usual = fmean(rates.values()) if rates else None
+    named = ((parse_job_name(name), told) for name, told in waiting.items())
+    waits = {(parts.seed, parts.rung): told for parts, told in named if parts is not None}
     found = []
     for seed, rung in sorted(_last_rungs(state).items()):
         mine = [s for s in lives.get(seed, []) if s.rung == rung.index]
@@ -86,6 +93,7 @@ def rows(
                 job if stands == "training" else None,
                 open_segment.place if stands == "training" and open_segment else None,
                 left,
+                waits.get((seed, rung.index)) if stands in ("waiting", "promoted") else None,
             )
         )
     return found

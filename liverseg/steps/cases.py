@@ -61,6 +61,16 @@ def load_case(store: ObjectStore, key: str) -> PreparedCase:
         ) from error
 
 
+def require_prepared(store: ObjectStore, dataset: Dataset) -> None:
+    """Raise StudyError unless all cases of the data set have been prepared."""
+    missing = [c.name for c in dataset.cases if not bundle.exists(store, case_prefix(c.key))]
+    if missing:
+        raise StudyError(
+            f"{len(missing)} of {len(dataset.cases)} cases are not prepared in this store, such as "
+            f"'{missing[0]}'; run `liverseg preprocess` first, with the study's preset and settings"
+        )
+
+
 def load_probability(store: ObjectStore, weights_sha256: str, key: str) -> FloatArray:
     """Return P(lesion) (z, y, x) on the network's grid, as the network predicted it for a case.
 

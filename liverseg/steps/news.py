@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from liverseg.core.halving import Rung
+from liverseg.race.executor import INTERRUPTED, ORPHANED
 
 log = logging.getLogger("liverseg")
 # Tells our lines from what kfp writes into the same stream.
@@ -47,20 +48,26 @@ class RaceNews:
             value = "no Jaccard" if jaccard is None else f"Jaccard {jaccard:.4f}"
             log.info("rung %s: seed %s reports %s%s", rung, seed, value, self._progress(event))
         elif kind == "failed":
-            log.info("rung %s: seed %s failed: %s", rung, seed, event["reason"])
+            asked = event["exit_code"] in (INTERRUPTED, ORPHANED)
+            how = "was interrupted, its checkpoint is kept" if asked else "failed"
+            log.info("rung %s: seed %s %s: %s", rung, seed, how, event["reason"])
         elif kind == "started":
             if isinstance(rung, int) and isinstance(seed, int):
                 self._started.add((rung, seed))
             log.info("rung %s: seed %s trains to %s iterations", rung, seed, event["iterations"])
         elif kind == "cancelled":
             log.info("rung %s: seed %s is asked to stop, nothing waits for it", rung, seed)
+        elif kind == "waits":
+            log.info("rung %s: seed %s waits for its place: %s", rung, seed, event["reason"])
         elif kind == "away":
             log.info("what runs the trainers does not answer, waiting: %s", event["reason"])
         elif kind == "back":
             log.info("it answers again after %s", _minutes(event["seconds"]))
 
     def _next(self, event: Mapping[str, Any]) -> str:
-        return "wins" if event["rung"] == len(self._rungs) - 1 else "go on"
+        if event["rung"] == len(self._rungs) - 1:
+            return "wins"
+        return "goes on" if len(event["promoted"]) == 1 else "go on"
 
     def _length(self, rung: int) -> int:
         before = self._rungs[rung - 1].iterations if rung else 0

@@ -86,7 +86,8 @@ def status(
     `jaccard`, `sha256`, `best_iteration`, `iterations` and `model`, or None; `ledger` (see
     race/accounts.py); `seeds`, a row a seed (see race/progress.py); `remaining_seconds` of the
     whole race, None before any rate is known; `heard`, unix time of the controller's last
-    heartbeat, or None; `state`, what it does or did last: "running", "stopped: budget", ....
+    heartbeat, or None; `state`, what it does or did last: "not started", "running", "stopped:
+    by hand", "stopped: budget", "resumed" (nobody has run it since).
     """
     store = remembered(store)
     study = load_study(store, study_id or latest_study(store))
@@ -96,7 +97,9 @@ def status(
     segments = SegmentReader(store, study.id).all()
     best = {seed: _best(store, study.id, snapshot, seed) for seed in state.rungs[0].seeds}
     told = {seed: jaccard for seed, jaccard in best.items() if jaccard is not None}
-    rows = progress.rows(study.id, state, segments, told, time.time() if now is None else now)
+    waiting = heartbeat.waiting if heartbeat else {}
+    now = time.time() if now is None else now
+    rows = progress.rows(study.id, state, segments, told, waiting, now)
     return {
         "study": study.id,
         "rungs": [_rung(rung) for rung in state.rungs],
@@ -106,8 +109,16 @@ def status(
         "seeds": [asdict(row) for row in rows],
         "remaining_seconds": progress.remaining_seconds(state, rows, segments),
         "heard": heartbeat.time if heartbeat else None,
-        "state": heartbeat.state if heartbeat else "not started",
+        "state": _controller_state(heartbeat, snapshot),
     }
+
+
+def _controller_state(heartbeat: facts.Heartbeat | None, snapshot: Snapshot) -> str:
+    if heartbeat is None:
+        return "not started"
+    if heartbeat.state == facts.STOPPED_BY_HAND and not snapshot.stopped:
+        return "resumed"
+    return heartbeat.state
 
 
 def remembered(store: ObjectStore) -> ObjectStore:

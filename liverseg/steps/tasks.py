@@ -25,6 +25,7 @@ from liverseg.race import facts
 from liverseg.race.plan import Capacity, Until
 from liverseg.race.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
+from liverseg.steps.cases import require_prepared
 from liverseg.steps.news import RaceNews, log, start_log
 from liverseg.steps.place import HERE, Place
 from liverseg.steps.reuse import prepared_word, results_word
@@ -165,9 +166,13 @@ def race_to(
     capacity: Capacity,
     place: Place = HERE,
 ) -> dict[str, Any]:
-    """Run the race, logging its news; return where it stands."""
+    """Run the race, logging its news; return where it stands.
+
+    Raises StudyError where a case is not prepared: every trainer would wait for a GPU to say so.
+    """
     from liverseg.steps import race
 
+    require_prepared(store, study.dataset)
     executor, poll_seconds = place.executor(store, study)
     news = RaceNews(study.rungs)
     status = race.run(

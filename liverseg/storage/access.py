@@ -52,12 +52,14 @@ class Access:
 def access_from(environment: Mapping[str, str]) -> Access:
     """Return what AWS_ENDPOINT_URL (default: AWS itself) and the other AWS_ variables say.
 
-    Raises SettingsError where a credential is not set.
+    Raises SettingsError where a credential is not set, or the URL is empty.
     """
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not environment.get(name):
             raise SettingsError(f"{name} is not set; a store s3://... needs it")
     endpoint = environment.get("AWS_ENDPOINT_URL")
+    if endpoint == "":  # a variable that was not set where this one was; AWS is not meant
+        raise SettingsError("AWS_ENDPOINT_URL is empty; name the S3 server, or unset it for AWS")
     # A server of one's own has one region, whatever its name; AWS is asked for the bucket's.
     region = environment.get("AWS_REGION") or ("us-east-1" if endpoint else None)
     return Access(

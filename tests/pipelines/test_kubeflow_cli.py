@@ -163,6 +163,7 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
         (("submit", *NEEDED[:2]), "no value for store"),
         (("submit", *NEEDED, "--param", "preset=big"), "preset 'big' is unknown"),
         (("submit", *NEEDED, "--param", 'settings={"race": {"sedes": 4}}'), "'race.sedes'"),
+        (("submit", *NEEDED, "--param", 'pods={"memori": "32Gi"}'), "'pods.memori'"),
         (("schedule", "--cron", "0 2 * * *", *NEEDED), "has 5 fields"),
         (("schedule", "--cron", "0 0 99 * * *", *NEEDED), "400 Schedule cron"),
     ],

@@ -17,7 +17,7 @@ from liverseg.race.faults import Crash, Killed
 from liverseg.race.lease import Lease
 from liverseg.race.plan import Capacity
 from liverseg.race.result import write_result
-from liverseg.race.simulated import SimulatedExecutor
+from liverseg.race.simulated import BEGINNING, SimulatedExecutor
 from liverseg.race.simulated_trainer import invented_score
 from liverseg.race.study import Study
 from liverseg.race.verdicts import Decision, Failure, Promotion
@@ -444,6 +444,49 @@ def test_a_single_training_that_fails_for_good_stops_nobody():
     rehearsal.run("single")
     assert facts.ended_arms(rehearsal.store, rehearsal.study.id).keys() == {"multi"}
     assert [e["seed"] for e in rehearsal.told("failed")] == [9999]
+
+
+class Crowded(SimulatedExecutor):
+    """Before its pod is scheduled, a job waits; seed 1's for two minutes."""
+
+    def states(self) -> Mapping[str, JobState]:
+        return {
+            name: dataclasses.replace(state, waits_for="no GPU is free")
+            if "-s0001-r0-" in name and state.running and self.now < BEGINNING + 120
+            else state
+            for name, state in super().states().items()
+        }
+
+
+def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute():
+    rehearsal = Rehearsal()
+    crowded = Crowded(rehearsal.store, rehearsal.study, score=rising, seconds_per_iteration=50)
+    told, waiting = [], []
+
+    def look(seconds: float) -> None:
+        beat = facts.read_heartbeat(rehearsal.store, rehearsal.study.id)
+        assert beat is not None
+        waiting.append(beat.waiting)
+        crowded.sleep(seconds)
+
+    controller = Controller(
+        rehearsal.store,
+        crowded,
+        rehearsal.study,
+        Capacity(2, False),
+        clock=crowded.clock,
+        sleep=look,
+        poll_seconds=5.0,
+        listener=lambda event: told.append((crowded.now - BEGINNING, dict(event))),
+    )
+    controller.run(0)
+    job = facts.job_name(rehearsal.study.id, 1, 0, 0)
+    assert {job: "no GPU is free"} in waiting
+    assert waiting[-1] == {}
+    waits = [(seconds, event) for seconds, event in told if event["event"] == "waits"]
+    expected = {"event": "waits", "reason": "no GPU is free", "seed": 1, "rung": 0, "attempt": 0}
+    assert [event for _, event in waits] == [expected]
+    assert 60 <= waits[0][0] <= 70
 
 
 def low(seed: int, iteration: int) -> float:

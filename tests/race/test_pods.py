@@ -23,7 +23,7 @@ def manifest(job: Job = JOB, **settings: Any) -> pods.Manifest:
 def told(
     *listed: dict[str, Any], job: dict[str, Any] | None = None, now: float = NOON_UNIX
 ) -> JobState:
-    jobs = [] if job is None else [{"metadata": {"name": JOB.name}, "status": job}]
+    jobs = [] if job is None else [{"metadata": {"name": JOB.name}, "spec": {}, "status": job}]
     return pods.states(jobs, listed, now)[JOB.name]
 
 
@@ -51,15 +51,25 @@ def test_a_pod_that_waits_for_a_gpu_runs_and_says_what_it_waits_for() -> None:
     message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     unscheduled = {"type": "PodScheduled", "status": "False", "message": message}
     waits = pod("Pending", status={"conditions": [unscheduled]})
-    assert told(waits, job={}) == JobState(JOB.name, True, message=f"pod pod-1: {message}")
+    assert told(waits, job={}).waits_for == message
     assert told(job={}) == JobState(JOB.name, True, message="no pod yet")
+
+
+def test_a_pod_whose_image_is_pulled_or_that_runs_waits_for_nothing() -> None:
+    for container in ({"waiting": {"reason": "ContainerCreating"}}, {"running": {}}):
+        state = told(pod("Pending", container), job={})
+        assert state == JobState(JOB.name, True, message="pod pod-1 on node1")
+
+
+def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
+    found = pods.states([manifest(queue="gpus")], [], NOON_UNIX)
+    assert "queue has not let it in" in found[JOB.name].waits_for
 
 
 def test_an_image_that_cannot_be_pulled_is_named() -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
-    assert (
-        "ImagePullBackOff: Back-off pulling image" in told(pod("Pending", waiting), job={}).message
-    )
+    waits_for = told(pod("Pending", waiting), job={}).waits_for
+    assert waits_for == "ImagePullBackOff: Back-off pulling image"
 
 
 def test_a_complete_job_has_ended_with_0_and_had_its_gpu_from_the_pods_start() -> None:
@@ -185,7 +195,10 @@ def test_an_existing_job_that_differs_is_told_with_both_values(changed, told_of)
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", "not JSON"),
+        ("{", 'not JSON, such as {"memory": "32Gi"}'),
+        ('{"cpu": 4}', "'pods.cpu' must be text in quotes, such as \"4\", not 4"),
+        ('{"tolerations": {}}', "'pods.tolerations' must be a list"),
+        ('{"memory": "1500MB"}', r"pods.memory \('1500MB'\) is no amount"),
         ('{"gpu": 1}', r"'pods.gpu' is unknown; known: pods.image, "),
         ('{"gpus": "1"}', "'pods.gpus' must be"),
         ('{"gpus": -1}', "at least 0"),

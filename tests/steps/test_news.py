@@ -51,6 +51,23 @@ def test_a2_is_in_no_share_of_the_race() -> None:
     assert heard.lines == ["rung single: seed 9999 reports Jaccard 0.5000"]
 
 
+def test_a_wish_to_end_is_no_failure_and_one_seed_goes_on() -> None:
+    heard = Heard()
+    with heard:
+        news = RaceNews(RUNGS)
+        place = {"event": "failed", "rung": 1, "seed": 3}
+        news(place | {"exit_code": 75, "reason": "exit code 75; its job is gone"})
+        news(place | {"exit_code": 1, "reason": "exit code 1"})
+        news({"event": "waits", "rung": 1, "seed": 3, "reason": "no GPU is free"})
+        news({"event": "decided", "rung": 1, "promoted": (3,)})
+    assert heard.lines == [
+        "rung 1: seed 3 was interrupted, its checkpoint is kept: exit code 75; its job is gone",
+        "rung 1: seed 3 failed: exit code 1",
+        "rung 1: seed 3 waits for its place: no GPU is free",
+        "rung 1 decided: seed 3 goes on",
+    ]
+
+
 class Heard(logging.Handler):
     """Collects what is logged while it is entered."""
 

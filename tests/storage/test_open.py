@@ -64,6 +64,7 @@ def test_the_work_folder_of_an_s3_store_is_its_own_on_this_machine():
         ("s3://bucket", {"AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID is not set"),
         ("s3://bucket", {"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY is not set"),
         ("s3://bucket", {"AWS_ENDPOINT_URL": "s3.example.org"}, "AWS_ENDPOINT_URL"),
+        ("s3://bucket", {"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL is empty"),
         ("s3://bucket", {"AWS_ENDPOINT_URL": "http://host/path"}, "AWS_ENDPOINT_URL"),
         ("s3://Bucket_", {}, "Bucket_"),
         ("s3://", {}, "s3://"),

@@ -53,5 +53,5 @@ if __name__ == "__main__":
         f"bucket {name}: there;",
         "incomplete multiparts are aborted after a day"
         if ruled
-        else "this server takes no rule for incomplete multiparts, MinIO has one of its own",
+        else "this server takes no rule for incomplete multiparts (MinIO has a setting instead)",
     )
