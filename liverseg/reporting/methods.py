@@ -32,7 +32,7 @@ def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], singl
         f"{', '.join(raters)} were used"
         + (f"; {synthetic} of them are synthetic." if synthetic else "."),
         f"Images were resampled in-plane to {p.in_plane_mm:g} mm ({interpolation}); grey values "
-        f"were scaled so that the {p.lower_percentile:g}th and {p.upper_percentile:g}th percentile "
+        f"were scaled so that percentiles {p.lower_percentile:g} and {p.upper_percentile:g} "
         "inside the liver are 0 and 1.",
         f"An anisotropic 3D U-Net with {'-'.join(map(str, n.features))} features was trained with "
         f"Adam (learning rate {t.learning_rate:g}) on batches of {t.batch_size} patches of "
