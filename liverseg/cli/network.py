@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -19,7 +20,7 @@ from liverseg.cli.options import example, json_option, store_option, study_optio
 @click.option(
     "--rung",
     required=True,
-    help="Index of the rung to reach, 'single' for A2, or 'due': what the seed has to do next.",
+    help="Index of the rung to reach, or 'single' for A2.",
 )
 @click.option("--attempt", type=int, default=0, show_default=True, help="Part of every key.")
 @click.option("--place", type=int, default=0, show_default=True, help="Chooses the GPU.")
@@ -31,7 +32,6 @@ from liverseg.cli.options import example, json_option, store_option, study_optio
     help="Seconds without a controller's heartbeat after which the trainer saves and ends.",
 )
 @click.option("--pod", default="", help="Its uid: another pod of the same attempt ends with 75.")
-@click.option("--stay", is_flag=True, help="After the report, wait to be ended.")
 def train(
     store: str,
     study: str,
@@ -41,7 +41,6 @@ def train(
     orphan_grace: float,
     place: int,
     pod: str,
-    stay: bool,
 ) -> None:
     """Train one seed of a study up to a rung, report, and end.
 
@@ -50,21 +49,13 @@ def train(
     Writes checkpoints, learning curves and a report below STORE/studies/ID.
     """
     from liverseg.errors import SettingsError
-    from liverseg.race.executor import INTERRUPTED
     from liverseg.steps import train as step
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    if rung == "due":
-        due = step.due(opened, study, seed)
-        if due is None:
-            console.print(f"seed {seed} has nothing to do")
-            sys.exit(INTERRUPTED)
-        goal, attempt = due
-    elif rung == "single" or rung.isdigit():
-        goal = "single" if rung == "single" else int(rung)
-    else:
-        raise SettingsError(f"--rung '{rung}' must be a number, 'single' or 'due'")
+    if rung != "single" and not rung.isdigit():
+        raise SettingsError(f"--rung '{rung}' must be a number or 'single'")
+    goal: int | Literal["single"] = "single" if rung == "single" else int(rung)
     with progress_bar() as report:
         code = step.run(
             opened,
@@ -75,7 +66,6 @@ def train(
             orphan_grace=orphan_grace,
             place=place,
             pod=pod,
-            stays=stay,
             now=time.time,
             progress=report,
         )

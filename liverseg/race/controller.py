@@ -174,7 +174,7 @@ class Controller:
         return not any(
             parts.study == self._study.id
             and (until == "single" or parts.rung != "single")
-            and (state.running or state.held or name not in snapshot.closed)
+            and (state.running or name not in snapshot.closed)
             for name, state in states.items()
             if (parts := parse_job_name(name)) is not None
         )
@@ -249,8 +249,6 @@ class Controller:
                 self.started += 1
                 place = {"seed": job.seed, "rung": job.rung_name, "attempt": job.attempt}
                 self._listener({"event": "started", "iterations": job.iterations} | place)
-        for name in actions.paused:
-            self._executor.pause(name)
         for name in actions.cancelled:
             self._executor.cancel(name)
             parts = parse_job_name(name)

@@ -63,8 +63,6 @@ class JobState:
     """Where its output is to be read and, of an ended job, the last line of it."""
     waits_for: str = ""
     """What keeps it from its place, in the platform's words; empty: nothing, or not known."""
-    held: bool = False
-    """Ended and without a place, but something of it waits to be gone on with, or cancelled."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,6 @@ class Executor(Protocol):
     def states(self) -> Mapping[str, JobState]:
         """Return every job that was ever submitted and is still known, by name."""
         ...
-
-    def pause(self, name: str) -> None:
-        """The job has reported and needs its place no more; called again until it has ended.
-
-        Nothing where trainers end by themselves. An unknown name is no error.
-        """
 
     def cancel(self, name: str) -> None:
         """Stop the job, gently first; called again and again until it has ended.

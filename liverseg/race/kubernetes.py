@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -88,11 +88,11 @@ class KubernetesExecutor:
         jobs = list(self._list(self._jobs.list_namespaced_job))
         listed = list(self._list(self._pods.list_namespaced_pod))
         self._nodes |= pods.nodes(listed)
-        found = self._told(jobs, listed)
+        found = pods.states(jobs, listed, self._clock())
         ended = {
             name: state
             for name, state in self._known.items()
-            if not state.running and not state.held
+            if not state.running
         }
         for name, state in found.items():
             if name not in ended and not state.running and state.exit_code:
@@ -102,9 +102,6 @@ class KubernetesExecutor:
         found |= gone | ended
         self._known = found
         return dict(found)
-
-    def pause(self, name: str) -> None:
-        """Nothing: trainers end by themselves."""
 
     def cancel(self, name: str) -> None:
         """Delete the Job; its pod gets SIGTERM and the grace period of its template."""
@@ -123,16 +120,6 @@ class KubernetesExecutor:
 
     def leave(self, study: str) -> None:
         """Nothing: the next controller adopts the Jobs, and without one they end themselves."""
-
-    def _told(
-        self, jobs: Sequence[Mapping[str, Any]], listed: Sequence[Mapping[str, Any]]
-    ) -> dict[str, JobState]:
-        """Return what Jobs and pods say, by the name that the race gave."""
-        return pods.states(jobs, listed, self._clock())
-
-    def _object(self, name: str) -> str:
-        """Return the name of the Kubernetes Job that a job of the race is or was."""
-        return name
 
     def _adopt(self, wanted: pods.Manifest) -> None:
         name = wanted["metadata"]["name"]
@@ -188,7 +175,7 @@ class KubernetesExecutor:
             listed = self._ask(
                 self._pods.list_namespaced_pod,
                 self._namespace,
-                label_selector=f"{pods.JOB_NAME}={self._object(state.name)}",
+                label_selector=f"{pods.JOB_NAME}={state.name}",
             )
             names = [pod["metadata"]["name"] for pod in listed["items"]]
             text = self._text(names[-1]) if names else ""
@@ -278,5 +265,5 @@ def _told(error: ApiException) -> str:
 
 def _deleted(before: JobState) -> JobState:
     if not before.running:
-        return replace(before, held=False)
+        return before
     return JobState(before.name, False, -15, message="its Job was deleted")

@@ -31,8 +31,6 @@ class Actions:
     decisions: tuple[Decision, ...] = ()
     results: tuple[Arm, ...] = ()
     jobs: tuple[Job, ...] = ()
-    paused: tuple[str, ...] = ()
-    """Running jobs that have reported."""
     cancelled: tuple[str, ...] = ()
     waits: bool = False
     """Nothing runs, though the race is not over."""
@@ -102,22 +100,11 @@ def plan(
         chosen += _single(study, state, running, capacity.gpus)
     return Actions(
         jobs=tuple(chosen),
-        paused=tuple(name for name, parts in running.items() if _has_reported(state, parts)),
-        cancelled=(
-            *(n for n, parts in running.items() if n in silent or _is_stray(state, parts)),
-            *(n for n, (parts, job) in jobs.items() if job.held and _is_done(state, parts)),
+        cancelled=tuple(
+            n for n, parts in running.items() if n in silent or _is_stray(state, parts)
         ),
         waits=not running and not chosen,
     )
-
-
-def due(study: str, state: RaceState, seed: int) -> Job | None:
-    """Return what a seed has to do next, as its trainer finds it out for itself; None: nothing."""
-    if seed != SINGLE_SEED:
-        return next((job for job in _due(study, state, set()) if job.seed == seed), None)
-    if state.single.report or state.single.lost:
-        return None
-    return _single_job(study, state)
 
 
 def reached(state: RaceState, snapshot: Snapshot, until: Until) -> bool:
@@ -307,17 +294,3 @@ def _is_stray(state: RaceState, parts: JobName) -> bool:
     if place.report is not None:
         return place.report.report.attempt != parts.attempt
     return place.lost or any(f.attempt == parts.attempt for f in place.failures)
-
-
-def _has_reported(state: RaceState, parts: JobName) -> bool:
-    place = state.place(parts.seed, parts.rung)
-    counted = place.report if place else None
-    return counted is not None and counted.report.attempt == parts.attempt
-
-
-def _is_done(state: RaceState, parts: JobName) -> bool:
-    """Return whether a seed that was paused at a rung will not go on from there."""
-    if parts.rung == "single" or parts.rung == len(state.rungs) - 1:
-        return True
-    rung = state.rungs[parts.rung]
-    return rung.decision is not None and parts.seed not in rung.gone_on

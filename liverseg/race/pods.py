@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 from liverseg.errors import SettingsError
 from liverseg.race.executor import Job, JobState
@@ -44,8 +44,6 @@ class PodSettings:
     """Empty: the namespace of this pod, or of the kubeconfig's context."""
     queue: str = ""
     """A Kueue LocalQueue; it then decides when a Job starts."""
-    pause: Literal["end", "suspend"] = "end"
-    """What a seed's pod does at a rung: "end" and another Job later, or its Job is suspended."""
     gpu_resource: str = "nvidia.com/gpu"
     gpus: int = 1
     """Of one trainer; 0 trains on the CPU."""
@@ -81,11 +79,6 @@ class PodSettings:
                 f'pods are not JSON, such as {{"memory": "32Gi"}}: {error}: {text!r}'
             ) from error
         found: PodSettings = overlay(cls(), values, "pods")
-        if found.pause == "suspend" and found.queue:
-            raise SettingsError(
-                f"pods.pause ('suspend') cannot be with pods.queue ('{found.queue}'): whether a "
-                "Job is suspended is Kueue's decision then; leave one of them out"
-            )
         for name in ("cpu", "memory", "shared_memory"):
             amount = getattr(found, name)
             if amount and not _QUANTITY.fullmatch(amount):

@@ -85,9 +85,6 @@ class ProcessExecutor:
         found = (self._state(name) for name in names)
         return {state.name: state for state in found if state is not None}
 
-    def pause(self, name: str) -> None:
-        """Nothing: trainers end by themselves."""
-
     def cancel(self, name: str) -> None:
         """SIGTERM to the trainer's process group; SIGKILL at a call after the grace."""
         state = self._state(name)

@@ -5,7 +5,7 @@ The real controller, status and ledger run on it; 240,000 iterations take half a
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from liverseg.errors import LiversegError, PlatformError
 from liverseg.race.executor import INTERRUPTED, Job, JobState
@@ -30,8 +30,6 @@ class _Process:
     dies: float
     forgotten: bool = False
     """Its job was deleted: the platform no longer knows the name, and would start it again."""
-    stays: bool = False
-    """It has reported and keeps its place until it is paused."""
     state: JobState = field(init=False)
     """What the process does."""
     told: JobState = field(init=False)
@@ -59,7 +57,6 @@ class SimulatedExecutor:
         skew: By seed, how many seconds its trainers' clocks are ahead.
         orphan_grace: Seconds without a new heartbeat after which a trainer saves and ends.
         lifetime: Seconds after which a job's node is taken away and its trainer killed.
-        suspends: A trainer that has reported stays until it is paused, and is then held.
     """
 
     def __init__(
@@ -74,13 +71,11 @@ class SimulatedExecutor:
         skew: Callable[[int], float] = lambda seed: 0.0,
         orphan_grace: float = 1800.0,
         lifetime: Callable[[Job], float] = lambda job: math.inf,
-        suspends: bool = False,
     ) -> None:
         self.now = BEGINNING
         self.most_at_once = 0
         self._faults = tuple(faults)
         self._lifetime = lifetime
-        self._suspends = suspends
         self._skew = skew
         self._trainer = SimulatedTrainer(
             store=store,
@@ -135,9 +130,6 @@ class SimulatedExecutor:
             raise PlatformError(_AWAY)
         new = job.name not in self._processes or self._processes[job.name].forgotten
         if new:
-            for process in self._processes.values():
-                if process.job.seed == job.seed:
-                    process.told = replace(process.told, held=False)
             self._processes[job.name] = _Process(
                 job, self._trainer.run(job), self.now, self.now, self.now + self._lifetime(job)
             )
@@ -153,15 +145,6 @@ class SimulatedExecutor:
             raise PlatformError(_AWAY)
         return {n: p.told for n, p in self._processes.items() if not p.forgotten}
 
-    def pause(self, name: str) -> None:
-        """Let a trainer that stays end, and hold what is left of it."""
-        if self._is_away():
-            raise PlatformError(_AWAY)
-        process = self._processes.get(name)
-        if process is not None and process.stays and process.told.running:
-            self._end(process, 0)
-            process.told = replace(process.told, held=True)
-
     def cancel(self, name: str) -> None:
         """End the job at once, without a word; an unknown name or an ended job is no error."""
         if self._is_away():
@@ -169,8 +152,6 @@ class SimulatedExecutor:
         process = self._processes.get(name)
         if process is not None and process.told.running:
             self._end(process, INTERRUPTED)
-        elif process is not None:
-            process.told = replace(process.told, held=False)
 
     def interrupt(self, study: str) -> None:
         """Cancel every job of the study."""
@@ -191,11 +172,7 @@ class SimulatedExecutor:
         try:
             process.due = self.now + next(process.steps)
         except StopIteration as stop:
-            if self._suspends and stop.value == 0:
-                process.stays, process.due = True, math.inf
-                self._ended += 1
-            else:
-                self._end(process, stop.value)
+            self._end(process, stop.value)
         except Crash:
             self._end(process, -9)
         except LiversegError as error:

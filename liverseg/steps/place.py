@@ -51,15 +51,11 @@ class Place:
             command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
             return ProcessExecutor(store.work, command), PROCESS_POLL_SECONDS
         from liverseg.race.kubernetes import KubernetesExecutor, connect, workflow_of
-        from liverseg.race.suspending import SuspendingExecutor
 
         api, namespace = connect(self.pods)
         pod = os.environ.get("KFP_POD_NAME")
         owner = workflow_of(api, namespace, pod) if pod else None
         words = (api, namespace, store.url, study.id, self.pods)
-        if self.pods.pause == "suspend":
-            longest = study.rungs[-1].iterations
-            return SuspendingExecutor(*words, owner=owner, longest=longest), self.pods.poll_seconds
         return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
 
 

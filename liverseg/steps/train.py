@@ -6,9 +6,8 @@ it ended (architecture.md "The race"); what follows is the controller's decision
 
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -27,11 +26,9 @@ from liverseg.errors import (
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
-from liverseg.race import facts, lineage, plan
+from liverseg.race import facts, lineage
 from liverseg.race.executor import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
 from liverseg.race.facts import RungName
-from liverseg.race.snapshot import SnapshotReader
-from liverseg.race.state import fold
 from liverseg.race.study import Study, load_study, require_current
 from liverseg.race.watch import Watch
 from liverseg.settings import SINGLE_SEED
@@ -42,8 +39,6 @@ from liverseg.storage.port import ObjectStore
 # What the exit code of a crash would be; written as the end of a segment that had none of its own.
 CRASHED = 1
 WATCH_SECONDS = 10.0
-# How soon one that stays hears that it may go.
-STAY_SECONDS = 0.5
 Progress = Callable[[str, int, int], None]
 
 
@@ -66,7 +61,6 @@ def run(
     now: Callable[[], float],
     place: int = 0,
     pod: str = "",
-    stays: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Train a seed up to a rung and return the exit code; at 0 the report is committed.
@@ -82,7 +76,6 @@ def run(
         place: Number among the trainers of this machine; chooses the GPU.
         pod: What tells this process from others that were given the same attempt: a Job may make
             another pod. The first one is the attempt, a later one ends with 75.
-        stays: After its report it waits to be ended, as `pause: suspend` needs.
         progress: Called with ("iterations", done, total).
 
     Raises:
@@ -101,28 +94,14 @@ def run(
     if not trainer.begin(pod):
         return INTERRUPTED
     code = CRASHED
-    # Whoever stays is asked to end by a signal, from its report on.
-    with trainer.signals() if stays else nullcontext():
-        try:
-            code = trainer.run()
-        except LiversegError as error:
-            code = error.exit_code
-            raise
-        finally:
-            trainer.segment("end", exit_code=code)
-        if stays and code == REPORTED:
-            trainer.stay()
+    try:
+        code = trainer.run()
+    except LiversegError as error:
+        code = error.exit_code
+        raise
+    finally:
+        trainer.segment("end", exit_code=code)
     return code
-
-
-def due(store: ObjectStore, study_id: str, seed: int) -> tuple[RungName, int] | None:
-    """Return the rung and the attempt that a seed has to do next; None: nothing."""
-    study = load_study(store, study_id)
-    snapshot = SnapshotReader(store, study_id).read()
-    # Whether it has failed for good is the controller's question, and of no epoch here.
-    state = fold(study.rungs, study.settings.race, snapshot, epoch=-1)
-    job = plan.due(study_id, state, seed)
-    return None if job is None else (job.rung_name, job.attempt)
 
 
 def _target(study: Study, seed: int, rung: RungName) -> int:
@@ -187,15 +166,6 @@ class _Trainer:
         place = f"{socket.gethostname()} {device_name(self.device)}"
         self.segment("start", place=place, **({"pod": pod} if pod else {}))
         return True
-
-    def stay(self) -> None:
-        """Wait to be ended, but not longer than there is a controller."""
-        while not self.interrupted:
-            if self.now() - self.checked >= WATCH_SECONDS:
-                self.checked = self.now()
-                if self.watch.is_alone(self.checked):
-                    return
-            time.sleep(STAY_SECONDS)
 
     def segment(self, part: str, **more: int | str) -> None:
         """Record how far this process is; the ledger of GPU time is made of these."""

@@ -288,8 +288,6 @@ class Watch:
             labels, name = pod["metadata"]["labels"], pod["metadata"]["name"]
             seed = int(labels["liverseg.io/seed"])
             live.setdefault(seed, []).append(name)
-            if "liverseg.io/rung" not in labels:  # of a Job that is suspended at its rung
-                continue
             rung, attempt = int(labels["liverseg.io/rung"]), int(labels["liverseg.io/attempt"])
             # Who has reported is paused or pruned, and only has to end.
             if facts.report_key(study, rung, seed, attempt) in reported:

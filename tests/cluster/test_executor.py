@@ -9,11 +9,9 @@ import pytest
 from kubernetes import client, config
 
 from liverseg.errors import PlatformError, StudyError
-from liverseg.race import facts
-from liverseg.race.executor import Executor, Job, parse_job_name
+from liverseg.race.executor import Executor, Job
 from liverseg.race.kubernetes import KubernetesExecutor, connect
 from liverseg.race.pods import PodSettings
-from liverseg.race.suspending import SuspendingExecutor
 from liverseg.settings import from_mapping
 from tests.cluster.cluster import FOUR, Cluster, Race
 from tests.race.executor_contract import ExecutorContract
@@ -25,8 +23,6 @@ def executor_of(race: Race, api: client.ApiClient | None = None, **pods: object)
     if api is None:
         api, _ = connect(settings)
     words = (api, race.namespace, race.store.url, race.study.id, settings)
-    if settings.pause == "suspend":
-        return SuspendingExecutor(*words, longest=race.study.rungs[-1].iterations)
     return KubernetesExecutor(*words)
 
 
@@ -50,20 +46,6 @@ class TestKubernetesExecutor(ExecutorContract):
 
     def pass_time(self, executor: Executor) -> None:
         time.sleep(0.5)
-
-
-class TestSuspendingExecutor(TestKubernetesExecutor):
-    def make(self) -> Executor:
-        return executor_of(self.race, pause="suspend")
-
-    def pass_time(self, executor: Executor) -> None:
-        time.sleep(0.5)
-        for name in executor.states():
-            parts = parse_job_name(name)
-            assert parts is not None
-            place = (parts.rung, parts.seed, parts.attempt)
-            if self.race.store.keys(facts.report_key(self.study, *place)):
-                executor.pause(name)
 
 
 def test_another_controller_finds_the_jobs_and_refuses_those_that_differ(race: Race) -> None:
@@ -102,7 +84,7 @@ def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
 RULES = [
     (group, resource, verb)
     for group, resource, verbs in (
-        ("batch", "jobs", ("create", "delete", "get", "list", "patch")),
+        ("batch", "jobs", ("create", "delete", "get", "list")),
         ("", "pods", ("list",)),
         ("", "pods/log", ("get",)),
     )
@@ -155,11 +137,6 @@ def everything_a_controller_does(race: Race) -> None:
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
     assert "rung (9) must be" in executor.states()[wrong.name].message, "the last line is missing"
     executor.cancel(wrong.name)
-    suspending = executor_of(race, client.ApiClient(configuration), pause="suspend")
-    job = Job.of(race.study.id, 0, 0, 0, race.study.rungs[0].iterations)
-    assert suspending.submit(job)
-    suspending.pause(job.name)
-    suspending.cancel(job.name)
 
 
 def test_a_trainers_account_may_do_nothing_that_not_everybody_may(race: Race) -> None:

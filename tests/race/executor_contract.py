@@ -96,11 +96,3 @@ class ExecutorContract:
         executor.interrupt(self.study)
         self.wait(executor, self.short().name)
         assert executor.states()[self.short().name].exit_code != 0
-
-    def test_a_pause_is_no_error_whatever_the_job_does(self):
-        executor = self.make()
-        executor.pause("lv-study1-s0000-r0-a0")
-        executor.submit(self.short())
-        self.wait(executor, self.short().name)
-        executor.pause(self.short().name)
-        assert executor.states()[self.short().name].exit_code == 0

@@ -72,7 +72,6 @@ class Rehearsal:
         compare_single: bool = False,
         max_gpu_hours: float | None = None,
         skew: Callable[[int], float] = lambda seed: 0.0,
-        suspends: bool = False,
     ) -> None:
         self.store = store or MemoryStore()
         self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: 1_000_000.0)
@@ -83,7 +82,6 @@ class Rehearsal:
             faults=faults,
             startup_seconds=1.0,
             skew=skew,
-            suspends=suspends,
         )
         self.executor.gpus = gpus
         self.capacity = Capacity(gpus, compare_single, max_gpu_hours)

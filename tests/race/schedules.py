@@ -100,7 +100,6 @@ class Race:
     oblivious: bool = False
     """Every controller believes for good that it holds the lease."""
     skew: dict[int, float] = field(default_factory=dict)
-    suspends: bool = False
     store: Outage = field(default_factory=Outage)
 
     def __post_init__(self) -> None:
@@ -121,7 +120,6 @@ class Race:
             seconds_per_iteration=10.0,
             faults=self.faults,
             skew=lambda seed: self.skew.get(seed, 0.0),
-            suspends=self.suspends,
         )
         first = self.store.writes
         self.store.before_write = lambda number, _: self._die(number - first, self.dies_before)
@@ -257,7 +255,6 @@ def random_race(number: int) -> tuple[Race, random.Random]:
         controllers=controllers,
         oblivious=rng.random() < 0.3,
         skew={rng.randrange(seeds): rng.uniform(-1e5, 1e5) for _ in range(rng.randint(0, 2))},
-        suspends=rng.random() < 0.25,
     )
     return race, rng
 

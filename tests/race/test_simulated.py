@@ -23,48 +23,6 @@ class TestSimulatedExecutor(ExecutorContract):
         executor.sleep(1)
 
 
-class TestSuspendingSimulatedExecutor(ExecutorContract):
-    def make(self) -> Executor:
-        rehearsal = Rehearsal(gpus=3, suspends=True)
-        self.study = rehearsal.study.id
-        return rehearsal.executor
-
-    def pass_time(self, executor: Executor) -> None:
-        assert isinstance(executor, SimulatedExecutor)
-        executor.sleep(1)
-        for name in executor.states():
-            executor.pause(name)
-
-
-def test_a_suspended_job_is_held_until_the_seed_goes_on_or_is_pruned():
-    rehearsal = Rehearsal(suspends=True)
-    executor, first, second = rehearsal.executor, job(rehearsal), job(rehearsal, rung=1)
-    executor.submit(first)
-    executor.sleep(100)
-    assert executor.states()[first.name].running
-    executor.pause(first.name)
-    assert executor.states()[first.name].held
-    executor.submit(second)
-    assert not executor.states()[first.name].held
-    executor.sleep(100)
-    executor.pause(second.name)
-    executor.cancel(second.name)
-    assert not executor.states()[second.name].held
-    assert executor.states()[second.name].exit_code == 0
-
-
-@pytest.mark.parametrize("gpus", [1, 2, 16])
-def test_a_race_whose_jobs_are_suspended_is_the_same_race_and_leaves_none(gpus):
-    ended, suspended = Rehearsal(gpus=gpus), Rehearsal(gpus=gpus, suspends=True)
-    ended.run()
-    suspended.run()
-    study = ended.study.id
-    assert facts.read_result(suspended.store, study) == facts.read_result(ended.store, study)
-    states = suspended.executor.states().values()
-    assert [state.name for state in states if state.running or state.held] == []
-    assert len(states) == len(ended.executor.states())
-
-
 def job(rehearsal: Rehearsal, rung: int = 0, attempt: int = 0) -> Job:
     return Job.of(rehearsal.study.id, 3, rung, attempt, 2 ** (rung + 1))
 
