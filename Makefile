@@ -1,4 +1,4 @@
-# liverseg: `make` lists the targets. PYTHON, DATA, PRESET, SPLIT, STORE, GPUS, SETTINGS, COMPARE_SINGLE may be set.
+# liverseg: `make` lists the targets. PYTHON, DATA, PRESET, SPLIT, STORE, GPUS, SETTINGS, COMPARE_BASELINE may be set.
 PYTHON ?= python3
 DATA ?=
 PRESET ?= demo
@@ -7,7 +7,7 @@ STORE ?= build/store
 GPUS ?= 2
 SETTINGS ?= {}
 # 0 leaves out A2, the one long training without a race; the tables then have one algorithm.
-COMPARE_SINGLE ?= 1
+COMPARE_BASELINE ?= 1
 # For `make bench`: a Python with panoptica, which wants other versions of packages than ours.
 PANOPTICA ?= $(BIN)/python
 TEST_DATA ?= ../shared/data/liver-mri
@@ -57,16 +57,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-pipeline: $(STAMP) ## run the whole study here (DATA= PRESET= SPLIT= STORE= GPUS= COMPARE_SINGLE=); without DATA on synthetic cases
+pipeline: $(STAMP) ## run the whole study here (DATA= PRESET= SPLIT= STORE= GPUS= COMPARE_BASELINE=); without DATA on synthetic cases
 ifeq ($(DATA),)
 	$(BIN)/liverseg phantom $(PHANTOM)
 	$(BIN)/liverseg pipeline run --data $(PHANTOM) --split $(PHANTOM)/split.json \
 	  --preset $(PRESET) --store "$(STORE)" --gpus $(GPUS) --settings '$(SETTINGS)' \
-	  $(if $(filter 0,$(COMPARE_SINGLE)),--no-compare-single)
+	  $(if $(filter 0,$(COMPARE_BASELINE)),--no-compare-baseline)
 else
 	$(BIN)/liverseg pipeline run --data "$(DATA)" $(if $(SPLIT),--split "$(SPLIT)") \
 	  --preset $(PRESET) --store "$(STORE)" --gpus $(GPUS) --settings '$(SETTINGS)' \
-	  $(if $(filter 0,$(COMPARE_SINGLE)),--no-compare-single)
+	  $(if $(filter 0,$(COMPARE_BASELINE)),--no-compare-baseline)
 endif
 
 # With the digests of the images that `make push` has pushed.

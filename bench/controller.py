@@ -14,18 +14,18 @@ import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from liverseg.core.dataset import CaseRecord, Dataset
+from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.race.controller import Controller
-from liverseg.race.plan import Capacity
-from liverseg.race.simulated import SimulatedExecutor
-from liverseg.race.study import Study, open_study
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.simulated import SimulatedExecutor
+from liverseg.race.records.study import Study, open_study
 from liverseg.settings import from_mapping
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
 
 FIRST_SECONDS, WARM_SECONDS, PEAK_MB = 2.0, 0.05, 100.0
 GPUS = 16
-KINDS = "reports", "failures", "promotions", "decisions", "segments"
+KINDS = "reports", "failures", "promotions", "decisions", "spans"
 
 
 def raced(seeds: int) -> tuple[MemoryStore, SimulatedExecutor, Study]:
@@ -53,7 +53,7 @@ def stored(objects: dict[str, bytes], root: Path) -> FolderStore:
 
 def seconds_of(work: Controller) -> float:
     start = time.perf_counter()
-    work.turn("end")
+    work.reconcile("end")
     return time.perf_counter() - start
 
 
@@ -84,8 +84,8 @@ def main() -> int:
         fewer = statistics.median(seconds_of(bare) for _ in range(chosen.turns))
         traced = controller(store)
         tracemalloc.start()
-        traced.turn("end")
-        traced.turn("end")
+        traced.reconcile("end")
+        traced.reconcile("end")
         peak = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
     print(f"{facts:,} facts, {old:,} objects of checkpoints")

@@ -51,9 +51,9 @@ def draw(mask: np.ndarray, centre_mm: np.ndarray, radius_mm: float) -> None:
 
 def ours(predicted: np.ndarray, reference: np.ndarray) -> Values:
     """Only what the others compute as well."""
-    from liverseg.core.delineation import Delineation
-    from liverseg.core.overlap import dice_of_counts, jaccard_of_counts
-    from liverseg.core.surface import surface_distances
+    from liverseg.core.evaluation.delineation import Delineation
+    from liverseg.core.evaluation.overlap import dice_of_counts, jaccard_of_counts
+    from liverseg.core.evaluation.surface import surface_distances
 
     first, second = (Delineation.of(m, SPACING_MM) for m in (predicted, reference))
     counts = first.shared_with(second), first.voxels, second.voxels
@@ -63,8 +63,8 @@ def ours(predicted: np.ndarray, reference: np.ndarray) -> Values:
 
 def ours_with_everything(predicted: np.ndarray, reference: np.ndarray) -> Values:
     """With the lesions matched: all that `liverseg evaluate` computes for a pair."""
-    from liverseg.core.delineation import Delineation
-    from liverseg.core.evaluation import evaluate_case
+    from liverseg.core.evaluation.case import evaluate_case
+    from liverseg.core.evaluation.delineation import Delineation
 
     first, second = (Delineation.of(m, SPACING_MM) for m in (predicted, reference))
     values = evaluate_case("pair", {"R1": second}, {"A1": first})["algorithms"]["A1"]

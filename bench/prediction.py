@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from liverseg.core.tiling import Tile, plan_tiles
+from liverseg.core.volumes.tiling import Tile, plan_tiles
 from liverseg.network.aunet import AUNet
 from liverseg.network.prediction import Predictor, cut
 from liverseg.settings import NetworkSettings

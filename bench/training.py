@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from liverseg.core.case import PreparedCase
-from liverseg.core.volume import Geometry
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.volumes.volume import Geometry
 from liverseg.network.patches import PatchSampler, TrainingCase
 from liverseg.network.training import Training, Validation, train
 from liverseg.settings import PRESETS, from_mapping

@@ -12,7 +12,7 @@ def rung(
     until: str,
     gpus: int,
     max_gpu_hours: float,
-    compare_single: bool,
+    compare_baseline: bool,
     executor: str,
     trainer_image: str,
     pods: str,
@@ -26,7 +26,7 @@ def rung(
             store,
             study,
             until,
-            (gpus, max_gpu_hours, compare_single),
+            (gpus, max_gpu_hours, compare_baseline),
             (executor, trainer_image, pods),
             page.path,
         )

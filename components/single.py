@@ -11,7 +11,7 @@ def single(
     study: str,
     gpus: int,
     max_gpu_hours: float,
-    compare_single: bool,
+    compare_baseline: bool,
     executor: str,
     trainer_image: str,
     pods: str,
@@ -21,6 +21,6 @@ def single(
     return tasks.single(
         store,
         study,
-        (gpus, max_gpu_hours, compare_single),
+        (gpus, max_gpu_hours, compare_baseline),
         (executor, trainer_image, pods),
     )

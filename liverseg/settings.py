@@ -24,7 +24,7 @@ PREPARATION_VERSION = 1
 RESULT_VERSION = 1
 
 # The seed of A2, the single training that the paper compares with; no race uses it.
-SINGLE_SEED = 9999
+BASELINE_SEED = 9999
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def _checked(settings: Settings) -> Settings:
     data_ranges = {"validation_fraction": (0, 1), "test_fraction": (0, 1)}
     rules = [
         (race.seeds >= 1, f"race.seeds ({race.seeds}) must be at least 1"),
-        (race.seeds <= SINGLE_SEED, f"race.seeds ({race.seeds}) must be <= {SINGLE_SEED}"),
+        (race.seeds <= BASELINE_SEED, f"race.seeds ({race.seeds}) must be <= {BASELINE_SEED}"),
         (race.eta >= 2, f"race.eta ({race.eta}) must be at least 2"),
         (
             1 <= race.minimum_iterations <= race.maximum_iterations,

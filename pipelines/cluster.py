@@ -8,7 +8,7 @@ from kfp import dsl, kubernetes
 from components import CONTROLLER_IMAGE, TRAINER_IMAGE
 from liverseg.errors import SettingsError
 
-# The keys of the Secret are the variables that liverseg/storage/access.py reads.
+# The keys of the Secret are the variables that liverseg/storage/s3/credentials.py reads.
 REQUIRED = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OPTIONAL = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN")
 GPU = "nvidia.com/gpu"

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from kfp import local
 
 from liverseg.errors import LiversegError, StoreError
-from liverseg.steps.news import MARK
+from liverseg.steps.race.race_logger import MARK
 from liverseg.steps.tasks import ERROR_FILE
 from pipelines.training import define
 

@@ -40,7 +40,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
 
     def placed(task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
         # A task that may be skipped has a word among its parameters that says whether what it
-        # has made is still in the store (liverseg/steps/reuse.py).
+        # has made is still in the store (liverseg/steps/cache_token.py).
         task.set_caching_options(enable_caching=cached)
         if cluster is not None:
             cluster.place(task)
@@ -65,7 +65,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
         gpus: int = 4,
         max_gpu_hours: float = 0.0,
         shards: int = 4,
-        compare_single: bool = True,
+        compare_baseline: bool = True,
         pods: str = same_pods,
     ) -> None:
         """Train, choose, apply and evaluate.
@@ -82,7 +82,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
             max_gpu_hours: Spent that much, nothing more is started and the run fails as stopped; a
                 larger limit lets it go on. 0: no limit.
             shards: Parts in which the cases are prepared side by side; each costs two pods.
-            compare_single: Also train one network straight to the end, as the paper's A2.
+            compare_baseline: Also train one network straight to the end, as the paper's A2.
             pods: JSON that says how the trainers' pods look, such as {"queue": "liverseg",
                 "memory": "32Gi"}; the keys are those of `liverseg study run --pods`.
         """
@@ -104,7 +104,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
                     until=until,
                     gpus=gpus,
                     max_gpu_hours=max_gpu_hours,
-                    compare_single=compare_single,
+                    compare_baseline=compare_baseline,
                     pods=pods,
                     **where,
                 )
@@ -114,7 +114,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 study=study,
                 gpus=gpus,
                 max_gpu_hours=max_gpu_hours,
-                compare_single=compare_single,
+                compare_baseline=compare_baseline,
                 pods=pods,
                 **where,
             )

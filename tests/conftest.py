@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from liverseg.core.volume import Geometry, Volume
+from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.imaging.files import write
 
 SHAPE = (6, 24, 20)

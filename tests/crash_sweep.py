@@ -26,15 +26,16 @@ import pytest
 import torch._dynamo  # noqa: F401 - the first optimiser imports it, a second for every fork
 from rich.progress import track
 
-from liverseg.race import accounts, facts
 from liverseg.race.controller import Controller
-from liverseg.race.executor import Job
-from liverseg.race.faults import Crash
-from liverseg.race.plan import Capacity
-from liverseg.race.process import ProcessExecutor
-from liverseg.race.snapshot import SnapshotReader
-from liverseg.race.study import Study, load_study, study_ids
-from liverseg.race.verdicts import Decision
+from liverseg.race.decide import cost
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.faults import Crash
+from liverseg.race.executors.process import ProcessExecutor
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Decision
+from liverseg.race.records.job import Job
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.study import Study, load_study, study_ids
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage import record
 from liverseg.storage.folder import FolderStore
@@ -58,7 +59,7 @@ def outcome(store: ObjectStore, study: Study) -> Outcome:
     keys = store.keys(f"studies/{study.id}/decisions/")
     promoted = tuple(Decision.from_mapping(record.read(store, k)).promoted for k in keys)
     snapshot = SnapshotReader(store, study.id).read()
-    ledger = accounts.ledger(store, study, snapshot)
+    ledger = cost.ledger(study, snapshot)
     outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))
     assert outcomes == pytest.approx(snapshot.spent_seconds), "the ledger does not add up"
     assert ledger["useful"]["iterations"] == ledger["planned_iterations"], "useful iterations"
@@ -171,9 +172,9 @@ class ForkingExecutor(ProcessExecutor):
         super().__init__(work, ())
         self._store = store
 
-    def _start(self, job: Job, folder: Path, lock: object, place: int) -> Child:
+    def _start(self, job: Job, folder: Path, lock: object, device_index: int) -> Child:
         def train() -> int:
-            from liverseg.steps import train as step
+            from liverseg.steps.race import train as step
 
             (folder / "pid").write_text(str(os.getpid()))
             names = (job.study, job.seed, job.rung_name, job.attempt)

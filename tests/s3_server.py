@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
-from liverseg.storage.access import access_from
-from liverseg.storage.s3 import PATIENCE_SECONDS, S3Store
+from liverseg.storage.s3.credentials import credentials_from
+from liverseg.storage.s3.store import PATIENCE_SECONDS, S3Store
 
 TOOLS = Path(os.environ.get("TOOLS") or Path.home() / ".cache" / "liverseg" / "tools")
 # s3://bucket/prefix of a server that runs already, with the AWS_ variables beside it.
@@ -74,7 +74,9 @@ class S3Server:
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> S3Store:
         """Open the store at `url`."""
-        access = access_from({**self.environment, "AWS_ENDPOINT_URL": endpoint or self.endpoint})
+        access = credentials_from(
+            {**self.environment, "AWS_ENDPOINT_URL": endpoint or self.endpoint}
+        )
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
         return S3Store(parts.netloc, prefix, access, self._folder / "work", patience_seconds)

@@ -14,10 +14,10 @@ import pytest
 
 from liverseg import errors
 from liverseg.cli import EPILOG, main, root
-from liverseg.race.facts import disagreement_key, report_key
-from liverseg.race.study import open_study
+from liverseg.race.records.facts import disagreement_key, report_key
+from liverseg.race.records.study import open_study
 from liverseg.settings import to_mapping
-from liverseg.steps.cases import save_dataset
+from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal

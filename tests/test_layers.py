@@ -20,16 +20,16 @@ sys.meta_path.insert(0, Refused())
 CONTROLLER_SIDE = (
     "liverseg.cli",
     "liverseg.steps.tasks",
-    "liverseg.steps.race",
-    "liverseg.steps.scan",
-    "liverseg.steps.preprocess",
-    "liverseg.steps.disagreement",
-    "liverseg.steps.postprocess",
-    "liverseg.steps.evaluate",
-    "liverseg.steps.evaluate_files",
-    "liverseg.steps.report",
+    "liverseg.steps.race.race",
+    "liverseg.steps.data.scan",
+    "liverseg.steps.data.preprocess",
+    "liverseg.steps.results.disagreement",
+    "liverseg.steps.results.postprocess",
+    "liverseg.steps.results.evaluate",
+    "liverseg.steps.results.evaluate_external",
+    "liverseg.steps.results.report",
     "liverseg.race.controller",
-    "liverseg.race.process",
+    "liverseg.race.executors.process",
     "pipelines.training",
 )
 
@@ -48,7 +48,7 @@ def test_the_controller_side_imports_where_torch_is_not_installed() -> None:
 
 
 def test_the_block_on_torch_really_blocks() -> None:
-    done = run("import liverseg.steps.train", {"torch", "safetensors"})
+    done = run("import liverseg.steps.race.train", {"torch", "safetensors"})
     assert "torch is not installed here" in done.stderr or "safetensors" in done.stderr
 
 
@@ -63,13 +63,13 @@ def test_only_the_command_line_and_the_opening_of_a_store_read_the_environment()
     readers = [
         path.relative_to(PACKAGE)
         for path in PACKAGE.rglob("*.py")
-        if path.parent.name != "cli" and _reads_environment(path)
+        if "cli" not in path.parts and _reads_environment(path)
     ]
     # Tasks and trainers get a URL; the credentials beside it come from the environment, and so
     # does all that a pod knows of itself.
     assert sorted(readers) == [
-        Path("race", "kubernetes.py"),
-        Path("steps", "place.py"),
+        Path("race", "executors", "kubernetes.py"),
+        Path("steps", "race", "trainer_backend.py"),
         Path("storage", "open.py"),
     ]
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from liverseg.cli.status import WATCH_SECONDS, draw, duration, follow, show
+from liverseg.cli.race.status import WATCH_SECONDS, draw, duration, follow, show
 from liverseg.errors import Stopped
-from liverseg.race import facts
-from liverseg.steps import race
+from liverseg.race.records import facts
+from liverseg.race.records.job_name import job_name
+from liverseg.steps.race import race
 from liverseg.storage import record
 from tests.race.rehearsal import Rehearsal
 
@@ -56,7 +57,7 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_race_is_over():
 def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys):
     rehearsal = Rehearsal()
     study = rehearsal.study.id
-    waiting = {facts.job_name(study, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
+    waiting = {job_name(study, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
     beat = facts.Heartbeat(1, "somebody", time.time(), waiting=waiting)
     record.write(rehearsal.store, facts.heartbeat_key(study), beat.to_mapping())
     found = race.status(rehearsal.store, study)

@@ -10,13 +10,13 @@ import click
 
 from liverseg import __version__
 from liverseg.cli.console import error_console
-from liverseg.cli.data import phantom, preprocess, scan
-from liverseg.cli.dataset import dataset
-from liverseg.cli.evaluate import evaluate
-from liverseg.cli.network import postprocess, predict, train
+from liverseg.cli.data.data import phantom, preprocess, scan
+from liverseg.cli.data.dataset import dataset
 from liverseg.cli.pipeline import pipeline
-from liverseg.cli.results import report
-from liverseg.cli.study import study
+from liverseg.cli.race.study import study
+from liverseg.cli.results.evaluate import evaluate
+from liverseg.cli.results.network import postprocess, predict, train
+from liverseg.cli.results.results import report
 from liverseg.errors import LiversegError, as_ours
 
 EPILOG = """\b

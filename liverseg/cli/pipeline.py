@@ -20,8 +20,8 @@ from liverseg.cli.options import (
     split_option,
     store_option,
 )
-from liverseg.cli.results import report_path, show_dice
-from liverseg.cli.status import show
+from liverseg.cli.race.status import show
+from liverseg.cli.results.results import report_path, show_dice
 from liverseg.settings import from_mapping, preset
 from liverseg.storage.port import ObjectStore
 
@@ -48,7 +48,7 @@ for command in (compile_, upload, submit, schedule):
 @split_option
 @gpus_option()
 @budget_option
-@click.option("--compare-single/--no-compare-single", default=True, help="Also train A2.")
+@click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
 @json_option
 def run(
     data: str,
@@ -59,7 +59,7 @@ def run(
     split: str | None,
     gpus: int,
     max_gpu_hours: float | None,
-    compare_single: bool,
+    compare_baseline: bool,
     as_json: bool,
 ) -> None:
     """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
@@ -73,9 +73,9 @@ def run(
     JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
     `prepared`, `reused` and `trained`; the news then goes to standard error.
     """
-    from liverseg.race.study import latest_study
-    from liverseg.steps.evaluate import load_evaluation
-    from liverseg.steps.race import status
+    from liverseg.race.records.study import latest_study
+    from liverseg.steps.race.race import status
+    from liverseg.steps.results.evaluate import load_evaluation
     from liverseg.storage.open import open_store
     from pipelines.local import run_here
 
@@ -91,7 +91,7 @@ def run(
         "settings": json.dumps(changed),
         "gpus": gpus,
         "max_gpu_hours": max_gpu_hours or 0.0,
-        "compare_single": compare_single,
+        "compare_baseline": compare_baseline,
     }
     run_here(arguments, opened.work / "kfp", sys.stderr if as_json else None)
     # Another run may work on another study in the same store.
@@ -129,8 +129,8 @@ def told(work: Mapping[str, int]) -> list[str]:
 
 def work_done(store: ObjectStore, study: str, before: frozenset[str]) -> dict[str, int]:
     """Return what a run had to compute: what lies in the store beyond the keys of `before`."""
-    from liverseg.race.study import load_study
-    from liverseg.steps.cases import case_prefix
+    from liverseg.race.records.study import load_study
+    from liverseg.steps.data.cases import case_prefix
 
     cases = load_study(store, study).dataset.cases
     reused = sum(case_prefix(case.key) + "manifest.json" in before for case in cases)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from liverseg.core.volume import Geometry, Volume
+from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
 from liverseg.imaging.integrity import check_complete
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from liverseg.core.volume import FloatArray, Geometry, Mask, Spacing, Volume
+from liverseg.core.volumes.volume import FloatArray, Geometry, Mask, Spacing, Volume
 from liverseg.settings import PreparationSettings
 
 Plane = tuple[float, float]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from liverseg.core.volume import FloatArray
+from liverseg.core.volumes.volume import FloatArray
 from liverseg.settings import TrainingSettings
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from liverseg.core.grid import NetworkGrid
+from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.settings import NetworkSettings
 
 

@@ -3,10 +3,10 @@
 import torch
 
 
-def best_device(place: int = 0) -> torch.device:
+def best_device(index: int = 0) -> torch.device:
     """Return a GPU where there is one, else the CPU.
 
-    `place` is the trainer's among those that run at a time: side by side they share out the GPUs.
+    `index` is the trainer's among those that run at a time: side by side they share out the GPUs.
 
     On a GPU deterministic algorithms are asked for where they exist; bit-identity is promised on
     the CPU only (science.md section 5).
@@ -14,7 +14,7 @@ def best_device(place: int = 0) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    return torch.device("cuda", place % torch.cuda.device_count())
+    return torch.device("cuda", index % torch.cuda.device_count())
 
 
 def device_name(device: torch.device) -> str:

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from liverseg.core.case import PreparedCase
-from liverseg.core.grid import NetworkGrid, Size
-from liverseg.core.volume import FloatArray, Mask
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.volumes.grid import NetworkGrid, Size
+from liverseg.core.volumes.volume import FloatArray, Mask
 from liverseg.errors import CaseError
 from liverseg.network import augmentation
 from liverseg.settings import NetworkSettings, TrainingSettings

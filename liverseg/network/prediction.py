@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from liverseg.core.grid import Size
-from liverseg.core.tiling import Tile, plan_tiles
-from liverseg.core.volume import FloatArray, Mask
+from liverseg.core.volumes.grid import Size
+from liverseg.core.volumes.tiling import Tile, plan_tiles
+from liverseg.core.volumes.volume import FloatArray, Mask
 from liverseg.network.aunet import AUNet, crop
 from liverseg.network.patches import gather, reflected_indices
 

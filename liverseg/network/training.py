@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liverseg.core.case import PreparedCase
-from liverseg.core.overlap import jaccard
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.evaluation.overlap import jaccard
 from liverseg.errors import StudyError
 from liverseg.network.aunet import AUNet
 from liverseg.network.loss import masked_dice_loss

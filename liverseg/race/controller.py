@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from liverseg.core.ledger import Segment
+from liverseg.core.race.ledger import Span
 from liverseg.errors import (
     CaseError,
     Fenced,
@@ -23,17 +23,19 @@ from liverseg.errors import (
     StoreError,
     StudyError,
 )
-from liverseg.race import facts
-from liverseg.race.executor import SETTINGS_DIFFER, Executor, JobState, parse_job_name
-from liverseg.race.facts import Arm, Report
-from liverseg.race.lease import Lease
-from liverseg.race.plan import Actions, Capacity, Until, plan, reached
-from liverseg.race.result import write_result
-from liverseg.race.silence import Silence
-from liverseg.race.snapshot import Snapshot, SnapshotReader
-from liverseg.race.state import ATTEMPTS, Place, RaceState, fold
-from liverseg.race.study import Study, require_current
-from liverseg.race.verdicts import Failure
+from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
+from liverseg.race.decide.stalls import StallDetector
+from liverseg.race.decide.state import ATTEMPTS, RaceState, SeedState, fold
+from liverseg.race.executors.port import Executor
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Failure
+from liverseg.race.records.facts import Arm, Report
+from liverseg.race.records.job import SETTINGS_DIFFER, JobState
+from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.lease import Lease
+from liverseg.race.records.result import write_result
+from liverseg.race.records.snapshot import Snapshot, SnapshotReader
+from liverseg.race.records.study import Study, require_current
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -92,7 +94,7 @@ class Controller:
         self._heard: set[str] | None = None
         self._clock = clock
         self._away_since: float | None = None
-        self._silence = Silence()
+        self._stalls = StallDetector()
         self._seen: set[str] = set()
         self._cancelled: set[str] = set()
         self._waiting: dict[str, float] = {}
@@ -109,7 +111,7 @@ class Controller:
         try:
             while True:
                 try:
-                    over, acted = self.turn(until)
+                    over, acted = self.reconcile(until)
                 except PlatformError as error:
                     self._bear(error)
                     continue
@@ -134,7 +136,7 @@ class Controller:
         """Become the study's controller: the one before, if it still lives, is fenced."""
         self._lease.acquire()
 
-    def turn(self, until: Until) -> tuple[bool, bool]:
+    def reconcile(self, until: Until) -> tuple[bool, bool]:
         """Look once and act; return whether the race is there, and whether anything was done."""
         self._lease.renew()
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
@@ -144,21 +146,21 @@ class Controller:
         snapshot = self._reader.read(states, self._seen)
         if snapshot.unknown:
             states |= self._gone(snapshot.unknown)
-        state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.epoch)
+        state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.generation)
         self._tell_reports(snapshot)
         there = reached(state, snapshot, until)
         if there and self._is_over(until, states, snapshot):
             return True, False
         if snapshot.stopped and not there:
             self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` lets it go on")
-        actions = plan(
+        actions = reconcile(
             self._study.id,
             state,
             snapshot,
             states,
             self._capacity,
-            self._lease.epoch,
-            self._silence.look(self._clock(), self._running(states), snapshot.segments),
+            self._lease.generation,
+            self._stalls.look(self._clock(), self._running(states), snapshot.spans),
         )
         if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
@@ -169,11 +171,11 @@ class Controller:
 
     def _is_over(self, until: Until, states: Mapping[str, JobState], snapshot: Snapshot) -> bool:
         """Return whether nothing is left to end or to record; a rung is over with its decision."""
-        if until not in ("end", "single") and int(until) < len(self._study.rungs) - 1:
+        if until not in ("end", "baseline") and int(until) < len(self._study.rungs) - 1:
             return True
         return not any(
             parts.study == self._study.id
-            and (until == "single" or parts.rung != "single")
+            and (until == "baseline" or parts.rung != "baseline")
             and (state.running or name not in snapshot.closed)
             for name, state in states.items()
             if (parts := parse_job_name(name)) is not None
@@ -229,7 +231,7 @@ class Controller:
             key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
             self._record(key, "failed", failure.to_mapping())
         for ended in actions.closed:
-            self._close(ended, snapshot.segments.get(ended.name))
+            self._close(ended, snapshot.spans.get(ended.name))
         self._stop_if_mending_is_needed(actions.failures, state)
         for promotion in actions.promotions:
             key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
@@ -242,29 +244,29 @@ class Controller:
             self._listener({"event": "finished", "arm": arm} | result.to_mapping())
         for job in actions.jobs:
             self._seen.add(job.name)
-            if self._store.keys(facts.segments_prefix(self._study.id) + job.name + "/"):
+            if self._store.keys(facts.spans_prefix(self._study.id) + job.name + "/"):
                 # Begun, and its job gone since the executor was asked: the next turn sees to it.
                 continue
             if self._executor.submit(job):
                 self.started += 1
-                place = {"seed": job.seed, "rung": job.rung_name, "attempt": job.attempt}
-                self._listener({"event": "started", "iterations": job.iterations} | place)
+                who = {"seed": job.seed, "rung": job.rung_name, "attempt": job.attempt}
+                self._listener({"event": "started", "iterations": job.iterations} | who)
         for name in actions.cancelled:
             self._executor.cancel(name)
             parts = parse_job_name(name)
             # Asked again at every turn until it has ended, but told once.
             if parts is not None and name not in self._cancelled:
                 self._cancelled.add(name)
-                place = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
-                self._listener({"event": "cancelled"} | place)
+                who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
+                self._listener({"event": "cancelled"} | who)
 
     def _record(self, key: str, event: str, values: Mapping[str, Any]) -> None:
         """Write a fact once; another controller may have been faster with the same one."""
         record.write_new(self._store, key, values)
         self._listener({"event": event} | dict(values))
 
-    def _close(self, job: JobState, segment: Segment | None) -> None:
-        """Record from and until when an ended job had its place, as its platform tells it.
+    def _close(self, job: JobState, span: Span | None) -> None:
+        """Record from and until when an ended job occupied a GPU, as its platform tells it.
 
         A trainer's own words begin when Python has, and a killed one's stop before its end.
         """
@@ -274,23 +276,23 @@ class Controller:
             "seed": parts.seed,
             "rung": parts.rung,
             "attempt": parts.attempt,
-            "iteration": segment.marks[-1].iteration if segment else 0,
+            "iteration": span.samples[-1].iteration if span else 0,
             "started": job.started,
             "ended": job.ended,
             "exit_code": job.exit_code,
         }
-        record.write_new(self._store, facts.segment_key(self._study.id, job.name, "closed"), values)
+        record.write_new(self._store, facts.span_key(self._study.id, job.name, "closed"), values)
 
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
-            known = state.place(failure.seed, failure.rung)
+            known = state.seed_state(failure.seed, failure.rung)
             # One node without a way to the store is not the store: the last attempt tells.
             if kind is StoreError and known is not None and not _is_last(failure, known):
                 continue
-            place = (failure.seed, failure.rung, failure.attempt)
+            attempt = (failure.seed, failure.rung, failure.attempt)
             # What stopped an earlier controller may have been mended since.
-            if kind is not None and facts.job_name(self._study.id, *place) in self._seen:
+            if kind is not None and job_name(self._study.id, *attempt) in self._seen:
                 raise kind(
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
                     f"{failure.reason}"
@@ -305,8 +307,8 @@ class Controller:
         for name, since in self._waiting.items():
             parts = parse_job_name(name)
             if now - since >= WAITING_SECONDS and parts is not None:
-                place = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
-                self._listener({"event": "waits", "reason": self._lease.waiting[name]} | place)
+                who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
+                self._listener({"event": "waits", "reason": self._lease.waiting[name]} | who)
                 self._waiting[name] = math.inf
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
@@ -316,25 +318,27 @@ class Controller:
             if self._heard is not None and recorded.sha256 not in self._heard:
                 report = recorded.report
                 jaccard = report.score(self._study.settings.race.rung_metric)
-                place = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
-                self._listener({"event": "reported", "jaccard": jaccard} | place)
+                who = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
+                self._listener({"event": "reported", "jaccard": jaccard} | who)
         self._heard = known
 
 
-def _is_last(failure: Failure, known: Place) -> bool:
+def _is_last(failure: Failure, known: SeedState) -> bool:
     """Return whether the seed has failed in the same way as often as it may."""
     alike = [
-        f for f in known.failures if (f.exit_code, f.epoch) == (failure.exit_code, failure.epoch)
+        f
+        for f in known.failures
+        if (f.exit_code, f.generation) == (failure.exit_code, failure.generation)
     ]
     return len(alike) + 1 >= ATTEMPTS
 
 
 def _final_report(state: RaceState, arm: Arm) -> Report:
     """Return the report that an arm ends with."""
-    place = state.single
+    seed_state = state.baseline
     if arm == "multi":
         last = state.rungs[-1]
         assert last.decision is not None
-        place = last.seeds[last.decision.promoted[0]]
-    assert place.report is not None
-    return place.report.report
+        seed_state = last.seeds[last.decision.promoted[0]]
+    assert seed_state.report is not None
+    return seed_state.report.report

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from liverseg.core.dataset import Dataset
-from liverseg.core.ledger import Bar
+from liverseg.core.data.dataset import Dataset
+from liverseg.core.race.ledger import Bar, RungName
 from liverseg.race.controller import Controller
-from liverseg.race.executor import Job
-from liverseg.race.facts import RungName
-from liverseg.race.plan import Capacity
-from liverseg.race.segments import SegmentReader
-from liverseg.race.simulated import BEGINNING, SimulatedExecutor
-from liverseg.race.simulated_trainer import uniform
-from liverseg.race.snapshot import SnapshotReader
-from liverseg.race.study import Study, open_study
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
+from liverseg.race.executors.simulated_trainer import uniform
+from liverseg.race.records.job import Job
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.spans import SpanReader
+from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
@@ -59,18 +58,18 @@ def forecast(settings: Settings, gpus: int, load: Load, draw: int = 0) -> Foreca
         store,
         executor,
         study,
-        Capacity(gpus, compare_single=False),
+        Capacity(gpus, compare_baseline=False),
         clock=executor.clock,
         sleep=executor.wait,
         poll_seconds=0.0,
     ).run("end")
-    segments = SegmentReader(store, study.id).all()
-    done = [(s.seed, s.rung, s.marks[0].time, s.marks[-1].time) for s in segments]
+    spans = SpanReader(store, study.id).all()
+    done = [(s.seed, s.rung, s.samples[0].time, s.samples[-1].time) for s in spans]
     return Forecast(
         gpus,
         max(end for *_, end in done) - BEGINNING,
         sum(end - start for *_, start, end in done),
-        tuple(_placed(done)),
+        tuple(_bars(done)),
     )
 
 
@@ -86,14 +85,14 @@ def _lifetimes(per_gpu_hour: float, draw: int) -> Callable[[Job], float]:
     return lifetime
 
 
-def _placed(done: list[tuple[int, RungName, float, float]]) -> list[Bar]:
+def _bars(done: list[tuple[int, RungName, float, float]]) -> list[Bar]:
     """Give every trainer the lowest GPU that is free when it starts."""
     free: list[float] = []
     bars = []
     for seed, rung, start, end in sorted(done, key=lambda d: (d[2], d[0])):
-        place = next((n for n, until in enumerate(free) if until <= start + 1e-6), len(free))
-        free[place : place + 1] = [end]
-        bars.append(Bar(place, seed, rung, start - BEGINNING, end - BEGINNING))
+        gpu = next((n for n, until in enumerate(free) if until <= start + 1e-6), len(free))
+        free[gpu : gpu + 1] = [end]
+        bars.append(Bar(gpu, seed, rung, start - BEGINNING, end - BEGINNING))
     return bars
 
 
@@ -103,20 +102,20 @@ def calibrated(store: ObjectStore, study: Study) -> Load | None:
     Medians, so that a slow node or a first download does not count; an iteration takes its share
     of validating and saving.
     """
-    segments = [s for s in SegmentReader(store, study.id).all() if len(s.marks) > 1]
+    spans = [s for s in SpanReader(store, study.id).all() if len(s.samples) > 1]
     rates = [
         (b.time - a.time) / (b.iteration - a.iteration)
-        for segment in segments
-        for a, b in pairwise(segment.marks[1:])
+        for span in spans
+        for a, b in pairwise(span.samples[1:])
         if b.iteration > a.iteration
     ]
-    if not rates or not segments:
+    if not rates or not spans:
         return None
     snapshot = SnapshotReader(store, study.id).read()
     lost = sum(failure.kind == "infrastructure" for failure in snapshot.failures)
     hours = snapshot.spent_seconds / 3600
     return Load(
         median(rates),
-        median(s.marks[1].time - s.marks[0].time for s in segments),
+        median(s.samples[1].time - s.samples[0].time for s in spans),
         lost / hours if hours else 0.0,
     )

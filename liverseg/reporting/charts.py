@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from liverseg.core.agreement import AS_GOOD_AS_RATERS, mean
+from liverseg.core.evaluation.agreement import AS_GOOD_AS_RATERS, mean
 from liverseg.reporting.figures import ALGORITHM_COLOURS
 
 MOST_NAMES = 40
@@ -40,9 +40,9 @@ def agreement(
     cases = list(between_raters)
     width = min(0.25, 0.8 / max(len(dice), 1))
     raters = sorted({r for found in dice.values() for case in found.values() for r in case})
-    for place, (name, found) in enumerate(dice.items()):
-        colour = ALGORITHM_COLOURS[place % len(ALGORITHM_COLOURS)]
-        beside = (place - (len(dice) - 1) / 2) * width
+    for position, (name, found) in enumerate(dice.items()):
+        colour = ALGORITHM_COLOURS[position % len(ALGORITHM_COLOURS)]
+        beside = (position - (len(dice) - 1) / 2) * width
         for marker, rater in zip(RATER_MARKERS * 3, raters, strict=False):
             points = [
                 (i + beside, v)

@@ -11,8 +11,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from liverseg.core.agreement import mean
-from liverseg.core.evaluation import MEAN, measures
+from liverseg.core.evaluation.agreement import mean
+from liverseg.core.evaluation.case import MEAN, measures
 from liverseg.reporting import charts, figures, page
 
 _DETECTION = ("recall", "precision", "f1", "fp")

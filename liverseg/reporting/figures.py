@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from liverseg.core.volume import FloatArray, Mask, bounding_box
+from liverseg.core.volumes.volume import FloatArray, Mask, bounding_box
 
 RATER_COLOURS = ("#ffd92f", "#66c2ff", "#ff8ad8", "#8dff8a")
 NETWORK_COLOUR = "#ff3b30"
@@ -82,8 +82,8 @@ def slices(
     rows = -(-len(chosen) // columns)
     side = 3.4 if count else 2.2
     figure = Figure(figsize=(side * columns, (side + 0.1) * rows + 0.3), layout="constrained")
-    for place, z in enumerate(chosen, start=1):
-        axes = figure.add_subplot(rows, columns, place)
+    for position, z in enumerate(chosen, start=1):
+        axes = figure.add_subplot(rows, columns, position)
         _grey(axes, image[z, y, x], spacing_mm)
         for colour, mask in zip(RATER_COLOURS * 4, raters.values(), strict=False):
             _contour(axes, mask[z, y, x], colour, 1.0)
@@ -122,7 +122,7 @@ def disagreement(
     z = int(next((a for a in amounts if a.any()), amounts[0]).argmax())
     y, x = _around(liver)
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
-    left, right = (figure.add_subplot(1, 2, place) for place in (1, 2))
+    left, right = (figure.add_subplot(1, 2, position) for position in (1, 2))
     for axes in (left, right):
         _grey(axes, image[z, y, x], spacing_mm)
     _contour(left, network[z, y, x], NETWORK_COLOUR, 1.8)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from liverseg.core.ledger import Bar
+from liverseg.core.race.ledger import Bar
 
 COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#888888")
 WIDTH, LEFT, ROW, TOP, BOTTOM = 960, 64, 22, 56, 44
@@ -12,7 +12,7 @@ STEPS = 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 100
 
 def gantt(bars: Sequence[Bar], title: str) -> str:
     """Return an SVG; the same bars give the same text."""
-    rows = 1 + max(bar.place for bar in bars)
+    rows = 1 + max(bar.gpu for bar in bars)
     whole = max(bar.end for bar in bars)
     height = TOP + rows * ROW + BOTTOM
     scale = (WIDTH - LEFT - 16) / whole
@@ -27,12 +27,12 @@ def gantt(bars: Sequence[Bar], title: str) -> str:
         left = LEFT + 84 * number
         parts.append(f'<rect x="{left}" y="28" width="12" height="12" fill="{_colour(rung)}"/>')
         parts.append(f'<text x="{left + 16}" y="38">rung {escape(str(rung))}</text>')
-    for place in range(rows):
-        y = TOP + place * ROW
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end">GPU {place}</text>')
+    for gpu in range(rows):
+        y = TOP + gpu * ROW
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end">GPU {gpu}</text>')
     for bar in bars:
         x, wide = LEFT + bar.start * scale, max(0.5, (bar.end - bar.start) * scale)
-        y = TOP + bar.place * ROW
+        y = TOP + bar.gpu * ROW
         parts.append(
             f'<rect x="{x:.1f}" y="{y + 2}" width="{wide:.1f}" height="{ROW - 4}" '
             f'fill="{_colour(bar.rung)}" stroke="white" stroke-width="0.5"/>'

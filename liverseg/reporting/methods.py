@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from liverseg import __version__
-from liverseg.core.dataset import Dataset
-from liverseg.core.halving import Rung
+from liverseg.core.data.dataset import Dataset
+from liverseg.core.race.halving import Rung
 from liverseg.settings import Settings
 
 _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "kfp", "matplotlib")
 
 
-def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], single: bool) -> str:
-    """Return the methods paragraph; `single`: A2 was trained as well."""
+def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], baseline: bool) -> str:
+    """Return the methods paragraph; `baseline`: A2 was trained as well."""
     p, n, t, r = settings.preparation, settings.network, settings.training, settings.race
     counts = ", ".join(f"{len(dataset.role(x))} {x}" for x in ("training", "validation", "test"))
     raters = sorted({rater for case in dataset.cases for rater in case.raters})
@@ -43,7 +43,7 @@ def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], singl
         f"{r.seeds} networks that differ in their random seed (0 to {r.seeds - 1}) were trained at "
         f"once. {raced} The winner is A1.",
         f"A2 is one network (seed 9999) trained straight to {r.maximum_iterations:,} iterations."
-        if single
+        if baseline
         else "",
         "Segmentations were compared on the original grid by Dice, Jaccard, Hausdorff and average "
         "surface distance and by the N:M matching of lesions (26-connected components, Dice above "

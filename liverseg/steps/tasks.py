@@ -2,7 +2,7 @@
 
 A component's body is one import and one call into this file. Whatever is large lies in the store;
 between tasks go only addresses and digests. An error of ours is logged as one line and ends the
-task with its own exit code. `_reuse` is for KFP's cache alone (steps/reuse.py).
+task with its own exit code. `_reuse` is for KFP's cache alone (steps/cache_token.py).
 """
 
 import functools
@@ -21,15 +21,15 @@ from liverseg.errors import (
     StudyError,
     as_ours,
 )
-from liverseg.race import facts
-from liverseg.race.plan import Capacity, Until
-from liverseg.race.study import Study, load_study, open_study
+from liverseg.race.decide.reconcile import Capacity, Until
+from liverseg.race.records import facts
+from liverseg.race.records.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
-from liverseg.steps.cases import require_prepared
-from liverseg.steps.news import RaceNews, log, start_log
-from liverseg.steps.place import HERE, Place
-from liverseg.steps.reuse import prepared_word, results_word
-from liverseg.steps.transfer import local_file, local_folder
+from liverseg.steps.cache_token import prepared_token, results_token
+from liverseg.steps.data.cases import require_prepared
+from liverseg.steps.data.transfer import local_file, local_folder
+from liverseg.steps.race.race_logger import RaceLogger, log, start_log
+from liverseg.steps.race.trainer_backend import LOCAL, TrainerBackend
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
 
@@ -67,9 +67,9 @@ def scan(
     """Check all data and open the study; return its id and the names of the shards.
 
     A shard's name holds all that `preprocess` has to know, since kfp.local hands a loop's tasks
-    the item and nothing else that was computed before; and the word of steps/reuse.py.
+    the item and nothing else that was computed before; and the word of steps/cache_token.py.
     """
-    from liverseg.steps import scan as step
+    from liverseg.steps.data import scan as step
 
     if shards < 1:
         raise SettingsError(f"shards ({shards}) must be at least 1")
@@ -86,14 +86,14 @@ def scan(
     study = open_study(opened, chosen, result.dataset)
     roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
     log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
-    word = prepared_word(opened, study)
+    word = prepared_token(opened, study)
     return study.id, [f"{study.id}:{shard}/{shards}:{word}" for shard in range(shards)]
 
 
 @task
 def preprocess(data: str, store: str, shard: str) -> None:
     """Prepare the cases of one shard, named by `scan`, that are not in the store yet."""
-    from liverseg.steps import preprocess as step
+    from liverseg.steps.data import preprocess as step
 
     study, part, _word = shard.split(":")
     number, shards = (int(word) for word in part.split("/"))
@@ -121,16 +121,16 @@ def rung(
         study: Its id.
         until: A rung's index, or "end".
         limits: Trainers at a time, GPU-hours (0: no limit), whether A2 is trained too.
-        where: Executor, trainer image and pods (steps/place.py).
+        where: Executor, trainer image and pods (steps/race/trainer_backend.py).
         page: Where an HTML page goes that shows who leads and how the seeds have learned so far.
     """
-    from liverseg.steps import rung_page
+    from liverseg.steps.results import rung_page
 
     opened = open_store(store)
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    status = race_to(opened, loaded, goal, _capacity(limits), Place.chosen(*where))
+    status = race_to(opened, loaded, goal, _capacity(limits), TrainerBackend.chosen(*where))
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
@@ -140,23 +140,23 @@ def rung(
 def single(
     store: str, study: str, limits: tuple[int, float, bool], where: tuple[str, str, str]
 ) -> str:
-    """Train A2 to its end, unless that is not wanted; return the results' word (steps/reuse.py).
+    """Train the baseline to its end, if wanted; return the results' token (steps/cache_token.py).
 
     Arguments as in `rung`.
     """
     opened = open_store(store)
     loaded = load_study(opened, study)
     capacity = _capacity(limits)
-    if capacity.compare_single:
-        race_to(opened, loaded, "single", capacity, Place.chosen(*where))
+    if capacity.compare_baseline:
+        race_to(opened, loaded, "baseline", capacity, TrainerBackend.chosen(*where))
     else:
         log.info("no single training was asked for")
-    return results_word(opened, loaded)
+    return results_token(opened, loaded)
 
 
 def _capacity(limits: tuple[int, float, bool]) -> Capacity:
-    gpus, max_gpu_hours, compare_single = limits
-    return Capacity(gpus, compare_single, max_gpu_hours or None)
+    gpus, max_gpu_hours, compare_baseline = limits
+    return Capacity(gpus, compare_baseline, max_gpu_hours or None)
 
 
 def race_to(
@@ -164,17 +164,17 @@ def race_to(
     study: Study,
     until: Until,
     capacity: Capacity,
-    place: Place = HERE,
+    backend: TrainerBackend = LOCAL,
 ) -> dict[str, Any]:
     """Run the race, logging its news; return where it stands.
 
     Raises StudyError where a case is not prepared: every trainer would wait for a GPU to say so.
     """
-    from liverseg.steps import race
+    from liverseg.steps.race import race
 
     require_prepared(store, study.dataset)
-    executor, poll_seconds = place.executor(store, study)
-    news = RaceNews(study.rungs)
+    executor, poll_seconds = backend.executor(store, study)
+    news = RaceLogger(study.rungs)
     status = race.run(
         store, executor, study, until, capacity, poll_seconds=poll_seconds, on_event=news
     )
@@ -186,7 +186,7 @@ def race_to(
 @task
 def predict(store: str, study: str, _reuse: str) -> None:
     """Predict the test cases with the winner, A2 if there is one, and several seeds before."""
-    from liverseg.steps import predict as step
+    from liverseg.steps.results import predict as step
 
     opened = open_store(store)
     loaded = load_study(opened, study)
@@ -199,8 +199,8 @@ def predict(store: str, study: str, _reuse: str) -> None:
 @task
 def postprocess(store: str, study: str, _reuse: str) -> None:
     """Turn probabilities into segmentations on the original images, and compare several seeds'."""
-    from liverseg.steps import disagreement
-    from liverseg.steps import postprocess as step
+    from liverseg.steps.results import disagreement
+    from liverseg.steps.results import postprocess as step
 
     opened = open_store(store)
     loaded = load_study(opened, study)
@@ -217,7 +217,7 @@ def postprocess(store: str, study: str, _reuse: str) -> None:
 @task
 def evaluate(store: str, study: str, _reuse: str) -> dict[str, float]:
     """Compare the segmentations with every rater and with the best threshold; return metrics."""
-    from liverseg.steps import evaluate as step
+    from liverseg.steps.results import evaluate as step
 
     opened = open_store(store)
     result = step.run(opened, load_study(opened, study))
@@ -231,7 +231,7 @@ def evaluate(store: str, study: str, _reuse: str) -> dict[str, float]:
 @task
 def report(store: str, study: str, _reuse: str, out: str) -> None:
     """Write the HTML report to `out` and into the store."""
-    from liverseg.steps import report as step
+    from liverseg.steps.results import report as step
 
     step.run(open_store(store), study, Path(out))
 
@@ -239,7 +239,7 @@ def report(store: str, study: str, _reuse: str, out: str) -> None:
 @task
 def finish(store: str) -> None:
     """Log where the newest study stands, however the run ended."""
-    from liverseg.steps import race
+    from liverseg.steps.race import race
 
     try:
         status = race.status(open_store(store))

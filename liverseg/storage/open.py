@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from liverseg.errors import SettingsError
-from liverseg.storage.access import access_from
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.keys import is_key
 from liverseg.storage.port import LocatedStore
+from liverseg.storage.s3.credentials import credentials_from
 
 
 def open_store(url: str, environment: Mapping[str, str] | None = None) -> LocatedStore:
@@ -26,7 +26,7 @@ def open_store(url: str, environment: Mapping[str, str] | None = None) -> Locate
         return _folder(Path(url))
     if scheme == "s3":
         # Tasks and trainers get a URL and nothing else, and a secret may not travel in it, so
-        # this is the one place besides the command line that reads the environment.
+        # this is the only code besides the command line that reads the environment.
         return _s3(url, rest, os.environ if environment is None else environment)
     if scheme != "file":
         raise SettingsError(f"store '{url}': scheme '{scheme}' is unknown; known: file, s3")
@@ -56,13 +56,13 @@ def _s3(url: str, rest: str, environment: Mapping[str, str]) -> LocatedStore:
             "no segment empty or with a dot in front"
         )
     try:
-        from liverseg.storage.s3 import S3Store
+        from liverseg.storage.s3.store import S3Store
     except ModuleNotFoundError as exc:
         raise SettingsError(
             f"store '{url}' needs the package {exc.name}: pip install 'liverseg[s3]'"
         ) from exc
-    access = access_from(environment)
+    access = credentials_from(environment)
     # One work folder a store: the same bucket and prefix on another server are another one.
-    place = sha256(f"{access.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
+    folder = sha256(f"{access.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return S3Store(bucket, prefix, access, cache / "liverseg" / "work" / place)
+    return S3Store(bucket, prefix, access, cache / "liverseg" / "work" / folder)

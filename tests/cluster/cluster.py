@@ -12,12 +12,13 @@ from typing import Any
 
 import yaml
 
-from liverseg.race import accounts, facts
-from liverseg.race.replay import replay
-from liverseg.race.snapshot import SnapshotReader
-from liverseg.race.study import Study
+from liverseg.race.audit.replay import replay
+from liverseg.race.decide import cost
+from liverseg.race.records import facts
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.study import Study
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps import race
+from liverseg.steps.race import race
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
 from tests.steps.tiny_study import SETTINGS, study_in
@@ -103,7 +104,7 @@ class Race:
         self.pods = PODS | pods
         self.store: LocatedStore = open_store(f"s3://{BUCKET}/{self.namespace}")
         self.study: Study = study_in(self.store, settings)
-        self.watch = Watch(self)
+        self.watch = OrphanCheck(self)
         self._owner: dict[str, Any] | None = None
 
     def set_up(self) -> None:
@@ -142,7 +143,7 @@ class Race:
             f"--store={self.store.url}",
             f"--study={self.study.id}",
             f"--gpus={GPUS}",
-            "--no-compare-single",
+            "--no-compare-baseline",
             f"--trainer-image={self.cluster.images['trainer']}",
             f"--pods={json.dumps(self.pods | pods)}",
         ]
@@ -162,7 +163,7 @@ class Race:
     def start_again(self) -> None:
         """Start a new controller where nothing is left of the last one."""
         self._owner = None
-        self.watch = Watch(self)
+        self.watch = OrphanCheck(self)
         self.start()
 
     def wait(self, what: Callable[[], bool], seconds: float = RACE_SECONDS) -> None:
@@ -223,14 +224,14 @@ class Race:
 
     def attempts(self) -> int:
         """Return how many trainers have begun."""
-        return len(SnapshotReader(self.store, self.study.id).read().segments)
+        return len(SnapshotReader(self.store, self.study.id).read().spans)
 
     def check(self, expected: tuple[list[list[int]], str]) -> None:
         """The race came out as `expected`, nothing is unaccounted for and replay agrees."""
         assert outcome(self.store, self.study) == expected
         snapshot = SnapshotReader(self.store, self.study.id).read()
-        assert all(segment.ended for segment in snapshot.segments.values())
-        ledger = accounts.ledger(self.store, self.study, snapshot)
+        assert all(span.ended for span in snapshot.spans.values())
+        ledger = cost.ledger(self.study, snapshot)
         total = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))
         assert abs(total - snapshot.spent_seconds) < 1e-6
         assert list(replay(self.store, self.study.id).findings) == []
@@ -250,7 +251,7 @@ class Race:
         return f"{pods}\n{log}"
 
 
-class Watch:
+class OrphanCheck:
     """Looks at the trainers' pods all the time, and keeps what must never be."""
 
     def __init__(self, watched: Race) -> None:

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 from minio import Minio
 
-from liverseg.race.plan import Capacity
-from liverseg.race.process import ProcessExecutor
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.process import ProcessExecutor
 from liverseg.settings import Settings
-from liverseg.steps import race
-from liverseg.storage.access import access_from
+from liverseg.steps.race import race
 from liverseg.storage.folder import FolderStore
+from liverseg.storage.s3.credentials import credentials_from
 from tests.cluster.cluster import BUCKET, FOUR, SIXTEEN, Cluster, Race, outcome
 from tests.steps.tiny_study import study_in
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    access = access_from(os.environ)
+    access = credentials_from(os.environ)
     client = Minio(
         access.host,
         access.access_key,

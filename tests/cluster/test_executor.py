@@ -9,9 +9,10 @@ import pytest
 from kubernetes import client, config
 
 from liverseg.errors import PlatformError, StudyError
-from liverseg.race.executor import Executor, Job
-from liverseg.race.kubernetes import KubernetesExecutor, connect
-from liverseg.race.pods import PodSettings
+from liverseg.race.executors.job_manifest import PodSettings
+from liverseg.race.executors.kubernetes import KubernetesExecutor, connect
+from liverseg.race.executors.port import Executor
+from liverseg.race.records.job import Job
 from liverseg.settings import from_mapping
 from tests.cluster.cluster import FOUR, Cluster, Race
 from tests.race.executor_contract import ExecutorContract

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from liverseg.race.segments import SegmentReader
+from liverseg.race.records.spans import SpanReader
 from liverseg.storage import bundle
 from tests.cluster.cluster import FOUR, Race
 from tests.cluster.faults import FAULTS, Fault
@@ -109,12 +109,12 @@ def test_without_a_controller_trainers_save_and_end_and_a_new_one_ends_the_race(
         "delete", "job", "-n", race.namespace, "liverseg-study", "--cascade=foreground"
     )
     race.wait(lambda: not race.trainers() and not race.trainers("Pending"), 300)
-    segments = SegmentReader(race.store, race.study.id).all()
-    codes = {segment.exit_code for segment in segments}
-    assert codes <= {0, 76}, json.dumps([str(s) for s in segments])
-    for segment in segments:
-        saved = f"studies/{race.study.id}/checkpoints/{segment.seed:04d}/"
-        prefix = f"{saved}{segment.marks[-1].iteration}-a{segment.attempt}/"
+    spans = SpanReader(race.store, race.study.id).all()
+    codes = {span.exit_code for span in spans}
+    assert codes <= {0, 76}, json.dumps([str(s) for s in spans])
+    for span in spans:
+        saved = f"studies/{race.study.id}/checkpoints/{span.seed:04d}/"
+        prefix = f"{saved}{span.samples[-1].iteration}-a{span.attempt}/"
         assert bundle.load(race.store, prefix)
     race.start_again()
     race.finish()

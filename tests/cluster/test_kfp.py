@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from liverseg.settings import Settings
-from liverseg.steps import phantom, transfer
+from liverseg.steps.data import phantom, transfer
 from liverseg.storage.open import open_store
 from tests.cluster.cluster import BUCKET, PODS, Cluster
 
@@ -44,7 +44,7 @@ class Place:
             "preset": "demo",
             "settings": json.dumps(SETTINGS),
             "pods": json.dumps(PODS | {"gpus": 0}),
-            "compare_single": "false",
+            "compare_baseline": "false",
         } | params
         words = [f"--param={name}={value}" for name, value in values.items()]
         words += [f"--{name}-image={image}" for name, image in self.cluster.images.items()]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liverseg.core.agreement import AS_GOOD_AS_RATERS, mean, pairs, phi, raters_identical
+from liverseg.core.evaluation.agreement import AS_GOOD_AS_RATERS, mean, pairs, phi, raters_identical
 
 shares = st.floats(0, 1)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from liverseg.core.delineation import Delineation
-from liverseg.core.overlap import dice, dice_of_counts, jaccard, jaccard_of_counts
+from liverseg.core.evaluation.delineation import Delineation
+from liverseg.core.evaluation.overlap import dice, dice_of_counts, jaccard, jaccard_of_counts
 from tests.core.masks import flips, pairs
 from tests.core.test_detection import components
 

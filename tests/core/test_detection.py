@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from liverseg.core.detection import SUBSET_CAP, Counts, detect
+from liverseg.core.evaluation.detection import SUBSET_CAP, Counts, detect
 from tests.core.masks import flips, pairs
 
 

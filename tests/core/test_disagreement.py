@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from liverseg.core import disagreement as step
-from liverseg.core.disagreement import Lesion
+from liverseg.core.evaluation import disagreement as step
+from liverseg.core.evaluation.disagreement import Lesion
 
 SHAPE = (3, 4, 6)
 EMPTY = np.zeros(SHAPE, bool)

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from liverseg.core.comparison import (
+from liverseg.core.evaluation.case import evaluate_case, measures, rater_measures
+from liverseg.core.evaluation.comparison import (
     families,
     paired_tests,
     rater_summary,
     recall_by_diameter,
     summary,
 )
-from liverseg.core.delineation import Delineation
-from liverseg.core.evaluation import evaluate_case, measures, rater_measures
+from liverseg.core.evaluation.delineation import Delineation
 
 SPACING = (4.0, 1.0, 2.0)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from liverseg.core.grid import NetworkGrid
+from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import SettingsError
 from liverseg.settings import PRESETS, NetworkSettings
 

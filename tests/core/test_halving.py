@@ -3,13 +3,13 @@ import itertools
 import numpy as np
 import pytest
 
-from liverseg.core.halving import (
+from liverseg.core.race.halving import (
     Rung,
-    certain,
     decide,
     figures,
+    guaranteed,
     hopeful,
-    places,
+    promotion_slots,
     rank,
     schedule,
 )
@@ -75,7 +75,7 @@ def test_three_seeds_become_one():
 def test_minimum_equal_to_maximum_is_one_rung_that_has_one_winner():
     rungs = schedule(16, 80, 80, 2)
     assert rungs == (Rung(16, 80),)
-    assert places(rungs, 0) == 1
+    assert promotion_slots(rungs, 0) == 1
 
 
 def test_the_last_rung_is_the_maximum_even_where_it_is_no_power():
@@ -90,7 +90,7 @@ def test_rungs_are_counted_with_integers_where_a_floating_logarithm_rounds_down(
 
 
 def test_places_are_the_next_rungs_size_and_one_at_the_last():
-    assert [places(PAPER, rung) for rung in range(5)] == [8, 4, 2, 1, 1]
+    assert [promotion_slots(PAPER, rung) for rung in range(5)] == [8, 4, 2, 1, 1]
 
 
 def test_rank_puts_the_highest_first_ties_to_the_lower_seed_and_the_failed_last():
@@ -98,31 +98,31 @@ def test_rank_puts_the_highest_first_ties_to_the_lower_seed_and_the_failed_last(
 
 
 def test_a_decision_splits_the_rung_best_first():
-    standing = decide({0: 0.1, 1: 0.4, 2: 0.3, 3: 0.4}, places=2)
+    standing = decide({0: 0.1, 1: 0.4, 2: 0.3, 3: 0.4}, promotion_slots=2)
     assert standing.promoted == (1, 3)
     assert standing.pruned == (2, 0)
 
 
 def test_a_failed_seed_does_not_go_on_even_where_there_is_room():
-    standing = decide({0: None, 1: 0.4, 2: None, 3: None}, places=2)
+    standing = decide({0: None, 1: 0.4, 2: None, 3: None}, promotion_slots=2)
     assert standing.promoted == (1,)
     assert standing.pruned == (0, 2, 3)
 
 
 def test_a_seed_is_certain_as_soon_as_enough_others_are_worse():
     scores = {0: 0.5, 1: 0.1}
-    assert certain(scores, waiting=2, places=2) == []
-    assert certain(scores | {2: 0.2}, waiting=1, places=2) == [0]
-    assert certain(scores | {2: 0.2, 3: 0.4}, waiting=0, places=2) == [0, 3]
+    assert guaranteed(scores, waiting=2, promotion_slots=2) == []
+    assert guaranteed(scores | {2: 0.2}, waiting=1, promotion_slots=2) == [0]
+    assert guaranteed(scores | {2: 0.2, 3: 0.4}, waiting=0, promotion_slots=2) == [0, 3]
 
 
 def test_a_failed_seed_counts_as_worse_but_is_never_certain():
-    assert certain({0: 0.5, 1: None}, waiting=1, places=2) == [0]
-    assert certain({0: None, 1: None}, waiting=0, places=2) == []
+    assert guaranteed({0: 0.5, 1: None}, waiting=1, promotion_slots=2) == [0]
+    assert guaranteed({0: None, 1: None}, waiting=0, promotion_slots=2) == []
 
 
 def test_where_there_is_room_for_all_a_seed_goes_on_at_once():
-    assert certain({3: 0.0}, waiting=7, places=8) == [3]
+    assert guaranteed({3: 0.0}, waiting=7, promotion_slots=8) == [3]
 
 
 def test_certain_seeds_are_always_among_those_that_waiting_would_have_promoted():
@@ -137,17 +137,17 @@ def test_certain_seeds_are_always_among_those_that_waiting_would_have_promoted()
         order = [int(seed) for seed in rng.permutation(seeds)]
         for known in range(seeds + 1):
             so_far = {seed: scores[seed] for seed in order[:known]}
-            assert set(certain(so_far, seeds - known, room)) <= set(promoted)
-        assert tuple(certain(scores, 0, room)) == promoted
+            assert set(guaranteed(so_far, seeds - known, room)) <= set(promoted)
+        assert tuple(guaranteed(scores, 0, room)) == promoted
 
 
 def test_hope_ends_only_when_enough_others_are_better():
-    assert hopeful({0: 0.1, 1: 0.3, 2: 0.2, 4: None}, waiting=[3], places=2) == {1, 2, 3}
+    assert hopeful({0: 0.1, 1: 0.3, 2: 0.2, 4: None}, waiting=[3], promotion_slots=2) == {1, 2, 3}
 
 
 def test_no_outcome_of_the_waiting_promotes_a_seed_without_hope():
     scores = {0: 0.1, 1: 0.3, 2: 0.2}
-    hope = hopeful(scores, waiting=[3, 4], places=2)
+    hope = hopeful(scores, waiting=[3, 4], promotion_slots=2)
     for late in itertools.product([None, 0.0, 0.15, 0.25, 1.0], repeat=2):
         everybody = scores | dict(zip([3, 4], late, strict=True))
         assert set(decide(everybody, 2).promoted) <= hope

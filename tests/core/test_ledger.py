@@ -1,10 +1,10 @@
 import pytest
 
-from liverseg.core.ledger import (
+from liverseg.core.race.ledger import (
     OUTCOMES,
     Account,
-    Mark,
-    Segment,
+    Sample,
+    Span,
     Spent,
     accounts,
     decision_times,
@@ -12,32 +12,32 @@ from liverseg.core.ledger import (
 )
 
 
-def segment(*marks: tuple[int, float], attempt: int = 0, exit_code: int = 0) -> Segment:
+def span(*samples: tuple[int, float], attempt: int = 0, exit_code: int = 0) -> Span:
     """A process of seed 0 at rung 0 that has ended."""
-    return Segment(0, 0, attempt, tuple(Mark(i, t) for i, t in marks), True, exit_code)
+    return Span(0, 0, attempt, tuple(Sample(i, t) for i, t in samples), True, exit_code)
 
 
-def account(*segments: Segment, covered: int, decided: float | None = None) -> Account:
+def account(*spans: Span, covered: int, decided: float | None = None) -> Account:
     times = {} if decided is None else {0: decided}
-    return total(accounts(segments, {0: covered}, times).values())
+    return total(accounts(spans, {0: covered}, times).values())
 
 
 def test_a_clean_training_is_useful_but_for_its_start_and_end():
-    book = account(segment((0, 0), (0, 7), (5, 17), (10, 27), (10, 28)), covered=10)
+    book = account(span((0, 0), (0, 7), (5, 17), (10, 27), (10, 28)), covered=10)
     assert book["useful"] == Spent(10, 20)
     assert book["startup"] == Spent(0, 8)
     assert book["repeated"] == book["pruned"] == Spent()
 
 
 def test_a_resumed_training_counts_from_where_it_resumed():
-    book = account(segment((0, 0), (5, 4), (10, 14), (10, 15)), covered=10)
+    book = account(span((0, 0), (5, 4), (10, 14), (10, 15)), covered=10)
     assert book["useful"] == Spent(5, 10)
     assert book["startup"] == Spent(0, 5)
 
 
 def test_iterations_that_are_done_again_are_repeated():
-    first = segment((0, 0), (0, 1), (5, 11), (5, 14), exit_code=-9)
-    second = segment((0, 20), (0, 21), (5, 31), (10, 41), (10, 41), attempt=1)
+    first = span((0, 0), (0, 1), (5, 11), (5, 14), exit_code=-9)
+    second = span((0, 20), (0, 21), (5, 31), (10, 41), (10, 41), attempt=1)
     book = account(first, second, covered=10)
     assert book["useful"] == Spent(10, 20)
     # 3 seconds of work died with the first process, 5 iterations were done twice.
@@ -46,60 +46,60 @@ def test_iterations_that_are_done_again_are_repeated():
 
 
 def test_a_stretch_that_is_partly_new_is_shared_out():
-    first = segment((0, 0), (0, 0), (6, 6), (6, 6), exit_code=75)
-    second = segment((0, 10), (4, 10), (8, 14), (8, 14), attempt=1)
+    first = span((0, 0), (0, 0), (6, 6), (6, 6), exit_code=75)
+    second = span((0, 10), (4, 10), (8, 14), (8, 14), attempt=1)
     book = account(first, second, covered=8)
     assert book["useful"] == Spent(8, 8)
     assert book["repeated"] == Spent(2, 2)
 
 
 def test_what_no_report_covers_is_not_useful():
-    book = account(segment((0, 0), (0, 1), (5, 11), (5, 11)), covered=0)
+    book = account(span((0, 0), (0, 1), (5, 11), (5, 11)), covered=0)
     assert book["useful"] == Spent()
     assert book["startup"] == Spent(5, 11)
 
 
 def test_time_after_the_decision_against_a_seed_is_pruned():
-    book = account(segment((0, 0), (0, 1), (5, 11), (10, 21), (10, 22)), covered=5, decided=15)
+    book = account(span((0, 0), (0, 1), (5, 11), (10, 21), (10, 22)), covered=5, decided=15)
     assert book["useful"] == Spent(5, 10)
     assert book["pruned"] == Spent(5, 11)
 
 
 def test_an_interrupted_process_that_saved_has_lost_nothing():
-    book = account(segment((0, 0), (0, 1), (3, 4), (3, 5), exit_code=75), covered=0)
+    book = account(span((0, 0), (0, 1), (3, 4), (3, 5), exit_code=75), covered=0)
     assert book["repeated"] == Spent()
 
 
 def test_a_running_process_is_counted_to_its_last_mark():
-    running = Segment(0, 0, 0, (Mark(0, 0), Mark(0, 1), Mark(5, 11)), False, None)
+    running = Span(0, 0, 0, (Sample(0, 0), Sample(0, 1), Sample(5, 11)), False, None)
     assert account(running, covered=0)["startup"] == Spent(5, 11)
 
 
 @pytest.mark.parametrize("decided", [None, 0.0, 12.0, 35.0])
 @pytest.mark.parametrize("covered", [0, 3, 7, 10])
-def test_outcomes_add_up_to_the_segments(covered, decided):
-    segments = [
-        segment((0, 0), (0, 2), (5, 11), (5, 14), exit_code=-9),
-        segment((0, 20), (3, 21), (5, 31), (10, 41), (10, 45), attempt=1),
+def test_outcomes_add_up_to_the_spans(covered, decided):
+    spans = [
+        span((0, 0), (0, 2), (5, 11), (5, 14), exit_code=-9),
+        span((0, 20), (3, 21), (5, 31), (10, 41), (10, 45), attempt=1),
     ]
-    book = account(*segments, covered=covered, decided=decided)
+    book = account(*spans, covered=covered, decided=decided)
     assert sum(book[o].seconds for o in OUTCOMES) == pytest.approx(14 + 25)
     assert sum(book[o].iterations for o in OUTCOMES) == 5 + 7
 
 
 def test_seeds_rungs_and_attempts_have_accounts_of_their_own():
-    marks = (Mark(0, 0), Mark(0, 1), Mark(5, 11))
+    samples = (Sample(0, 0), Sample(0, 1), Sample(5, 11))
     places = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))
-    segments = [Segment(*place, marks, True, 0) for place in places]
-    books = accounts(segments, {0: 5, 1: 5}, {})
+    spans = [Span(*place, samples, True, 0) for place in places]
+    books = accounts(spans, {0: 5, 1: 5}, {})
     assert set(books) == set(places)
     assert books[1, 0, 0]["useful"] == Spent(5, 10)
     assert books[1, 1, 0]["repeated"] == books[1, 1, 1]["repeated"] == Spent(5, 10)
 
 
 def test_a_decision_falls_when_the_last_process_it_rests_on_has_ended():
-    segments = [
-        Segment(s, 0, 0, (Mark(0, 0), Mark(0, end)), True, 0) for s, end in ((0, 10.0), (1, 12.0))
+    spans = [
+        Span(s, 0, 0, (Sample(0, 0), Sample(0, end)), True, 0) for s, end in ((0, 10.0), (1, 12.0))
     ]
     decision = (0, {0: 0, 1: 0, 2: None}, (1, 2))
-    assert decision_times([decision], segments) == {1: 12.0, 2: 12.0}
+    assert decision_times([decision], spans) == {1: 12.0, 2: 12.0}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liverseg.core.overlap import dice, jaccard
+from liverseg.core.evaluation.overlap import dice, jaccard
 
 EMPTY = np.zeros((2, 3, 4), bool)
 

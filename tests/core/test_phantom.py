@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liverseg.core.phantom import phantom
+from liverseg.core.phantom.phantom import phantom
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liverseg.core.postprocessing import binarise, clean, open_in_border
+from liverseg.core.volumes.postprocessing import binarise, clean, open_in_border
 
 SHAPE = (3, 40, 50)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liverseg.core.preprocessing import dilate_in_plane, normalise
+from liverseg.core.volumes.preprocessing import dilate_in_plane, normalise
 from liverseg.errors import CaseError
 
 

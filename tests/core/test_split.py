@@ -1,6 +1,6 @@
 import pytest
 
-from liverseg.core.split import assign, role_by_rule
+from liverseg.core.data.split import assign, role_by_rule
 from liverseg.errors import SettingsError
 
 PATIENTS = {f"case {n}": f"P{n}" for n in range(6)}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from liverseg.core.statistics import (
+from liverseg.core.evaluation.statistics import (
     RESAMPLES,
     adjusted,
     bootstrap_interval,

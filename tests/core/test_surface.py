@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from medpy.metric import binary
 from scipy import ndimage
 
-from liverseg.core.delineation import Delineation
-from liverseg.core.surface import SurfaceDistances, surface_distances
+from liverseg.core.evaluation.delineation import Delineation
+from liverseg.core.evaluation.surface import SurfaceDistances, surface_distances
 from tests.core.masks import flips, pairs, spacings
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from liverseg.core.overlap import dice
-from liverseg.core.postprocessing import clean
-from liverseg.core.threshold import Threshold, fit
+from liverseg.core.evaluation.overlap import dice
+from liverseg.core.volumes.postprocessing import clean
+from liverseg.core.volumes.threshold import Threshold, fit
 
 SHAPE = (4, 30, 30)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from liverseg.core.grid import NetworkGrid, Size
-from liverseg.core.tiling import plan_tiles
+from liverseg.core.volumes.grid import NetworkGrid, Size
+from liverseg.core.volumes.tiling import plan_tiles
 from liverseg.settings import NetworkSettings
 
 GRID = NetworkGrid(NetworkSettings())

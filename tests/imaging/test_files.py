@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from liverseg.core.volume import Geometry, Volume
+from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
 from liverseg.imaging.files import check_same_grid, nifti_bytes, read, read_mask, write
 

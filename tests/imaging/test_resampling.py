@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from liverseg.core.volume import Geometry, Volume
+from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.imaging.resampling import in_plane, probability_to_original, to_network_grid
 from liverseg.settings import PreparationSettings
 

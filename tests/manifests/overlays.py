@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from liverseg.race.executor import Job
-from liverseg.race.pods import PodSettings, manifest
+from liverseg.race.executors.job_manifest import PodSettings, manifest
+from liverseg.race.records.job import Job
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from liverseg.cli.options import chosen_settings
-from liverseg.cli.study import run
-from liverseg.race.pods import PodSettings
+from liverseg.cli.race.study import run
+from liverseg.race.executors.job_manifest import PodSettings
 from tests.manifests.overlays import (
     MANIFESTS,
     OVERLAYS,

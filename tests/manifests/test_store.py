@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from liverseg.storage.access import access_from
+from liverseg.storage.s3.credentials import credentials_from
 from tests.manifests.overlays import MANIFESTS
 from tests.s3_server import KINDS, S3Server
 
@@ -32,7 +32,7 @@ def buckets() -> ModuleType:
 
 
 def test_the_bucket_is_made_once_and_the_rule_is_there_where_the_server_takes_it(server, buckets):
-    access, client = access_from(server.environment), server.client()
+    access, client = credentials_from(server.environment), server.client()
     ruled = buckets.make_bucket(access, "made-by-a-job")
     assert client.bucket_exists("made-by-a-job")
     assert buckets.make_bucket(access, "made-by-a-job") is ruled
@@ -44,6 +44,6 @@ def test_the_bucket_is_made_once_and_the_rule_is_there_where_the_server_takes_it
 
 
 def test_a_wrong_key_is_not_taken_for_a_rule_that_is_unknown(server, buckets):
-    access = access_from(server.environment | {"AWS_SECRET_ACCESS_KEY": "somebody-else-s-key"})
+    access = credentials_from(server.environment | {"AWS_SECRET_ACCESS_KEY": "somebody-else-s-key"})
     with pytest.raises(buckets.S3Error):
         buckets.make_bucket(access, "made-by-a-job")

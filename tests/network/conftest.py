@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from liverseg.core.case import PreparedCase
-from liverseg.core.volume import Geometry
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.volumes.volume import Geometry
 from liverseg.settings import Settings, from_mapping
 
 TINY = {

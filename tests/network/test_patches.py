@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from liverseg.core.case import PreparedCase
-from liverseg.core.grid import NetworkGrid
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import CaseError
 from liverseg.network.augmentation import Augmentation, change_grey_values, sample
 from liverseg.network.patches import PatchSampler, TrainingCase, gather, reflected_indices

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from liverseg.core.case import PreparedCase
-from liverseg.core.tiling import Tile, plan_tiles
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.volumes.tiling import Tile, plan_tiles
 from liverseg.network.aunet import AUNet
 from liverseg.network.prediction import Predictor, cut
 from liverseg.settings import NetworkSettings, Settings

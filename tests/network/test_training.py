@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from liverseg.core.case import PreparedCase
+from liverseg.core.data.case import PreparedCase
 from liverseg.network import checkpoint
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.settings import TRAINING_VERSION, Settings, from_mapping

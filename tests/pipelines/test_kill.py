@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from liverseg.steps import phantom
+from liverseg.steps.data import phantom
 
 # Long enough to be caught in the middle, small enough for a minute.
 SETTINGS = {
@@ -95,7 +95,7 @@ def test_kill_9_of_trainer_controller_and_command_ends_with_the_same_weights(
 
     expected, found = status(undisturbed), status(store)
     assert found["winner"] == expected["winner"]
-    assert found["single"] == expected["single"]
+    assert found["baseline"] == expected["baseline"]
     assert [r["promoted"] for r in found["rungs"]] == [r["promoted"] for r in expected["rungs"]]
     assert expected["ledger"]["repeated"]["iterations"] == 0
     # One trainer was killed: it loses what it did since its last checkpoint.

@@ -158,7 +158,7 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("submit", *NEEDED, "--param", "gpu=4"), "no parameter 'gpu'; it has compare_single"),
+        (("submit", *NEEDED, "--param", "gpu=4"), "no parameter 'gpu'; it has compare_baseline"),
         (("submit", *NEEDED, "--param", "gpus=many"), "'gpus' must be a whole number"),
         (("submit", *NEEDED[:2]), "no value for store"),
         (("submit", *NEEDED, "--param", "preset=big"), "preset 'big' is unknown"),

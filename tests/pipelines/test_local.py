@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from liverseg.steps import phantom, tasks
-from liverseg.steps.news import MARK
+from liverseg.steps import tasks
+from liverseg.steps.data import phantom
+from liverseg.steps.race.race_logger import MARK
 from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
 
@@ -60,7 +61,7 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
         (1, 1),
     ]
     assert found["winner"]["sha256"] in first.stdout
-    assert found["single"]["seed"] == 9999
+    assert found["baseline"]["seed"] == 9999
     report = store / "studies" / found["study"] / "report.html"
     assert f"report: {report}" in first.stdout
     assert report.stat().st_size > 10_000
@@ -76,15 +77,15 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     assert 0 <= told["evaluation"]["arms"]["multi"]["mean_dice"] <= 1
     assert "nothing to train" in second.stderr
     again = status(store)
-    same = ("rungs", "winner", "single", "ledger", "seeds")
+    same = ("rungs", "winner", "baseline", "ledger", "seeds")
     assert {k: again[k] for k in same} == {k: found[k] for k in same} == {k: told[k] for k in same}
 
     shutil.move(added, data / added.name)
-    third = pipeline(data, store, "--split", split, "--no-compare-single")
+    third = pipeline(data, store, "--split", split, "--no-compare-baseline")
     assert third.returncode == 0, third.stdout + third.stderr
     assert "cases preprocessed: 1, reused: 5" in third.stdout
     assert "trainings from rung to rung: 7" in third.stdout
-    assert status(store)["single"] is None
+    assert status(store)["baseline"] is None
 
 
 @pytest.mark.slow

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from liverseg.race.plan import Capacity
-from liverseg.race.process import ProcessExecutor
-from liverseg.race.replay import replay
+from liverseg.race.audit.replay import replay
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.process import ProcessExecutor
 from liverseg.settings import from_mapping
-from liverseg.steps import phantom, race
+from liverseg.steps.data import phantom
+from liverseg.steps.race import race
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
@@ -40,7 +41,7 @@ def run(*words: object) -> str:
 def winner(data: Path, store: str) -> tuple[dict[str, Any], str]:
     """Run a study; return its winner and what was printed."""
     of = ("--data", data, "--split", data / "split.json")
-    settings = ("--preset", "demo", "--settings", json.dumps(SETTINGS), "--no-compare-single")
+    settings = ("--preset", "demo", "--settings", json.dumps(SETTINGS), "--no-compare-baseline")
     told = run("pipeline", "run", *of, "--store", store, *settings)
     found = json.loads(run("study", "status", "--store", store, "--json"))
     return found["winner"], told

@@ -11,7 +11,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import compiler, components
 
-from liverseg.race.pods import PodSettings
+from liverseg.race.executors.job_manifest import PodSettings
 from liverseg.steps import tasks
 from pipelines.cluster import REQUIRED, Cluster
 from pipelines.training import define
@@ -71,7 +71,7 @@ def test_the_steps_follow_each_other_and_every_rung_is_a_task(compiled: dict[str
         last = following[0]
         order.append(last)
     assert [steps[name]["taskInfo"]["name"] for name in order] == [
-        "scan", "for-loop-2", "rung 0", "rung 1", "rung 2", "rung 3", "rung 4", "single",
+        "scan", "for-loop-2", "rung 0", "rung 1", "rung 2", "rung 3", "rung 4", "baseline",
         "predict", "postprocess", "evaluate", "report",
     ]  # fmt: skip
     assert list(dag(compiled, "comp-for-loop-2")) == ["preprocess"]
@@ -103,7 +103,7 @@ def test_every_parameter_is_described_and_all_but_two_have_a_default(
     expected = {
         "data": "STRING", "store": "STRING", "preset": "STRING", "split": "STRING",
         "settings": "STRING", "gpus": "NUMBER_INTEGER", "max_gpu_hours": "NUMBER_DOUBLE",
-        "shards": "NUMBER_INTEGER", "compare_single": "BOOLEAN", "pods": "STRING",
+        "shards": "NUMBER_INTEGER", "compare_baseline": "BOOLEAN", "pods": "STRING",
     }  # fmt: skip
     assert {name: p["parameterType"] for name, p in parameters.items()} == expected
 
@@ -123,7 +123,7 @@ def test_only_tasks_whose_parameters_tell_what_is_in_the_store_are_skipped(
     assert cached == {"preprocess", "predict", "postprocess", "evaluate", "report"}
     for name in cached - {"preprocess"}:
         word = steps[name]["inputs"]["parameters"]["reuse"]["taskOutputParameter"]
-        assert word["producerTask"] == "single"
+        assert word["producerTask"] == "baseline"
     # Its shard's name holds the word.
     assert set(steps["preprocess"]["inputs"]["parameters"]) == {"data", "store", "shard"}
 
@@ -269,7 +269,7 @@ def test_trainers_get_the_tasks_secret_nodes_and_tolerations(compiled: dict[str,
     )
 
 
-@pytest.mark.parametrize("task", ["rung", "single"])
+@pytest.mark.parametrize("task", ["rung", "baseline"])
 def test_a_compiled_race_runs_as_pods_of_the_trainer_image(
     compiled: dict[str, Any], task: str
 ) -> None:

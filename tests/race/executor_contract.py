@@ -1,6 +1,7 @@
 """What every executor promises; an adapter's test class makes one, and jobs for it."""
 
-from liverseg.race.executor import Executor, Job
+from liverseg.race.executors.port import Executor
+from liverseg.race.records.job import Job
 
 
 class ExecutorContract:

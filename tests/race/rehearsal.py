@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from liverseg.core.dataset import CaseRecord, Dataset
+from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.race.controller import Controller, Listener
-from liverseg.race.executor import Job, parse_job_name
-from liverseg.race.faults import Fault
-from liverseg.race.plan import Capacity, Until
-from liverseg.race.simulated import SimulatedExecutor
-from liverseg.race.simulated_trainer import Score
-from liverseg.race.study import Study, open_study
+from liverseg.race.decide.reconcile import Capacity, Until
+from liverseg.race.executors.faults import Fault
+from liverseg.race.executors.simulated import SimulatedExecutor
+from liverseg.race.executors.simulated_trainer import Score
+from liverseg.race.records.job import Job
+from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.memory import MemoryStore
 
@@ -69,7 +70,7 @@ class Rehearsal:
         faults: Sequence[Fault] = (),
         score: Score = rising,
         gpus: int = 2,
-        compare_single: bool = False,
+        compare_baseline: bool = False,
         max_gpu_hours: float | None = None,
         skew: Callable[[int], float] = lambda seed: 0.0,
     ) -> None:
@@ -84,7 +85,7 @@ class Rehearsal:
             skew=skew,
         )
         self.executor.gpus = gpus
-        self.capacity = Capacity(gpus, compare_single, max_gpu_hours)
+        self.capacity = Capacity(gpus, compare_baseline, max_gpu_hours)
         self.events: list[dict[str, Any]] = []
 
     def controller(

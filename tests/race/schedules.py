@@ -7,18 +7,28 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from liverseg.core.ledger import OUTCOMES
+from liverseg.core.race.ledger import OUTCOMES
 from liverseg.errors import Fenced, PlatformError, StoreError, StudyError
-from liverseg.race import accounts, facts
+from liverseg.race.audit.replay import replay
 from liverseg.race.controller import Controller
-from liverseg.race.executor import parse_job_name
-from liverseg.race.faults import ApiAway, Crash, Fault, Hangs, Killed, NodeLost, SlowNode, SlowStart
-from liverseg.race.plan import Capacity
-from liverseg.race.replay import replay
-from liverseg.race.simulated import BEGINNING, SimulatedExecutor
-from liverseg.race.snapshot import SnapshotReader
-from liverseg.race.study import Study, open_study
-from liverseg.race.verdicts import Decision
+from liverseg.race.decide import cost
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.faults import (
+    ApiAway,
+    Crash,
+    Fault,
+    Hangs,
+    Killed,
+    NodeLost,
+    SlowNode,
+    SlowStart,
+)
+from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Decision
+from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.study import Study, open_study
 from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -141,7 +151,7 @@ class Race:
             try:
                 controller = acting[place] or self._controller(views[place])
                 acting[place] = controller
-                over, acted = controller.turn("end")
+                over, acted = controller.reconcile("end")
             except (Crash, Fenced, StoreError, PlatformError):
                 acting[place], over, acted = None, False, False
             self.check_jobs()
@@ -193,7 +203,7 @@ class Race:
         store = MemoryStore()
         store.objects = self.store.objects  # read while the other one is away
         snapshot = SnapshotReader(store, self.study.id).read()
-        rows = accounts.ledger(store, self.study, snapshot)["rows"]
+        rows = cost.ledger(self.study, snapshot)["rows"]
         seconds = [row[outcome]["seconds"] for row in rows for outcome in OUTCOMES]
         assert sum(seconds) == pytest.approx(snapshot.spent_seconds)
         assert min(seconds, default=0.0) >= 0

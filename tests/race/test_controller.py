@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 
 from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, StudyError
-from liverseg.race import facts
 from liverseg.race.controller import Controller
-from liverseg.race.executor import JobState
-from liverseg.race.faults import Crash, Killed
-from liverseg.race.lease import Lease
-from liverseg.race.plan import Capacity
-from liverseg.race.result import write_result
-from liverseg.race.simulated import BEGINNING, SimulatedExecutor
-from liverseg.race.simulated_trainer import invented_score
-from liverseg.race.study import Study
-from liverseg.race.verdicts import Decision, Failure, Promotion
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.faults import Crash, Killed
+from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
+from liverseg.race.executors.simulated_trainer import invented_score
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Decision, Failure, Promotion
+from liverseg.race.records.job import JobState
+from liverseg.race.records.job_name import job_name
+from liverseg.race.records.lease import Lease
+from liverseg.race.records.result import write_result
+from liverseg.race.records.study import Study
 from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -265,7 +266,7 @@ def survive(rehearsal: Rehearsal) -> None:
     """Start a controller again and again until one lives to see the end."""
     for _ in range(3):
         try:
-            rehearsal.run("single")
+            rehearsal.run("baseline")
             return
         except Crash:
             pass
@@ -274,16 +275,16 @@ def survive(rehearsal: Rehearsal) -> None:
 
 @pytest.mark.slow
 def test_for_a_crash_at_every_write_the_race_has_the_same_survivors_and_the_same_winner():
-    calm = Rehearsal(compare_single=True)
-    calm.run("single")
+    calm = Rehearsal(compare_baseline=True)
+    calm.run("baseline")
     expected = outcome(calm)
     first = len(Rehearsal().store.objects)
     for write in range(first, calm.store.writes + 1):
         for store in crash_at(write):
-            rehearsal = Rehearsal(store, compare_single=True)
+            rehearsal = Rehearsal(store, compare_baseline=True)
             survive(rehearsal)
             assert outcome(rehearsal) == expected, f"crash at write {write}"
-            assert facts.read_result(store, rehearsal.study.id, "single") is not None
+            assert facts.read_result(store, rehearsal.study.id, "baseline") is not None
 
 
 def test_a_newer_controller_fences_the_older_one():
@@ -405,8 +406,8 @@ def test_a_job_that_reports_and_ends_between_two_looks_is_not_taken_for_a_failur
 
 
 def test_the_single_training_delays_no_job_of_the_race():
-    def starts(compare_single: bool) -> list[tuple[str, float]]:
-        rehearsal = Rehearsal(compare_single=compare_single, gpus=2)
+    def starts(compare_baseline: bool) -> list[tuple[str, float]]:
+        rehearsal = Rehearsal(compare_baseline=compare_baseline, gpus=2)
         listened: list[tuple[str, float]] = []
 
         def listen(event: Mapping[str, object]) -> None:
@@ -416,32 +417,32 @@ def test_the_single_training_delays_no_job_of_the_race():
         rehearsal.controller(listener=listen).run("end")
         return listened
 
-    assert starts(compare_single=True) == starts(compare_single=False)
+    assert starts(compare_baseline=True) == starts(compare_baseline=False)
 
 
 def test_the_single_training_is_delivered_beside_the_winner():
     rehearsal = Rehearsal()
-    rehearsal.capacity = Capacity(2, compare_single=True)
-    rehearsal.run("single")
+    rehearsal.capacity = Capacity(2, compare_baseline=True)
+    rehearsal.run("baseline")
     assert outcome(rehearsal) == undisturbed()
-    single = facts.read_result(rehearsal.store, rehearsal.study.id, "single")
+    single = facts.read_result(rehearsal.store, rehearsal.study.id, "baseline")
     assert single is not None
     assert (single.seed, single.iterations) == (9999, 8)
-    model = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id, "single"))
+    model = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id, "baseline"))
     assert model["model.safetensors"] == b"weights of seed 9999 at 8"
 
 
 def test_without_the_comparison_no_single_training_is_started():
     rehearsal = Rehearsal(gpus=16)
     rehearsal.run()
-    assert not any("single" in name for name in rehearsal.executor.states())
+    assert not any("baseline" in name for name in rehearsal.executor.states())
 
 
 def test_a_single_training_that_fails_for_good_stops_nobody():
     faults = [Killed(9999, 2, 1, exit_code=78)]
-    rehearsal = Rehearsal(compare_single=True, faults=faults, score=low)
+    rehearsal = Rehearsal(compare_baseline=True, faults=faults, score=low)
     rehearsal.run("end")
-    rehearsal.run("single")
+    rehearsal.run("baseline")
     assert facts.ended_arms(rehearsal.store, rehearsal.study.id).keys() == {"multi"}
     assert [e["seed"] for e in rehearsal.told("failed")] == [9999]
 
@@ -480,7 +481,7 @@ def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute()
         listener=lambda event: told.append((crowded.now - BEGINNING, dict(event))),
     )
     controller.run(0)
-    job = facts.job_name(rehearsal.study.id, 1, 0, 0)
+    job = job_name(rehearsal.study.id, 1, 0, 0)
     assert {job: "no GPU is free"} in waiting
     assert waiting[-1] == {}
     waits = [(seconds, event) for seconds, event in told if event["event"] == "waits"]
@@ -511,8 +512,8 @@ def test_the_heartbeat_is_renewed_while_the_race_runs():
 def test_a_killed_trainers_segment_is_closed_at_the_time_of_its_end():
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
-    name = facts.job_name(rehearsal.study.id, 3, 0, 0)
-    closed = record.read(rehearsal.store, facts.segment_key(rehearsal.study.id, name, "closed"))
+    name = job_name(rehearsal.study.id, 3, 0, 0)
+    closed = record.read(rehearsal.store, facts.span_key(rehearsal.study.id, name, "closed"))
     # One second to start, one for the iteration it died in.
     assert closed["ended"] - closed["started"] == 2.0
     assert closed["exit_code"] == -9

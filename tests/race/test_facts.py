@@ -2,10 +2,11 @@ import math
 
 import pytest
 
-from liverseg.race import facts
-from liverseg.race.executor import Job, JobName, parse_job_name
-from liverseg.race.facts import CurvePoint, Report
-from liverseg.race.verdicts import Decision, Failure, Input, Promotion
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
+from liverseg.race.records.facts import CurvePoint, Report
+from liverseg.race.records.job import Job
+from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 
@@ -18,16 +19,19 @@ def test_keys_are_those_that_are_documented():
     assert facts.checkpoint_prefix("ab12", 7, 500, 1) == "studies/ab12/checkpoints/0007/500-a1/"
     assert facts.curve_key("ab12", 7, 500, 0) == "studies/ab12/curves/0007/500-a0.json"
     assert facts.report_key("ab12", 2, 7, 0) == "studies/ab12/reports/2/0007-a0.json"
-    assert facts.report_key("ab12", "single", 9999, 0) == "studies/ab12/reports/single/9999-a0.json"
+    assert (
+        facts.report_key("ab12", "baseline", 9999, 0)
+        == "studies/ab12/reports/baseline/9999-a0.json"
+    )
     assert facts.failure_key("ab12", 2, 7, 0) == "studies/ab12/failures/2/0007-a0.json"
     assert facts.promotion_key("ab12", 2, 7) == "studies/ab12/promotions/2/0007.json"
     assert facts.decision_key("ab12", 2) == "studies/ab12/decisions/2.json"
-    assert facts.segment_key("ab12", "job", 500) == "studies/ab12/segments/job/500.json"
+    assert facts.span_key("ab12", "job", 500) == "studies/ab12/spans/job/500.json"
     assert facts.result_key("ab12") == "studies/ab12/result.json"
-    assert facts.result_key("ab12", "single") == "studies/ab12/single.json"
+    assert facts.result_key("ab12", "baseline") == "studies/ab12/baseline.json"
     assert facts.disagreement_key("ab12") == "studies/ab12/disagreement.json"
     assert facts.model_prefix("ab12") == "studies/ab12/model/"
-    assert facts.model_prefix("ab12", "single") == "studies/ab12/single-model/"
+    assert facts.model_prefix("ab12", "baseline") == "studies/ab12/baseline-model/"
 
 
 def test_a_jobs_name_tells_study_seed_rung_and_attempt():
@@ -38,12 +42,12 @@ def test_a_jobs_name_tells_study_seed_rung_and_attempt():
 
 def test_the_single_training_has_a_name_of_its_own():
     job = Job.of("ab12", 9999, 4, 1, 80_000)
-    assert job.rung_name == "single"
-    assert parse_job_name(job.name) == JobName("ab12", 9999, "single", 1)
+    assert job.rung_name == "baseline"
+    assert parse_job_name(job.name) == JobName("ab12", 9999, "baseline", 1)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "lv-ab12", "lv-ab12-s7-r2-a0", "lv-ab12-s9999-r2-a0", "lv-ab12-s0007-single-a0"]
+    "name", ["", "lv-ab12", "lv-ab12-s7-r2-a0", "lv-ab12-s9999-r2-a0", "lv-ab12-s0007-baseline-a0"]
 )
 def test_other_names_are_no_jobs(name):
     assert parse_job_name(name) is None
@@ -54,7 +58,7 @@ def test_other_names_are_no_jobs(name):
     [
         REPORT,
         CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9),
-        Failure(7, "single", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
+        Failure(7, "baseline", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
         Promotion(2, 7, (Input(7, 0, 0.5, "s" * 64), Input(8, None, None, None))),
         Decision(2, 20_000, (Input(7, 0, 0.5, "s" * 64),), (7,), ()),
     ],

@@ -4,16 +4,17 @@ import math
 
 import pytest
 
-from liverseg.core.ledger import OUTCOMES, Mark, Segment
+from liverseg.core.race.ledger import OUTCOMES, Sample, Span
 from liverseg.errors import PlatformError, Stopped, StoreError
-from liverseg.race import accounts, facts
-from liverseg.race.executor import INTERRUPTED, ORPHANED
-from liverseg.race.faults import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
-from liverseg.race.plan import Capacity
-from liverseg.race.replay import replay
-from liverseg.race.silence import Silence
-from liverseg.race.simulated import BEGINNING
-from liverseg.race.snapshot import SnapshotReader
+from liverseg.race.audit.replay import replay
+from liverseg.race.decide import cost
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.decide.stalls import StallDetector
+from liverseg.race.executors.faults import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
+from liverseg.race.executors.simulated import BEGINNING
+from liverseg.race.records import facts
+from liverseg.race.records.job import INTERRUPTED, ORPHANED
+from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from tests.race.rehearsal import Rehearsal, rising
@@ -107,13 +108,13 @@ def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -
 
 def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=[SlowNode(7, 3, 1.0)])
-    silence = Silence()
-    segments = SnapshotReader(rehearsal.store, rehearsal.study.id).read().segments
-    marks = tuple(Mark(i, float(i)) for i in (0, 0, 100, 200))
-    segments["job"] = Segment(0, 0, 0, marks, False, None)
-    assert silence.look(0.0, ["job"], segments) == frozenset()
-    assert silence.look(1e6, ["job"], segments) == frozenset()
-    looks = [silence.look(1e6 + 100.0 * n, ["job"], segments) for n in range(1, 20)]
+    silence = StallDetector()
+    spans = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spans
+    samples = tuple(Sample(i, float(i)) for i in (0, 0, 100, 200))
+    spans["job"] = Span(0, 0, 0, samples, False, None)
+    assert silence.look(0.0, ["job"], spans) == frozenset()
+    assert silence.look(1e6, ["job"], spans) == frozenset()
+    looks = [silence.look(1e6 + 100.0 * n, ["job"], spans) for n in range(1, 20)]
     assert [bool(given_up) for given_up in looks] == [False] * 12 + [True] * 7
 
 
@@ -193,7 +194,7 @@ def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None
     lost, dies = NodeLost(7, 1, 600), Killed(7, 1, 950)
     rehearsal = disturbed(lost, dies, SlowStart(7, 1, 600, attempts=(1,)))
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
-    rows = accounts.ledger(rehearsal.store, rehearsal.study, snapshot)["rows"]
+    rows = cost.ledger(rehearsal.study, snapshot)["rows"]
     assert all(row[o]["seconds"] >= 0 for row in rows for o in OUTCOMES)
     zombie = next(r for r in rows if (r["seed"], r["rung"], r["attempt"]) == (7, 1, 0))
     assert sum(zombie[o]["iterations"] for o in OUTCOMES) == 400
@@ -209,7 +210,7 @@ def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> Non
     told = sum(p.state.ended - p.submitted for p in lives if p.told == p.state)
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
     lost = [p.job.name for p in lives if p.told != p.state]
-    elsewhere = sum(snapshot.segments[name].seconds for name in lost)
+    elsewhere = sum(snapshot.spans[name].seconds for name in lost)
     assert snapshot.spent_seconds == pytest.approx(told + elsewhere)
     assert told > undisturbed().executor.now - BEGINNING
     assert len(lost) == bool(faults)
@@ -229,7 +230,7 @@ def test_what_stopped_an_earlier_controller_does_not_stop_the_next() -> None:
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=refused)
     first = rehearsal.controller()
     first.take_over()
-    first.turn("end")
+    first.reconcile("end")
     rehearsal.executor.sleep(300)
     rehearsal.run()
     assert winner(rehearsal) == winner(undisturbed())
@@ -251,10 +252,10 @@ def test_a_store_that_one_trainer_cannot_reach_stops_the_race_at_its_last_attemp
         (Killed(7, 1, 750), NodeLost(6, 1, 800), SlowNode(5, 2, 10.0), Killed(4, 0, 450, 75)),
     ],
 )
-def test_the_outcomes_of_the_ledger_add_up_to_the_segments(faults) -> None:
+def test_the_outcomes_of_the_ledger_add_up_to_the_spans(faults) -> None:
     rehearsal = disturbed(*faults)
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
-    ledger = accounts.ledger(rehearsal.store, rehearsal.study, snapshot)
+    ledger = cost.ledger(rehearsal.study, snapshot)
     outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))
     assert outcomes == pytest.approx(snapshot.spent_seconds)
     assert ledger["useful"]["iterations"] == ledger["planned_iterations"]

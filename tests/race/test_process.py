@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from liverseg.errors import StoreError
-from liverseg.race.executor import Executor, Job
-from liverseg.race.process import ProcessExecutor
+from liverseg.race.executors.port import Executor
+from liverseg.race.executors.process import ProcessExecutor
+from liverseg.race.records.job import Job
 from tests.race.executor_contract import ExecutorContract
 
 JOB = Job.of("study1", 7, 2, 0, 20_000)
@@ -63,7 +64,18 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
     executor.submit(JOB)
     assert wait(executor) == 0
     log = (folder / "log.txt").read_text()
-    expected = ["--study", "study1", "--seed", "7", "--rung", "2", "--attempt", "0", "--place", "0"]
+    expected = [
+        "--study",
+        "study1",
+        "--seed",
+        "7",
+        "--rung",
+        "2",
+        "--attempt",
+        "0",
+        "--device-index",
+        "0",
+    ]
     assert str(expected) in log
     assert "'LIVERSEG_TEST'" in log
     assert "HOME" not in log
@@ -75,7 +87,7 @@ def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
     executor.submit(single)
     wait(executor, single.name)
     log = (tmp_path / "jobs" / single.name / "log.txt").read_text()
-    assert "'--seed', '9999', '--rung', 'single'" in log
+    assert "'--seed', '9999', '--rung', 'baseline'" in log
 
 
 def test_a_failure_is_told_with_its_exit_code_its_last_line_and_its_log(tmp_path, folder):
@@ -117,8 +129,8 @@ def controller_that_is_killed(work: Path, script: str) -> None:
     source = (
         "import os, sys, signal\n"
         "from pathlib import Path\n"
-        "from liverseg.race.executor import Job\n"
-        "from liverseg.race.process import ProcessExecutor\n"
+        "from liverseg.race.records.job import Job\n"
+        "from liverseg.race.executors.process import ProcessExecutor\n"
         f"command = [sys.executable, '-S', '-c', {script!r}]\n"
         f"executor = ProcessExecutor(Path({str(work)!r}), command, dict(os.environ))\n"
         "executor.submit(Job.of('study1', 7, 2, 0, 20_000))\n"
@@ -215,18 +227,18 @@ def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_pat
     executor = make(tmp_path, "import time; time.sleep(30)")
     jobs = [Job.of("study1", seed, 0, 0, 10) for seed in range(4)]
 
-    def place(job: Job) -> str:
-        return (tmp_path / "jobs" / job.name / "place").read_text()
+    def device_index(job: Job) -> str:
+        return (tmp_path / "jobs" / job.name / "device_index").read_text()
 
     for job in jobs[:3]:
         executor.submit(job)
-    assert [place(job) for job in jobs[:3]] == ["0", "1", "2"]
+    assert [device_index(job) for job in jobs[:3]] == ["0", "1", "2"]
     os.killpg(int((tmp_path / "jobs" / jobs[1].name / "pid").read_text()), signal.SIGKILL)
     while executor.states()[jobs[1].name].running:
         time.sleep(0.01)
     # Another controller, which is nobody's parent, hands on the place that has become free.
     make(tmp_path, "import time; time.sleep(30)").submit(jobs[3])
-    assert place(jobs[3]) == "1"
+    assert device_index(jobs[3]) == "1"
     executor.interrupt("study1")
 
 
@@ -240,6 +252,7 @@ def test_an_attempt_goes_to_another_place_than_the_one_before_it(tmp_path: Path)
     again = Job.of("study1", 7, 2, 1, 20_000)
     executor.submit(again)
     wait(executor, again.name)
-    assert [(tmp_path / "jobs" / j.name / "place").read_text() for j in (here, there, again)] == [
+    folders = [tmp_path / "jobs" / job.name for job in (here, there, again)]
+    assert [(folder / "device_index").read_text() for folder in folders] == [
         "0", "1", "1",
     ]  # fmt: skip

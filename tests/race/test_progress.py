@@ -1,11 +1,11 @@
 import pytest
 
-from liverseg.core.ledger import Mark, Segment
-from liverseg.race.faults import Killed
-from liverseg.race.progress import makespan, most_at_once
-from liverseg.race.simulated_trainer import invented_score
+from liverseg.core.race.ledger import Sample, Span
+from liverseg.race.decide.progress import makespan, most_at_once
+from liverseg.race.executors.faults import Killed
+from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.settings import from_mapping
-from liverseg.steps import race
+from liverseg.steps.race import race
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
 
@@ -127,8 +127,8 @@ def test_jobs_are_laid_on_places_longest_first():
     assert makespan([1.0] * 5, 4) == 2
 
 
-def life(seed: int, start: float, end: float, ended: bool = True) -> Segment:
-    return Segment(seed, 0, 0, (Mark(0, start), Mark(2, end)), ended, 0)
+def life(seed: int, start: float, end: float, ended: bool = True) -> Span:
+    return Span(seed, 0, 0, (Sample(0, start), Sample(2, end)), ended, 0)
 
 
 def test_who_lives_at_the_same_time_is_counted_without_a2():

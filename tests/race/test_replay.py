@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from liverseg.errors import Fenced
-from liverseg.race import facts
-from liverseg.race.faults import Crash, Killed
-from liverseg.race.replay import replay
-from liverseg.race.simulated_trainer import invented_score
+from liverseg.race.audit.replay import replay
+from liverseg.race.executors.faults import Crash, Killed
+from liverseg.race.executors.simulated_trainer import invented_score
+from liverseg.race.records import facts
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, sha256
@@ -27,8 +27,8 @@ Change = Callable[[dict[str, Any]], object]
 def raced() -> Rehearsal:
     """A race to its end with an early promotion, a second attempt, a seed that failed, and A2."""
     faults = [Killed(0, 0, 1), Killed(1, 0, 2, exit_code=78)]
-    rehearsal = Rehearsal(gpus=4, faults=faults, compare_single=True)
-    rehearsal.run("single")
+    rehearsal = Rehearsal(gpus=4, faults=faults, compare_baseline=True)
+    rehearsal.run("baseline")
     assert rehearsal.store.keys(f"studies/{rehearsal.study.id}/promotions/")
     return rehearsal
 
@@ -74,7 +74,7 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
         ("reports/2/0003-a0.json", {"last_jaccard": 0.1}, "SHA-256 is .*, 'studies"),
         ("reports/0/0003-a0.json", {"seed": 2}, "belongs under '.*/0002-a0.json'"),
         ("reports/0/0003-a0.json", {"checkpoint": "elsewhere/"}, "not below"),
-        ("reports/single/9999-a0.json", {"best_jaccard": 0.9}, "says best Jaccard 0.9"),
+        ("reports/baseline/9999-a0.json", {"best_jaccard": 0.9}, "says best Jaccard 0.9"),
         ("promotions/0/0003.json", {"inputs": []}, "with 4 seeds still to come .* make no seed"),
         ("promotions/0/0003.json", {"seed": 2}, "belongs under"),
         ("decisions/0.json", {"promoted": [2, 3]}, "promoted: seeds 2, 3; .* make it seeds 3, 2"),
@@ -86,7 +86,7 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
         ("result.json", {"seed": 2}, "says seed 2, .* makes seed 3 win"),
         ("result.json", {"jaccard": 0.9}, "says Jaccard 0.9, .* says 0.38"),
         ("result.json", {"weights_sha256": "0"}, "says weights '0'"),
-        ("single.json", {"iterations": 2}, "says iterations 2"),
+        ("baseline.json", {"iterations": 2}, "says iterations 2"),
         ("curves/0003/2-a0.json", {"jaccard": 0.9}, "the mean of its cases is 0.32"),
         ("spec.json", {"training_version": 0}, "make '"),
         ("spec.json", {"study": "another"}, "says study 'another'"),
@@ -127,7 +127,7 @@ def test_a_report_altered_together_with_every_hash_of_it_is_still_named():
         "checkpoints/0003/8-a0/state.safetensors",
         "checkpoints/0003/8-a0/best.safetensors",
         "model/model.safetensors",
-        "single-model/model.safetensors",
+        "baseline-model/model.safetensors",
     ],
 )
 def test_a_single_byte_of_weights_is_named(short):
@@ -190,7 +190,7 @@ def kinds_of_records() -> list[str]:
     rehearsal = raced()
     prefix = facts.study_prefix(rehearsal.study.id)
     shorts = [k.removeprefix(prefix) for k in rehearsal.store.keys(prefix) if k.endswith(".json")]
-    kept = [s for s in shorts if not s.startswith(("segments/", "heartbeat")) and "state" not in s]
+    kept = [s for s in shorts if not s.startswith(("spans/", "heartbeat")) and "state" not in s]
     return [next(group) for _, group in itertools.groupby(kept, lambda s: s.split("/")[0])]
 
 
@@ -222,7 +222,7 @@ def test_no_text_of_any_record_raises_and_what_is_no_fact_any_more_is_named():
             rehearsal.store.objects[where] = text
             found = replay(rehearsal.store, rehearsal.study.id).findings
             assert all("\n" not in finding.problem for finding in found)
-            if number < 7 and short != "single-model/model.json":
+            if number < 7 and short != "baseline-model/model.json":
                 assert where in {finding.key for finding in found}, (short, text)
         rehearsal.store.objects[where] = good
 

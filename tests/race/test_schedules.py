@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from liverseg.race.faults import Killed, NodeLost
+from liverseg.race.executors.faults import Killed, NodeLost
 from tests.race import schedules
 from tests.race.schedules import Race, undisturbed
 

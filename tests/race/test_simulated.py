@@ -1,11 +1,12 @@
 import pytest
 
 from liverseg.errors import NotFound
-from liverseg.race import facts
-from liverseg.race.executor import Executor, Job
-from liverseg.race.faults import Crash, Killed
-from liverseg.race.simulated import SimulatedExecutor
-from liverseg.race.simulated_trainer import invented_score
+from liverseg.race.executors.faults import Crash, Killed
+from liverseg.race.executors.port import Executor
+from liverseg.race.executors.simulated import SimulatedExecutor
+from liverseg.race.executors.simulated_trainer import invented_score
+from liverseg.race.records import facts
+from liverseg.race.records.job import Job
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
@@ -44,7 +45,7 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
     for part in ("start", 0, 2, "end"):
-        assert store.get(facts.segment_key(study, job(rehearsal).name, part))
+        assert store.get(facts.span_key(study, job(rehearsal).name, part))
 
 
 def test_a_trainer_resumes_from_the_newest_checkpoint():

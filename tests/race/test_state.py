@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 
-from liverseg.core.halving import Rung
-from liverseg.core.ledger import Mark, Segment
+from liverseg.core.race.halving import Rung
+from liverseg.core.race.ledger import Sample, Span
 from liverseg.errors import StudyError
-from liverseg.race.executor import Job, JobState
-from liverseg.race.facts import Report
-from liverseg.race.plan import Actions, Capacity, plan, reached
-from liverseg.race.snapshot import Recorded, Snapshot, rests_on
-from liverseg.race.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
-from liverseg.race.verdicts import Decision, Failure, Input, Promotion
+from liverseg.race.decide.reconcile import Actions, Capacity, reached, reconcile
+from liverseg.race.decide.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
+from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
+from liverseg.race.records.facts import Report
+from liverseg.race.records.job import Job, JobState
+from liverseg.race.records.snapshot import Recorded, Snapshot, rests_on
 from liverseg.settings import RaceSettings
 
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
@@ -34,10 +34,10 @@ def failure(
     *,
     exit_code: int | None = 1,
     iteration: int = 0,
-    epoch: int = EPOCH,
+    generation: int = EPOCH,
 ) -> Failure:
     kind = "model" if exit_code == 78 else "infrastructure"
-    return Failure(seed, 0, attempt, exit_code, "broke", kind, iteration, epoch)
+    return Failure(seed, 0, attempt, exit_code, "broke", kind, iteration, generation)
 
 
 def snapshot(*recorded: Recorded | Failure | Promotion | Decision, **more: object) -> Snapshot:
@@ -64,15 +64,15 @@ def planned(
     running: tuple[Job, ...] = (),
     ended: dict[Job, int | None] | None = None,
     gpus: int = 2,
-    compare_single: bool = False,
+    compare_baseline: bool = False,
     **more: object,
 ) -> Actions:
     seen = snapshot(*recorded, **more)
     states = {job.name: JobState(job.name, running=True) for job in running}
     for job, code in (ended or {}).items():
         states[job.name] = JobState(job.name, running=False, exit_code=code)
-    capacity = Capacity(gpus, compare_single)
-    return plan("s", fold(RUNGS, RACE, seen, EPOCH), seen, states, capacity, EPOCH)
+    capacity = Capacity(gpus, compare_baseline)
+    return reconcile("s", fold(RUNGS, RACE, seen, EPOCH), seen, states, capacity, EPOCH)
 
 
 def job(seed: int, rung: int = 0, attempt: int = 0) -> Job:
@@ -144,7 +144,7 @@ def test_the_winner_is_never_promoted_early():
     # At the last rung there is nothing to go on to; its decision is the result.
     rungs = (Rung(4, 8),)
     seen = snapshot(report(0, 0.9), failure(1, exit_code=78), failure(2, exit_code=78))
-    actions = plan("s", fold(rungs, RACE, seen, 1), seen, {}, Capacity(1, False), 1)
+    actions = reconcile("s", fold(rungs, RACE, seen, 1), seen, {}, Capacity(1, False), 1)
     assert actions.promotions == ()
     assert actions.decisions == ()
 
@@ -161,9 +161,9 @@ def test_a_loss_that_is_not_finite_is_the_models_own_failure():
     assert failed.kind == "model"
 
 
-def test_an_exit_code_that_only_the_trainer_knew_is_taken_from_its_segment():
-    told = {job(0).name: Segment(0, 0, 0, (Mark(0, 5.0), Mark(1, 6.0)), True, 78)}
-    (failed,) = planned(ended={job(0): None}, segments=told).failures
+def test_an_exit_code_that_only_the_trainer_knew_is_taken_from_its_span():
+    told = {job(0).name: Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
+    (failed,) = planned(ended={job(0): None}, spans=told).failures
     assert (failed.exit_code, failed.kind) == (78, "model")
 
 
@@ -217,15 +217,15 @@ def test_its_own_failures_and_those_of_its_nodes_are_counted_apart():
 
 
 def test_a_person_who_starts_again_gets_all_attempts_anew():
-    failures = [failure(0, attempt, epoch=EPOCH - 1) for attempt in range(ATTEMPTS)]
+    failures = [failure(0, attempt, generation=EPOCH - 1) for attempt in range(ATTEMPTS)]
     assert not state_of(*failures).rungs[0].seeds[0].lost
-    assert state_of(failure(0, exit_code=78, epoch=EPOCH - 1)).rungs[0].seeds[0].lost
+    assert state_of(failure(0, exit_code=78, generation=EPOCH - 1)).rungs[0].seeds[0].lost
 
 
 def test_a_seed_that_a_decision_counted_as_failed_stays_out_for_good():
     inputs = (Input(0, None, None, None), *DECIDED.inputs[1:])
     decision = dataclasses.replace(DECIDED, inputs=inputs)
-    old = [failure(0, attempt, epoch=EPOCH - 1) for attempt in range(ATTEMPTS)]
+    old = [failure(0, attempt, generation=EPOCH - 1) for attempt in range(ATTEMPTS)]
     assert state_of(*old, decision).rungs[0].seeds[0].lost
     # Not even a report that comes late brings it back.
     assert state_of(*ALL, *old, decision).rungs[0].seeds[0].report is None
@@ -300,34 +300,34 @@ def single() -> Job:
 
 def test_the_single_training_waits_while_the_race_could_fill_all_places():
     # 3 and 2 may go on, 1 cannot any more.
-    before = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=2, compare_single=True)
+    before = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=2, compare_baseline=True)
     assert before.jobs == ()
-    roomy = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=3, compare_single=True)
+    roomy = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=3, compare_baseline=True)
     assert roomy.jobs == (single(),)
 
 
 def test_the_single_training_leaves_a_place_free_that_the_race_will_want_back():
     # Seed 3 is ahead and has paused; when seed 0 reports, two seeds want two places.
     ahead = (*ALL[1:], Promotion(0, 3, ()), report(3, 0.3, rung=1))
-    assert planned(*ahead, running=(job(0),), gpus=2, compare_single=True).jobs == ()
+    assert planned(*ahead, running=(job(0),), gpus=2, compare_baseline=True).jobs == ()
     # Of the last two only one goes on.
     final = (*ALL, DECIDED, report(3, 0.3, rung=1))
-    assert planned(*final, running=(job(2, 1),), gpus=2, compare_single=True).jobs == (single(),)
+    assert planned(*final, running=(job(2, 1),), gpus=2, compare_baseline=True).jobs == (single(),)
 
 
 def test_the_single_training_starts_beside_the_last_survivor():
     final = Decision(1, 4, (), (3,), (2,))
     recorded = (*ALL, DECIDED, report(2, 0.2, 1), report(3, 0.3, 1), final)
-    assert planned(*recorded, gpus=2, compare_single=True).jobs == (job(3, 2), single())
-    assert planned(*recorded, gpus=2, compare_single=False).jobs == (job(3, 2),)
-    assert planned(*recorded, gpus=1, compare_single=True).jobs == (job(3, 2),)
+    assert planned(*recorded, gpus=2, compare_baseline=True).jobs == (job(3, 2), single())
+    assert planned(*recorded, gpus=2, compare_baseline=False).jobs == (job(3, 2),)
+    assert planned(*recorded, gpus=1, compare_baseline=True).jobs == (job(3, 2),)
 
 
 def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
-    begun = {job(0).name: Segment(0, 0, 0, (Mark(0, 5.0),), False, None)}
-    actions = planned(report(0, 0.1), ended={job(0): -9}, segments=begun)
+    begun = {job(0).name: Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
+    actions = planned(report(0, 0.1), ended={job(0): -9}, spans=begun)
     assert [closed.name for closed in actions.closed] == [job(0).name]
-    running = planned(running=(job(0),), segments=begun)
+    running = planned(running=(job(0),), spans=begun)
     assert running.closed == ()
 
 
@@ -341,9 +341,9 @@ def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
     for until in ("end", 2, 99):
         assert not reached(state, seen, until)
         assert reached(state, done, until)
-    assert not reached(state, done, "single")
+    assert not reached(state, done, "baseline")
     assert reached(
-        state, dataclasses.replace(seen, results=frozenset({"multi", "single"})), "single"
+        state, dataclasses.replace(seen, results=frozenset({"multi", "baseline"})), "baseline"
     )
 
 

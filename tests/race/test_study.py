@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
-from liverseg.core.dataset import Dataset
+from liverseg.core.data.dataset import Dataset
 from liverseg.errors import IntegrityError, StudyError
-from liverseg.race import facts
-from liverseg.race.facts import Heartbeat
-from liverseg.race.study import (
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Heartbeat
+from liverseg.race.records.study import (
     Study,
     latest_study,
     load_study,

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from liverseg.steps import evaluate, phantom, race, report, rung_page
+from liverseg.steps.data import phantom
+from liverseg.steps.race import race
+from liverseg.steps.results import evaluate, report, rung_page
 from tests.steps.tiny_study import finished_study
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liverseg.core.delineation import Delineation
-from liverseg.core.evaluation import evaluate_case
+from liverseg.core.evaluation.case import evaluate_case
+from liverseg.core.evaluation.delineation import Delineation
 from liverseg.reporting import tables
-from liverseg.steps.evaluation_document import document
+from liverseg.steps.results.evaluation_document import document
 
 ALGORITHMS = ("A1", "A2", "threshold")
 

@@ -3,20 +3,21 @@ import itertools
 import numpy as np
 import pytest
 
-from liverseg.core.overlap import dice
+from liverseg.core.evaluation.overlap import dice
 from liverseg.errors import IntegrityError, StudyError
-from liverseg.race import facts
+from liverseg.race.records import facts
 from liverseg.settings import from_mapping
-from liverseg.steps import checkpoints, disagreement, predict
-from liverseg.steps.cases import (
+from liverseg.steps.data.cases import (
     load_case,
     load_probability,
     prediction_prefix,
     segmentation_prefix,
     votes_prefix,
 )
-from liverseg.steps.evaluate import load_segmentation
-from liverseg.steps.postprocess import segment
+from liverseg.steps.race import checkpoints
+from liverseg.steps.results import disagreement, predict
+from liverseg.steps.results.evaluate import load_segmentation
+from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import SETTINGS, Rehearsal

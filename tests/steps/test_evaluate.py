@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from liverseg.core.overlap import dice
-from liverseg.core.threshold import fit
+from liverseg.core.evaluation.overlap import dice
+from liverseg.core.volumes.threshold import fit
 from liverseg.errors import IntegrityError, StudyError
-from liverseg.race import facts
-from liverseg.steps import evaluate, postprocess
-from liverseg.steps.cases import load_case, load_probability, segmentation_prefix
+from liverseg.race.records import facts
+from liverseg.steps.data.cases import load_case, load_probability, segmentation_prefix
+from liverseg.steps.results import evaluate, postprocess
 from liverseg.storage.memory import MemoryStore
 from tests.steps.test_evaluate_files import valid
 from tests.steps.tiny_study import finished_study, study_in
@@ -35,7 +35,7 @@ def study(finished):
 def test_every_arm_and_the_threshold_are_compared_with_the_rater(store, study) -> None:
     found = evaluate.run(store, study)
     assert json.loads(json.dumps(found)) == found
-    assert set(found["arms"]) == {"multi", "single", "threshold"}
+    assert set(found["arms"]) == {"multi", "baseline", "threshold"}
     assert found["synthetic"] is True
     (test,) = study.dataset.role("test")
     case = load_case(store, test.key)
@@ -54,7 +54,7 @@ def test_all_measures_lie_inside_as_the_schema_says(store, study) -> None:
     found = evaluate.run(store, study)
     document = valid(found["document"])
     assert document["algorithms"] == ["A1", "A2", "threshold"]
-    dice_by_rater = found["arms"]["single"]["cases"]["test"]["dice"]
+    dice_by_rater = found["arms"]["baseline"]["cases"]["test"]["dice"]
     assert document["cases"][0]["algorithms"]["A2"]["dice"] == {
         **dice_by_rater, "mean": dice_by_rater["R1"]
     }  # fmt: skip
@@ -98,10 +98,10 @@ def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store
     assert writes == []
     store.before_write = lambda _number, _key: None
     # A2 is taken away, as if it had ended only now.
-    single = store.objects.pop(facts.result_key(study.id, "single"))
+    single = store.objects.pop(facts.result_key(study.id, "baseline"))
     without = evaluate.run(store, study)
     assert (set(without["arms"]), without["test_evaluations"]) == ({"multi", "threshold"}, 2)
-    store.objects[facts.result_key(study.id, "single")] = single
+    store.objects[facts.result_key(study.id, "baseline")] = single
     again = evaluate.run(store, study)
     assert again["test_evaluations"] == 3
     assert again["arms"] == first["arms"]

@@ -4,11 +4,12 @@ from collections.abc import Callable
 import pytest
 
 from liverseg.errors import SettingsError, StudyError
-from liverseg.race import facts, replay
-from liverseg.race.plan import Capacity
-from liverseg.race.study import Study, load_study
+from liverseg.race.audit import replay
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.records import facts
+from liverseg.race.records.study import Study, load_study
 from liverseg.settings import from_mapping
-from liverseg.steps import extend, race
+from liverseg.steps.race import extend, race
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from tests.steps.tiny_study import SETTINGS, InThisProcess, study_in
@@ -21,7 +22,7 @@ def settings(seeds: int, maximum: int = 12):
 
 def raced(store: MemoryStore, study: Study) -> tuple[InThisProcess, dict]:
     executor = InThisProcess(store)
-    return executor, race.run(store, executor, study, "single", Capacity(4, True))
+    return executor, race.run(store, executor, study, "baseline", Capacity(4, True))
 
 
 def from_the_start(seeds: int, maximum: int = 12) -> dict:
@@ -30,7 +31,7 @@ def from_the_start(seeds: int, maximum: int = 12) -> dict:
 
 
 def essence(status: dict) -> list:
-    return [status["winner"], status["single"], [r["promoted"] for r in status["rungs"]]]
+    return [status["winner"], status["baseline"], [r["promoted"] for r in status["rungs"]]]
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
     assert essence(status) == essence(from_the_start(4, 24))
     assert sorted(name.split("-", 2)[2] for name in executor.states()) == [
         f"s{status['winner']['seed']:04d}-r3-a0",
-        "s9999-single-a0",
+        "s9999-baseline-a0",
     ]
 
 

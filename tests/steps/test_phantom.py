@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from liverseg.core.certainty import MINIMUM_CASES
+from liverseg.core.race.rung_bootstrap import MINIMUM_CASES
 from liverseg.errors import SettingsError, StoreError
 from liverseg.settings import preset
-from liverseg.steps import phantom, scan
+from liverseg.steps.data import phantom, scan
 from liverseg.storage.memory import MemoryStore
 
 

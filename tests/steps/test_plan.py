@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from liverseg.core.halving import figures, schedule
+from liverseg.core.race.halving import figures, schedule
 from liverseg.errors import SettingsError, StudyError
 from liverseg.race.forecast import Load, forecast
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps import plan
+from liverseg.steps.race import plan
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import study_in
@@ -70,9 +70,9 @@ def test_nodes_that_are_taken_away_all_the_time_cost_no_seed_its_race() -> None:
 
 def test_no_gpu_runs_two_trainers_at_a_time() -> None:
     found = forecast(Settings(), 4, Load(0.763, 60, 0.1))
-    assert {bar.place for bar in found.bars} == set(range(4))
-    for place in range(4):
-        mine = sorted((b.start, b.end) for b in found.bars if b.place == place)
+    assert {bar.gpu for bar in found.bars} == set(range(4))
+    for gpu in range(4):
+        mine = sorted((b.start, b.end) for b in found.bars if b.gpu == gpu)
         assert all(end <= start + 1e-6 for (_, end), (start, _) in itertools.pairwise(mine))
 
 

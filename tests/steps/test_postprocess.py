@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from liverseg.core.volume import Volume
+from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, StudyError
-from liverseg.race.study import Study
+from liverseg.race.records.study import Study
 from liverseg.settings import Settings
-from liverseg.steps import postprocess, preprocess, scan
-from liverseg.steps.cases import load_case, prediction_prefix, segmentation_prefix
+from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data.cases import load_case, prediction_prefix, segmentation_prefix
+from liverseg.steps.results import postprocess
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 

@@ -7,13 +7,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from liverseg.core.volume import Volume
+from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
 from liverseg.imaging.files import read, write
 from liverseg.network.checkpoint import load_network
-from liverseg.race import facts
-from liverseg.steps import predict
-from liverseg.steps.cases import load_case, load_probability
+from liverseg.race.records import facts
+from liverseg.steps.data.cases import load_case, load_probability
+from liverseg.steps.results import predict
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from tests.conftest import CaseWriter, grid

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from liverseg.core.case import encode
+from liverseg.core.data.case import encode
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
 from liverseg.settings import Settings
-from liverseg.steps import preprocess, scan
-from liverseg.steps.cases import case_prefix, load_case, load_dataset
+from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data.cases import case_prefix, load_case, load_dataset
 from liverseg.storage.memory import MemoryStore
 
 SETTINGS = Settings()

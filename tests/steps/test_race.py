@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from liverseg.errors import SettingsError, StudyError
-from liverseg.race.plan import Capacity
-from liverseg.race.process import ProcessExecutor
-from liverseg.race.study import open_study
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.process import ProcessExecutor
+from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
-from liverseg.steps import race
+from liverseg.steps.race import race
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
@@ -24,15 +24,15 @@ from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
 TRAINER = """
 import sys
 from pathlib import Path
-from liverseg.race import facts
-from liverseg.race.study import load_study
+from liverseg.race.records import facts
+from liverseg.race.records.study import load_study
 from liverseg.storage import bundle
 from liverseg.storage.folder import FolderStore
 values = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 store, study = FolderStore(Path(sys.argv[1])), values["--study"]
 seed, attempt = int(values["--seed"]), int(values["--attempt"])
-rung = values["--rung"] if values["--rung"] == "single" else int(values["--rung"])
-iterations = load_study(store, study).rungs[-1 if rung == "single" else rung].iterations
+rung = values["--rung"] if values["--rung"] == "baseline" else int(values["--rung"])
+iterations = load_study(store, study).rungs[-1 if rung == "baseline" else rung].iterations
 prefix = facts.checkpoint_prefix(study, seed, iterations, attempt)
 files = {"best.safetensors": f"{seed} {iterations}".encode()}
 weights = bundle.commit(store, prefix, files)["files"]["best.safetensors"]["sha256"]
@@ -57,7 +57,7 @@ def run(rehearsal: Rehearsal, until: int | str) -> dict:
 
 def test_the_race_ends_with_a_status_that_json_can_hold():
     rehearsal = Rehearsal()
-    told = json.loads(json.dumps(run(rehearsal, "single")))
+    told = json.loads(json.dumps(run(rehearsal, "baseline")))
     assert told["study"] == rehearsal.study.id
     assert [r["iterations"] for r in told["rungs"]] == [2, 4, 8]
     assert [r["seeds"] for r in told["rungs"]] == [[0, 1, 2, 3], [2, 3], [3]]
@@ -65,15 +65,15 @@ def test_the_race_ends_with_a_status_that_json_can_hold():
     assert told["winner"]["seed"] == 3
     assert told["winner"]["jaccard"] == pytest.approx(0.38)
     assert len(told["winner"]["sha256"]) == 64
-    assert told["single"]["seed"] == 9999
+    assert told["baseline"]["seed"] == 9999
     assert told["ledger"]["saved_iterations"] == 4 * 8 - (4 * 2 + 2 * 2 + 4)
     assert told["started"] == 4 + 2 + 1 + 1
 
 
 def test_a_second_run_says_that_nothing_was_trained():
     rehearsal = Rehearsal()
-    first = run(rehearsal, "single")
-    second = run(rehearsal, "single")
+    first = run(rehearsal, "baseline")
+    second = run(rehearsal, "baseline")
     assert second["started"] == 0
     assert second["winner"] == first["winner"]
 
@@ -82,7 +82,7 @@ def test_the_status_of_a_race_on_its_way_tells_who_leads_and_who_is_awaited():
     rehearsal = Rehearsal()
     run(rehearsal, 0)
     told = race.status(rehearsal.store)
-    assert told["winner"] is told["single"] is None
+    assert told["winner"] is told["baseline"] is None
     first, second, third = told["rungs"]
     assert first["decided"]
     assert first["pruned"] == [1, 0]
@@ -150,18 +150,18 @@ def with_processes(root: Path, until: int | str = "end") -> dict:
     command = [sys.executable, "-c", TRAINER, str(root)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     executor = ProcessExecutor(root / ".local", command, environment)
-    capacity = Capacity(2, until == "single")
+    capacity = Capacity(2, until == "baseline")
     return race.run(store, executor, study, until, capacity, poll_seconds=0.02)
 
 
 @pytest.mark.slow
 def test_the_race_runs_with_processes_on_a_folder(tmp_path):
     root = tmp_path / "store with ümlaut"
-    told = with_processes(root, "single")
+    told = with_processes(root, "baseline")
     assert [r["promoted"] for r in told["rungs"]] == [[2], [2], [2]]
-    assert (told["winner"]["seed"], told["single"]["seed"]) == (2, 9999)
+    assert (told["winner"]["seed"], told["baseline"]["seed"]) == (2, 9999)
     assert told["started"] == 3 + 1 + 1 + 1
-    assert with_processes(root, "single")["started"] == 0
+    assert with_processes(root, "baseline")["started"] == 0
     assert not any(key.startswith(".") for key in FolderStore(root).keys(""))
 
 

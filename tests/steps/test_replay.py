@@ -3,13 +3,13 @@ import json
 import pytest
 
 from liverseg.errors import IntegrityError, StudyError
-from liverseg.race import facts
 from liverseg.race.controller import Controller
-from liverseg.race.plan import Capacity
-from liverseg.race.simulated import SimulatedExecutor
-from liverseg.race.study import load_study, open_study
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.simulated import SimulatedExecutor
+from liverseg.race.records import facts
+from liverseg.race.records.study import load_study, open_study
 from liverseg.settings import from_mapping
-from liverseg.steps import extend, replay
+from liverseg.steps.race import extend, replay
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising

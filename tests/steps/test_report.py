@@ -4,11 +4,12 @@ from html.parser import HTMLParser
 import pytest
 
 from liverseg.errors import StudyError
-from liverseg.race import facts
-from liverseg.race.executor import NOT_FINITE
-from liverseg.race.faults import Killed
-from liverseg.steps import disagreement, evaluate, race, report, rung_page
-from liverseg.steps.report_figures import by_rule
+from liverseg.race.executors.faults import Killed
+from liverseg.race.records import facts
+from liverseg.race.records.job import NOT_FINITE
+from liverseg.steps.race import race
+from liverseg.steps.results import disagreement, evaluate, report, rung_page
+from liverseg.steps.results.report_figures import by_rule
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import finished_study, study_in
@@ -99,7 +100,7 @@ def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     store, study = finished
     evaluation = evaluate.load_evaluation(store, study.id)
     multi, single, threshold = (
-        f"{evaluation['arms'][arm]['mean_dice']:.3f}" for arm in ("multi", "single", "threshold")
+        f"{evaluation['arms'][arm]['mean_dice']:.3f}" for arm in ("multi", "baseline", "threshold")
     )
     assert "published, other data" in page.text
     assert page.row("winner of the race (A1)")[1:] == [multi, "0.738 ± 0.194"]

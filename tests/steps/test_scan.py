@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from liverseg.core.volume import Volume
+from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps import preprocess, scan
-from liverseg.steps.cases import load_dataset
+from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data.cases import load_dataset
 from liverseg.storage.memory import MemoryStore
 
 SETTINGS = Settings()

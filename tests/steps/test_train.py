@@ -4,10 +4,10 @@ import signal
 import pytest
 
 from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError
-from liverseg.race import facts
-from liverseg.race.study import Study
-from liverseg.race.verdicts import Failure, Promotion
-from liverseg.steps import train
+from liverseg.race.records import facts
+from liverseg.race.records.job_name import job_name
+from liverseg.race.records.study import Study
+from liverseg.steps.race import train
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import CURVE_ENTRIES
@@ -121,7 +121,9 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
 def test_a_trainer_whose_controller_is_gone_saves_and_ends_with_76() -> None:
     store = MemoryStore()
     study = study_in(store)
-    record.write(store, facts.heartbeat_key(study.id), {"epoch": 1, "owner": "gone", "time": 900.0})
+    record.write(
+        store, facts.heartbeat_key(study.id), {"generation": 1, "owner": "gone", "time": 900.0}
+    )
     assert trained(store, study, 1, step=11.0) == train.ORPHANED
     assert facts.checkpoints(store, study.id, 1)
 
@@ -137,9 +139,9 @@ def test_the_segments_tell_where_a_process_began_and_how_it_ended() -> None:
     store = MemoryStore()
     study = study_in(store)
     trained(store, study, 0)
-    name = facts.job_name(study.id, 1, 0, 0)
-    start = record.read(store, facts.segment_key(study.id, name, "start"))
-    end = record.read(store, facts.segment_key(study.id, name, "end"))
+    name = job_name(study.id, 1, 0, 0)
+    start = record.read(store, facts.span_key(study.id, name, "start"))
+    end = record.read(store, facts.span_key(study.id, name, "end"))
     assert (start["iteration"], end["iteration"], end["exit_code"]) == (0, 3, 0)
 
 
@@ -180,54 +182,3 @@ def test_a_second_pod_of_one_attempt_ends_with_75_and_writes_nothing() -> None:
     assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == train.INTERRUPTED
     assert store.objects == before
     assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == train.REPORTED
-
-
-def test_one_that_stays_waits_after_its_report_and_ends_with_0_when_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store = MemoryStore()
-    study = study_in(store)
-    asked = []
-
-    def sleep(_seconds: float) -> None:
-        assert report(store, study, 0)["iterations"] == 3
-        asked.append(True)
-        if len(asked) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(train.time, "sleep", sleep)
-    now = Clock()
-    code = train.run(store, study.id, 1, 0, 0, orphan_grace=60, now=now, stays=True)
-    assert code == train.REPORTED
-    assert len(asked) == 3
-    ends = [w for w in store.objects if w.endswith("/end.json")]
-    assert len(ends) == 1
-
-
-def test_one_that_stays_without_a_controller_ends_by_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store = MemoryStore()
-    study = study_in(store)
-    heartbeat = facts.Heartbeat(epoch=1, owner="somebody", time=0.0)
-    record.write(store, facts.heartbeat_key(study.id), heartbeat.to_mapping())
-    monkeypatch.setattr(train.time, "sleep", lambda _: None)
-    now = Clock(step=7.0)
-    code = train.run(store, study.id, 1, 0, 0, orphan_grace=3600, now=now, stays=True)
-    assert code == train.REPORTED
-    assert now.time > 3600
-
-
-def test_what_is_due_is_what_the_facts_say() -> None:
-    store = MemoryStore()
-    study = study_in(store)
-    assert train.due(store, study.id, 1) == (0, 0)
-    failure = Failure(1, 0, 0, -9, "killed", "infrastructure", 0, 1)
-    record.write(store, facts.failure_key(study.id, 0, 1, 0), failure.to_mapping())
-    assert train.due(store, study.id, 1) == (0, 1)
-    trained(store, study, 0, attempt=1)
-    assert train.due(store, study.id, 1) is None
-    promotion = Promotion(0, 1, ())
-    record.write(store, facts.promotion_key(study.id, 0, 1), promotion.to_mapping())
-    assert train.due(store, study.id, 1) == (1, 0)
-    assert train.due(store, study.id, 9999) == ("single", 0)

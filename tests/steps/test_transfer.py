@@ -5,7 +5,8 @@ import pytest
 
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StoreError
 from liverseg.settings import Settings
-from liverseg.steps import scan, tasks, transfer
+from liverseg.steps import tasks
+from liverseg.steps.data import scan, transfer
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
 

@@ -5,16 +5,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from liverseg.core.case import PreparedCase, encode
-from liverseg.core.dataset import CaseRecord, Dataset, Role
-from liverseg.core.volume import Geometry
-from liverseg.race import facts
-from liverseg.race.executor import Job, JobState
-from liverseg.race.plan import Capacity
-from liverseg.race.study import Study, open_study
+from liverseg.core.data.case import PreparedCase, encode
+from liverseg.core.data.dataset import CaseRecord, Dataset, Role
+from liverseg.core.volumes.volume import Geometry
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.records import facts
+from liverseg.race.records.job import Job, JobState
+from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps import disagreement, postprocess, predict, race, train
-from liverseg.steps.cases import CASE_FILE, case_prefix
+from liverseg.steps.data.cases import CASE_FILE, case_prefix
+from liverseg.steps.race import race, train
+from liverseg.steps.results import disagreement, postprocess, predict
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
@@ -93,7 +94,7 @@ def finished_study(store: ObjectStore | None = None) -> tuple[ObjectStore, Study
     """Train both arms to the end and segment the test case with each, and with both seeds."""
     store = MemoryStore() if store is None else store
     study = study_in(store)
-    race.run(store, InThisProcess(store), study, "single", Capacity(2, True))
+    race.run(store, InThisProcess(store), study, "baseline", Capacity(2, True))
     for arm, weights_sha256 in facts.ended_arms(store, study.id).items():
         predict.run(store, study, arm)
         postprocess.run(store, study, weights_sha256)

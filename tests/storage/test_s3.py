@@ -1,6 +1,6 @@
 import pytest
 
-from liverseg.storage.s3 import S3Store
+from liverseg.storage.s3.store import S3Store
 from tests.storage.contract import LargeObjectContract, StoreContract
 
 

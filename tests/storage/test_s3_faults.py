@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from liverseg.errors import IntegrityError, NotFound, StoreError
-from liverseg.storage.s3 import PART_BYTES
+from liverseg.storage.s3.store import PART_BYTES
 from tests.s3_server import S3Server
 from tests.storage.faulty_proxy import Fault
 

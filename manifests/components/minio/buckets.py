@@ -7,7 +7,7 @@ from minio import Minio, S3Error
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, Rule
 
-from liverseg.storage.access import Access, access_from
+from liverseg.storage.s3.credentials import Access, credentials_from
 
 RULE = LifecycleConfig(
     [
@@ -48,7 +48,7 @@ def make_bucket(access: Access, bucket: str) -> bool:
 
 if __name__ == "__main__":
     name = urlsplit(os.environ["LIVERSEG_STORE"]).netloc
-    ruled = make_bucket(access_from(os.environ), name)
+    ruled = make_bucket(credentials_from(os.environ), name)
     print(
         f"bucket {name}: there;",
         "incomplete multiparts are aborted after a day"

@@ -1,0 +1,128 @@
+"""Commands on data: phantom, scan, preprocess."""
+
+from pathlib import Path
+
+import click
+
+from liverseg.cli.console import console, print_json, print_table, progress_bar
+from liverseg.cli.options import (
+    chosen_settings,
+    data_option,
+    example,
+    json_option,
+    settings_options,
+    split_option,
+    store_option,
+)
+
+
+@click.command(epilog=example("liverseg phantom build/phantom --cases 16"))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--cases", type=int, default=16, show_default=True, help="How many.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Other cases.")
+def phantom(out: Path, cases: int, seed: int) -> None:
+    """Write synthetic cases into the folder OUT, to try everything without patients.
+
+    Miniature abdomens with liver, vessels, lesions of several sizes and contrasts, and three
+    raters who disagree; one case has no lesion, one lacks a rater. `split.json` beside the cases
+    says which of them train, validate and test. They are called synthetic wherever they show.
+    """
+    from liverseg.steps.data import phantom as step
+
+    with progress_bar() as report:
+        folders = step.run(out, cases, seed, report)
+    console.print(f"{len(folders)} synthetic cases in {out}", soft_wrap=True)
+
+
+@click.command(epilog=example("liverseg scan data --store build/store --split data/split.json"))
+@click.argument("data")
+@store_option
+@settings_options
+@split_option
+@json_option
+def scan(
+    data: str,
+    store: str,
+    preset_name: str,
+    settings_text: str,
+    assignments: tuple[str, ...],
+    split: str | None,
+    as_json: bool,
+) -> None:
+    """Check all of DATA and list everything that is wrong, not just the first.
+
+    DATA is a folder, or the URL that `liverseg dataset push` has printed. It holds one folder a
+    case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd, .mha) and optionally
+    case.json. Writes STORE/datasets/DIGEST.json, the list of cases with their hashes and roles, if
+    all is well. Exit code 3 if a case cannot be used.
+    """
+    from liverseg.steps.data import scan as step
+    from liverseg.steps.data.transfer import local_file, local_folder
+    from liverseg.storage.open import open_store
+
+    settings = chosen_settings(preset_name, settings_text, assignments)
+    folder, lists = local_folder(data), local_file(split) if split else None
+    with progress_bar() as report:
+        result = step.run(folder, open_store(store), settings, lists, report)
+    digest = result.dataset.digest if result.dataset else None
+    if as_json:
+        problems = [{"case": f.case, "file": f.file, "problem": f.problem} for f in result.findings]
+        cases = [{"case": r.case, "role": r.role, "raters": r.raters} for r in result.rows]
+        print_json({"dataset": digest, "cases": cases, "problems": problems})
+    else:
+        print_table(
+            f"{len(result.rows)} cases in {data}",
+            ("case", "role", "voxels (z, y, x)", "mm (z, y, x)", "raters", "lesions ml", ""),
+            [
+                (
+                    row.case,
+                    row.role or "-",
+                    "x".join(map(str, row.shape)) if row.shape else "-",
+                    " ".join(f"{s:.3g}" for s in row.spacing_mm) if row.spacing_mm else "-",
+                    " ".join(row.raters),
+                    " ".join(f"{v:.1f}" for v in row.lesion_ml.values()),
+                    "synthetic" if row.synthetic else "",
+                )
+                for row in result.rows
+            ],
+        )
+        if result.findings:
+            found = [(f.case, f.file, f.problem) for f in result.findings]
+            print_table("What is wrong", ("case", "file", "problem"), found)
+    if result.dataset is None:
+        raise result.error(folder)
+    if not as_json:
+        console.print(f"data set {digest}", soft_wrap=True)
+
+
+@click.command(epilog=example("liverseg preprocess --data data --store build/store --preset small"))
+@data_option
+@store_option
+@settings_options
+@split_option
+def preprocess(
+    data: str,
+    store: str,
+    preset_name: str,
+    settings_text: str,
+    assignments: tuple[str, ...],
+    split: str | None,
+) -> None:
+    """Bring every case to the network's grid and keep it under the hash of its files.
+
+    In-plane resampling to 1 mm, 2nd and 98th percentile inside the liver to 0 and 1. Writes
+    STORE/cases/HASH/. A case that is there already is left alone, so one added case prepares one.
+    """
+    from liverseg.steps.data import preprocess as step
+    from liverseg.steps.data import scan as scanning
+    from liverseg.steps.data.transfer import local_file, local_folder
+    from liverseg.storage.open import open_store
+
+    settings, opened = chosen_settings(preset_name, settings_text, assignments), open_store(store)
+    folder, lists = local_folder(data), local_file(split) if split else None
+    scanned = scanning.run(folder, opened, settings, lists)
+    if scanned.dataset is None:
+        raise scanned.error(folder)
+    with progress_bar() as report:
+        result = step.run(folder, opened, scanned.dataset, settings, progress=report)
+    console.print(f"{len(result.done)} cases prepared, {len(result.reused)} reused")

@@ -1,0 +1,40 @@
+"""Commands of whoever runs the cluster: stop a study, and let it go on."""
+
+import time
+
+import click
+
+from liverseg.cli.console import console
+from liverseg.cli.options import example, store_option, study_option
+
+
+@click.command(epilog=example("liverseg study stop --store build/store"))
+@store_option
+@study_option
+def stop(store: str, study: str | None) -> None:
+    """Let a study rest: its trainers save and end, and nothing is started until `resume`.
+
+    Whatever controller looks after the study sees it within seconds, also one on another machine.
+    Nothing is lost: the race goes on from the checkpoints and ends with the same winner.
+    """
+    _set(store, study, True)
+
+
+@click.command(epilog=example("liverseg study resume --store build/store"))
+@store_option
+@study_option
+def resume(store: str, study: str | None) -> None:
+    """Take a stop back. Then start the run again with the words that started it."""
+    _set(store, study, False)
+
+
+def _set(store: str, study: str | None, stopped: bool) -> None:
+    from liverseg.race.records import facts
+    from liverseg.race.records.study import latest_study, load_study
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    loaded = load_study(opened, study or latest_study(opened))
+    changed = facts.set_stopped(opened, loaded.id, stopped, time.time())
+    state = "stopped" if stopped else "free to go on"
+    console.print(f"study {loaded.id} is {state}" if changed else f"study {loaded.id} was {state}")

@@ -1,0 +1,203 @@
+"""The command that says where a race stands: once, or again and again until it is over."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from liverseg.cli.console import console, print_json, table_of
+from liverseg.cli.options import example, json_option, store_option, study_option
+
+WATCH_SECONDS = 2.0
+# A controller renews its heartbeat every ten seconds; silent for this long, it is not there.
+SILENT_SECONDS = 60.0
+Status = Mapping[str, Any]
+_OVER = ("pruned", "failed")
+
+
+@click.command(
+    epilog=example(
+        "liverseg study status --store build/store --watch",
+        "  liverseg study status --store build/store --json",
+    )
+)
+@store_option
+@study_option
+@click.option("--watch", is_flag=True, help="Show it anew every 2 s until the race is over.")
+@click.option("--seeds", "all_seeds", is_flag=True, help="Every seed, also when the race is over.")
+@json_option
+def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json: bool) -> None:
+    """Say where a study stands: rungs, seeds, how long it will take, the winner.
+
+    A seed is waiting, training, paused (at its rung, until the others report), promoted (and not
+    yet started), pruned, failed or the winner. Where the output is no terminal, --watch prints
+    whenever something has changed.
+
+    JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
+    null; single (A2) or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
+    iterations_per_second, job, device, remaining_seconds, waits_for); remaining_seconds of the
+    race; heard, unix time of the controller's last heartbeat.
+    """
+    from liverseg.race.records.study import latest_study
+    from liverseg.steps.race import race
+    from liverseg.storage.open import open_store
+
+    opened = race.remembered(open_store(store))
+    chosen = study or latest_study(opened)
+
+    def look() -> Status:
+        return race.status(opened, chosen)
+
+    def tell(found: Status) -> None:
+        if as_json:
+            print_json(found)
+        else:
+            show(found, all_seeds)
+
+    if not watch:
+        tell(look())
+    elif as_json or not console.is_terminal:
+        follow(look, tell)
+    else:
+        draw(look, console)
+        tell(look())
+
+
+def follow(
+    look: Callable[[], Status],
+    tell: Callable[[Status], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Tell what `look` finds whenever something but the time has changed, until the end."""
+    told = None
+    while True:
+        found = look()
+        facts = [{k: v for k, v in s.items() if k != "remaining_seconds"} for s in found["seeds"]]
+        if facts != told:
+            tell(found)
+            told = facts
+        if found["winner"] is not None:
+            return
+        sleep(WATCH_SECONDS)
+
+
+def draw(
+    look: Callable[[], Status],
+    screen: Console,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Draw what `look` finds over what was there, until the race is over; then take it away."""
+    with Live(console=screen, auto_refresh=False, transient=True) as live:
+        while (found := look())["winner"] is None:
+            live.update(_drawing(found), refresh=True)
+            sleep(WATCH_SECONDS)
+
+
+def show(found: Status, all_seeds: bool = False) -> None:
+    """Print rungs, seeds where the race goes on or `all_seeds` are asked for, and the winner."""
+    console.print(_rungs(found))
+    if all_seeds or found["winner"] is None:
+        console.print(_seeds(found["seeds"]))
+        for line in _waits(found["seeds"]):
+            console.print(Text(line))
+    # A hash must come out whole and on one line however narrow the screen is.
+    console.print(Text(_summary(found)), soft_wrap=True)
+
+
+def _drawing(found: Status) -> RenderableType:
+    """What matters most comes first, since a small screen cuts off what does not fit below."""
+    ahead = sorted(found["seeds"], key=lambda s: (s["state"] in _OVER, -s["rung"], s["seed"]))
+    summary = Text(f"{_summary(found)}; Ctrl-C ends the watching, not the race")
+    waits = Text("\n".join(_waits(ahead)))
+    return Group(summary, _seeds(ahead), waits, _rungs(found))
+
+
+def _rungs(found: Status) -> RenderableType:
+    rows = [
+        (
+            number,
+            f"{rung['iterations']:,}",
+            len(rung["seeds"]),
+            " ".join(map(str, rung["promoted"])) or "-",
+            _standing(rung),
+        )
+        for number, rung in enumerate(found["rungs"])
+    ]
+    columns = ("rung", "iterations", "seeds", "promoted, best first", "")
+    return table_of(f"Study {found['study']}", columns, rows)
+
+
+def _standing(rung: Mapping[str, Any]) -> str:
+    if rung["decided"]:
+        return "decided"
+    if not rung["seeds"]:
+        return "not reached"
+    waiting = len(rung["waiting"])
+    return "1 has not reported" if waiting == 1 else f"{waiting} have not reported"
+
+
+def _seeds(seeds: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = []
+    for seed in seeds:
+        rate, left = seed["iterations_per_second"], seed["remaining_seconds"]
+        training = seed["state"] == "training" and rate is not None
+        rows.append(
+            (
+                seed["seed"],
+                seed["rung"],
+                seed["state"],
+                "-" if seed["jaccard"] is None else f"{seed['jaccard']:.4f}",
+                f"{seed['iteration']:,} / {seed['target']:,}",
+                f"{rate:.2f}" if training else "-",
+                seed["device"] or "-",
+                "-" if left is None else duration(left),
+            )
+        )
+    columns = ("seed", "rung", "state", "Jaccard", "iteration", "per s", "GPU", "to rung")
+    table = table_of("", columns, rows)
+    # Without lines between columns it fits 80 characters.
+    table.box = box.SIMPLE_HEAD
+    return table
+
+
+def _waits(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for every reason who waits for it."""
+    by_reason: dict[str, list[str]] = {}
+    for seed in seeds:
+        if seed["waits_for"] is not None:
+            by_reason.setdefault(seed["waits_for"], []).append(str(seed["seed"]))
+    return [f"seed {', '.join(who)} waits for: {reason}" for reason, who in by_reason.items()]
+
+
+def _summary(found: Status) -> str:
+    winner = found["winner"]
+    if winner is not None:
+        return (
+            f"winner: seed {winner['seed']}, validation Jaccard {winner['jaccard']:.4f}\n"
+            f"SHA-256 of its weights: {winner['sha256']}"
+        )
+    if found["state"] == "resumed":
+        return "no winner yet; free to go on: start the run again with the words that started it"
+    if found["state"].startswith("stopped"):
+        return f"{found['state']}; nothing is lost, it goes on when it is allowed to"
+    left, heard = found["remaining_seconds"], found["heard"]
+    line = "no winner yet" if left is None else f"no winner yet; about {duration(left)} left"
+    silent = None if heard is None else time.time() - heard
+    if silent is None:
+        return f"{line}; the race was never run"
+    if silent > SILENT_SECONDS:
+        return f"{line} once it goes on: its controller was last heard of {duration(silent)} ago"
+    return line
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 45 s, 12 min, 21:11 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60}:{minutes % 60:02d} h"

@@ -1,0 +1,102 @@
+"""Commands on a study: run the race, say where it stands, say what one would cost."""
+
+import click
+
+from liverseg.cli.console import print_json, shown_log
+from liverseg.cli.options import (
+    budget_option,
+    chosen_settings,
+    example,
+    gpus_option,
+    json_option,
+    place_options,
+    settings_options,
+    store_option,
+)
+from liverseg.cli.race.control import resume, stop
+from liverseg.cli.race.plan import plan
+from liverseg.cli.race.replay import replay
+from liverseg.cli.race.retention import extend, prune_checkpoints
+from liverseg.cli.race.status import show, status
+from liverseg.errors import SettingsError
+
+
+@click.group()
+def study() -> None:
+    """One race: run it, look at it, plan it."""
+
+
+study.add_command(replay)
+study.add_command(extend)
+study.add_command(plan)
+study.add_command(prune_checkpoints)
+study.add_command(resume)
+study.add_command(status)
+study.add_command(stop)
+
+
+@study.command(
+    epilog=example(
+        "liverseg study run --store build/store --dataset DIGEST --preset small --gpus 2",
+        "liverseg study run --store s3://liverseg/store --study 0123456789ab --gpus 4 \\",
+        "         --executor kubernetes --trainer-image NAME@sha256:...",
+    )
+)
+@store_option
+@click.option("--dataset", help="Digest that `liverseg scan` printed: open a study on it.")
+@click.option("--study", "study_id", help="Id of a study that is open already, by `extend` too.")
+@settings_options
+@gpus_option()
+@budget_option
+@place_options
+@click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
+@json_option
+def run(
+    store: str,
+    dataset: str | None,
+    study_id: str | None,
+    preset_name: str,
+    settings_text: str,
+    assignments: tuple[str, ...],
+    gpus: int,
+    max_gpu_hours: float | None,
+    executor: str,
+    trainer_image: str,
+    pods: str,
+    compare_baseline: bool,
+    as_json: bool,
+) -> None:
+    """Race the seeds of a scanned and preprocessed data set to one.
+
+    Started again, it goes on where it was: nothing is trained twice but what was lost since the
+    last checkpoint. Writes STORE/studies/ID, with the winner's network in `model`.
+
+    JSON: what `liverseg study status --json` gives, and `started`, how many trainers were.
+    """
+    from liverseg.race.decide.reconcile import Capacity
+    from liverseg.race.records.study import load_study, open_study
+    from liverseg.steps import tasks
+    from liverseg.steps.data.cases import load_dataset
+    from liverseg.steps.race.trainer_backend import TrainerBackend
+    from liverseg.storage.open import open_store
+
+    backend = TrainerBackend.chosen(executor, trainer_image, pods)
+    opened = open_store(store)
+    if (dataset is None) == (study_id is None):
+        raise SettingsError("give either --dataset, to open a study, or --study, to go on with one")
+    if study_id is not None:
+        opened_study = load_study(opened, study_id)
+    elif dataset is not None:
+        settings = chosen_settings(preset_name, settings_text, assignments)
+        opened_study = open_study(opened, settings, load_dataset(opened, dataset))
+    capacity = Capacity(gpus, compare_baseline, max_gpu_hours)
+    with shown_log(as_json):
+        found = tasks.race_to(opened, opened_study, "end", capacity, backend)
+        if compare_baseline:
+            started = found["started"]
+            found = tasks.race_to(opened, opened_study, "baseline", capacity, backend)
+            found["started"] += started
+    if as_json:
+        print_json(found)
+    else:
+        show(found)

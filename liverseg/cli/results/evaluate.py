@@ -1,0 +1,215 @@
+"""The command that evaluates: files from anywhere, or what a study has segmented."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from liverseg.cli.console import console, print_json, print_table, progress_bar
+from liverseg.cli.options import example, json_option, study_option
+from liverseg.cli.results.results import show_dice
+from liverseg.errors import SettingsError
+
+PARTLY = 8
+"""Exit code where cases were left out and all others evaluated."""
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+_out_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    epilog=example(
+        "liverseg evaluate --reference rater1.nii.gz --reference rater2.nii.gz \\",
+        "         --prediction mine.nii.gz",
+        "liverseg evaluate --cases data --reference R1=tumor_R1.nii.gz \\",
+        "         --reference R3=tumor_R3.nii.gz --prediction R2=tumor_R2.nii.gz --html table.html",
+        "liverseg evaluate --reference 'labelsTs/{case}.nii.gz' \\",
+        "         --prediction 'results/{case}.nii.gz' --label 2 --csv all.csv",
+        "liverseg evaluate --store build/store --json",
+    )
+)
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="A rater's lesion mask, once a rater [names: R1, R2, ...].",
+)
+@click.option(
+    "--prediction",
+    "predictions",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="An algorithm's, once an algorithm [names: A1, A2, ...].",
+)
+@click.option(
+    "--cases",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Evaluate every folder in it as a case. FILEs are then paths below the case's folder; "
+    "'{case}' in a FILE stands for the case's name, anywhere, and works without --cases as well.",
+)
+@click.option(
+    "--liver", metavar="FILE", help="Liver mask: lesions predicted outside of it are left out."
+)
+@click.option(
+    "--label",
+    "labels",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Which label is lesion, where files have several; may be given again.",
+)
+@click.option(
+    "--resample-prediction",
+    is_flag=True,
+    help="Bring a prediction on another grid to the reference's, nearest neighbour; the output "
+    "says so. Without it another grid is an error.",
+)
+@click.option(
+    "--csv", "csv_file", type=_out_file, help="Write a table: a case and algorithm a row."
+)
+@click.option("--html", "html_file", type=_out_file, help="Write a page that needs nothing else.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Cases at a time [default: the cores].",
+)
+@click.option(
+    "--memory-mb",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Budget for all cases at a time; fewer run at once where they would not fit.",
+)
+@click.option(
+    "--store",
+    envvar="LIVERSEG_STORE",
+    show_envvar=True,
+    help="Evaluate a study of this store instead of files.",
+)
+@study_option
+@json_option
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    references: tuple[str, ...],
+    predictions: tuple[str, ...],
+    cases: Path | None,
+    liver: str | None,
+    labels: tuple[int, ...],
+    resample_prediction: bool,
+    csv_file: Path | None,
+    html_file: Path | None,
+    jobs: int | None,
+    memory_mb: int,
+    store: str | None,
+    study: str | None,
+    as_json: bool,
+) -> None:
+    """Compare lesion masks with every rater's: overlap, distances, lesions found, tests.
+
+    Files from anywhere, one case or many, need --reference and --prediction. Dice, Jaccard,
+    HD, HD95, ASSD, the uncertainty-aware score, lesion detection, and with two algorithms or more
+    paired tests. --json prints what liverseg/schemas/evaluation-1.json describes. A case that
+    cannot be evaluated is left out and named, and the exit code is 8.
+
+    With --store and no files: a study's segmentations, beside the best single threshold; written
+    to STORE/studies/ID/evaluation.json. JSON keys: study, synthetic, test_evaluations, weights,
+    threshold, arms, document (what --json prints of files).
+    """
+    if not (references or predictions or cases):
+        if store is None:
+            raise SettingsError("give --reference and --prediction, or --store for a study")
+        _study(store, study, as_json)
+        return
+    if context.get_parameter_source("store") == ParameterSource.COMMANDLINE or study:
+        raise SettingsError("--reference, --prediction and --cases are files, not a --store's")
+    if not references:
+        raise SettingsError("a prediction needs something to compare with: give --reference")
+    if not predictions:
+        raise SettingsError("there is nothing to compare with the reference: give --prediction")
+    from liverseg.steps.results import case_discovery as files
+    from liverseg.steps.results import evaluate_external as step
+
+    patterns = files.Patterns(
+        _named(references, "R", "--reference"), _named(predictions, "A", "--prediction"), liver
+    )
+    if overlap := set(patterns.raters) & set(patterns.algorithms):
+        raise SettingsError(f"'{min(overlap)}' is both a reference and a prediction")
+    found, excluded = (
+        files.find(patterns, cases)
+        if files.several(patterns, cases)
+        else ([files.one_case(patterns)], [])
+    )
+    with progress_bar() as report:
+        result = step.run(
+            found,
+            excluded,
+            list(patterns.raters),
+            list(patterns.algorithms),
+            step.Options(labels, resample_prediction),
+            jobs or os.cpu_count() or 1,
+            memory_mb,
+            report,
+        )
+    _write(result, csv_file, html_file)
+    if as_json:
+        print_json(result)
+    else:
+        show(result)
+    if result["excluded"]:
+        sys.exit(PARTLY)
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the tables of an evaluation, and what was left out."""
+    from liverseg.reporting import evaluation
+
+    for table in evaluation.tables(result):
+        print_table(table.title, table.columns, table.rows)
+    for note in evaluation.notes(result):
+        console.print(note, soft_wrap=True)
+
+
+def _write(result: Mapping[str, Any], csv_file: Path | None, html_file: Path | None) -> None:
+    from liverseg.reporting import evaluation
+
+    for path, text in ((csv_file, evaluation.csv_text), (html_file, evaluation.html)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(result), encoding="utf-8")
+
+
+def _study(store: str, study: str | None, as_json: bool) -> None:
+    from liverseg.race.records.study import latest_study, load_study
+    from liverseg.steps.results import evaluate as step
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    result = step.run(opened, load_study(opened, study or latest_study(opened)))
+    if as_json:
+        print_json(result)
+    else:
+        show_dice(result)
+
+
+def _named(values: tuple[str, ...], letter: str, option: str) -> dict[str, str]:
+    """Return files by name; a name is what stands before the first =."""
+    named: dict[str, str] = {}
+    for number, value in enumerate(values, 1):
+        name, equals, path = value.partition("=")
+        if not equals:
+            name, path = f"{letter}{number}", value
+        if not _NAME.fullmatch(name) or name == "mean":
+            raise SettingsError(
+                f"{option} '{value}': a name is letters, digits and _, and not 'mean'"
+            )
+        if name in named:
+            raise SettingsError(f"{option} '{value}': the name {name} is given twice")
+        named[name] = path
+    return named

@@ -1,0 +1,56 @@
+"""The command that makes the report, and how results are shown."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from liverseg.cli.console import console, print_table
+from liverseg.cli.options import example, store_option, study_option
+from liverseg.race.records import facts
+from liverseg.storage.folder import FolderStore
+from liverseg.storage.port import LocatedStore
+
+
+@click.command(epilog=example("liverseg report --store build/store --out report.html"))
+@store_option
+@study_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page; it needs nothing beside it.",
+)
+def report(store: str, study: str | None, out: Path) -> None:
+    """Write one self-contained HTML page: data, race, results, slices with contours, costs."""
+    from liverseg.race.records.study import latest_study
+    from liverseg.steps.results import report as step
+    from liverseg.storage.open import open_store
+
+    opened = open_store(store)
+    path = step.run(opened, study or latest_study(opened), out)
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+def show_dice(evaluation: Mapping[str, Any]) -> None:
+    """Print the mean test Dice of every arm."""
+    names = {
+        "multi": "winner of the race (A1)",
+        "baseline": "one long training (A2)",
+        "threshold": "best single threshold inside the liver",
+    }
+    rows = [(names[arm], f"{v['mean_dice']:.3f}") for arm, v in evaluation["arms"].items()]
+    of = "synthetic test cases" if evaluation["synthetic"] else "test cases"
+    print_table(f"Mean Dice over {of} and raters", ("method", "Dice"), rows)
+
+
+def report_path(store: LocatedStore, study: str) -> Path:
+    """Return where a browser finds the report; out of a bucket it is brought here first."""
+    key = facts.report_page_key(study)
+    if isinstance(store, FolderStore):
+        return store.root / key
+    path = store.work / key
+    store.get_file(key, path)
+    return path

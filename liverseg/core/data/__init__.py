@@ -1,0 +1,1 @@
+"""Cases, the data set that they make up, and its split."""

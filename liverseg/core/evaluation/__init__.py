@@ -1,0 +1,1 @@
+"""Measures of masks against masks, and what differences over cases are worth."""

@@ -1,0 +1,143 @@
+"""All measures of one case: every algorithm and every rater against every rater.
+
+What comes out is plain JSON, one entry of `cases` in schemas/evaluation-1.json; null is what is
+not defined (science.md section 7).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from liverseg.core.evaluation.agreement import mean, pairs, phi, raters_identical
+from liverseg.core.evaluation.delineation import Delineation
+from liverseg.core.evaluation.detection import Counts, Detection, match
+from liverseg.core.evaluation.overlap import dice_of_counts, jaccard_of_counts
+from liverseg.core.evaluation.surface import surface_distances
+
+MEAN = "mean"
+"""Stands beside the raters' names, so that no rater may be called so."""
+UNITS = ("lesion", "correspondence")
+SCORES = ("recall", "precision", "f1", "fp")
+DISTANCES = ("hd_mm", "hd95_mm", "assd_mm")
+
+Values = dict[str, Any]
+
+
+def evaluate_case(
+    name: str, raters: Mapping[str, Delineation], algorithms: Mapping[str, Delineation]
+) -> Values:
+    """Return the entry of one case: one rater or more, any number of algorithms, one volume.
+
+    With one rater `rater_dice` and `rater_detection` are empty and phi is null.
+    """
+    between = {f"{a}-{b}": _dice(raters[a], raters[b]) for a, b in pairs(list(raters))}
+    first = next(iter(raters.values()))
+    return {
+        "case": name,
+        "shape": list(first.shape),
+        "spacing_mm": list(first.spacing_mm),
+        "rater_dice": between,
+        "raters_identical": raters_identical(list(between.values())),
+        "lesion_diameters_mm": {
+            rater: drawn.lesions.diameters_mm(drawn.spacing_mm) for rater, drawn in raters.items()
+        },
+        "rater_detection": {
+            rater: _detection(drawn, {r: d for r, d in raters.items() if r != rater})
+            for rater, drawn in raters.items()
+            if len(raters) > 1
+        },
+        "algorithms": {
+            algorithm: _compared(drawn, raters, list(between.values()))
+            for algorithm, drawn in algorithms.items()
+        },
+    }
+
+
+def measures(case: Values, algorithm: str) -> dict[str, float | None]:
+    """Return every figure of one algorithm in one case under one name, such as "dice.R1".
+
+    Detection is named by its unit: "lesion.recall.R1", "correspondence.fp.mean".
+    """
+    if algorithm not in case["algorithms"]:
+        return {}
+    values = case["algorithms"][algorithm]
+    named = {
+        f"{measure}.{rater}": value
+        for measure in ("dice", "jaccard", *DISTANCES)
+        for rater, value in values[measure].items()
+    }
+    return named | {"phi": values["phi"]} | _detection_measures(values["detection"])
+
+
+def rater_measures(case: Values) -> dict[str, float | None]:
+    """Return the raters' figures in one case; "lesion.recall.R1-R2" takes R1 as the prediction."""
+    named: dict[str, float | None] = {f"dice.{p}": v for p, v in case["rater_dice"].items()}
+    named[f"dice.{MEAN}"] = mean(list(case["rater_dice"].values()))
+    means: dict[str, list[float | None]] = {}
+    for rater, detection in case["rater_detection"].items():
+        for measure, value in _detection_measures(detection).items():
+            kind, _, other = measure.rpartition(".")
+            if other != MEAN:
+                named[f"{kind}.{rater}-{other}"] = value
+                means.setdefault(f"{kind}.{MEAN}", []).append(value)
+    return named | {measure: mean(values) for measure, values in means.items()}
+
+
+def _compared(
+    drawn: Delineation, raters: Mapping[str, Delineation], between: Sequence[float]
+) -> Values:
+    dice = {rater: _dice(drawn, theirs) for rater, theirs in raters.items()}
+    far = {r: asdict(surface_distances(drawn.surface, t.surface)) for r, t in raters.items()}
+    return {
+        "dice": _with_mean(dice),
+        "jaccard": _with_mean({r: _jaccard(drawn, theirs) for r, theirs in raters.items()}),
+        "phi": phi(list(dice.values()), between),
+        **{d: _with_mean({rater: found[d] for rater, found in far.items()}) for d in DISTANCES},
+        "detection": _detection(drawn, raters),
+    }
+
+
+def _detection(drawn: Delineation, raters: Mapping[str, Delineation]) -> Values:
+    """Return both units' counts by rater, which of its lesions were found, and the caps."""
+    found = {rater: match(drawn.lesions, theirs.lesions) for rater, theirs in raters.items()}
+    return {
+        "lesion": _scores({rater: d.lesion for rater, d in found.items()}),
+        "correspondence": _scores({rater: d.correspondence for rater, d in found.items()}),
+        "found": {rater: list(d.found) for rater, d in found.items()},
+        "capped": _capped(found),
+    }
+
+
+def _scores(counts: Mapping[str, Counts]) -> Values:
+    by_rater: Values = {
+        rater: asdict(c) | {"recall": c.recall, "precision": c.precision, "f1": c.f1}
+        for rater, c in counts.items()
+    }
+    means = {score: mean([c[score] for c in by_rater.values()]) for score in SCORES}
+    return by_rater | {MEAN: means}
+
+
+def _capped(found: Mapping[str, Detection]) -> list[str]:
+    """Return the raters against whom not every subset was tried."""
+    return [rater for rater, detection in found.items() if detection.capped]
+
+
+def _detection_measures(detection: Values) -> dict[str, float | None]:
+    return {
+        f"{unit}.{score}.{rater}": values[score]
+        for unit in UNITS
+        for rater, values in detection[unit].items()
+        for score in SCORES
+    }
+
+
+def _with_mean(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {**values, MEAN: mean(list(values.values()))}
+
+
+def _dice(first: Delineation, second: Delineation) -> float:
+    return dice_of_counts(first.shared_with(second), first.voxels, second.voxels)
+
+
+def _jaccard(first: Delineation, second: Delineation) -> float:
+    return jaccard_of_counts(first.shared_with(second), first.voxels, second.voxels)

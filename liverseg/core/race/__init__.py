@@ -1,0 +1,1 @@
+"""Successive halving, what it costs, and how sure its decisions are."""

@@ -1,0 +1,171 @@
+"""What the trainings cost, and what for (architecture.md "GPU-hour ledger"). Pure.
+
+useful    first execution of iterations that a committed report covers, losers' included
+repeated  the same iterations done again, and the time whose work died with its process
+pruned    spent by a seed after the decision against it
+startup   the rest: starting, saving, and iterations that no report covers (yet)
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+RungName = int | Literal["baseline"]
+Outcome = Literal["useful", "repeated", "pruned", "startup"]
+OUTCOMES: tuple[Outcome, ...] = ("useful", "repeated", "pruned", "startup")
+# A process that ends with one of these has saved what it did: reported, interrupted, orphaned.
+_SAVED = (0, 75, 76)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How far a process was when; `time` in unix seconds."""
+
+    iteration: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """The life of one process."""
+
+    seed: int
+    rung: RungName
+    attempt: int
+    samples: tuple[Sample, ...]
+    """In order of time: its start, the iteration it resumed from, validations, its end."""
+    ended: bool
+    exit_code: int | None
+    device: str = ""
+    """The machine and what of it computes, as the process named them."""
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last that was heard."""
+        return self.samples[-1].time - self.samples[0].time
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One trainer's life; seconds since the race began."""
+
+    gpu: int
+    """Number of its GPU, from 0."""
+    seed: int
+    rung: RungName
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Iterations, and GPU (or CPU) seconds."""
+
+    iterations: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.iterations + other.iterations, self.seconds + other.seconds)
+
+
+Account = dict[Outcome, Spent]
+
+
+def accounts(
+    spans: Iterable[Span],
+    covered: Mapping[int, int],
+    decided: Mapping[int, float],
+) -> dict[tuple[int, RungName, int], Account]:
+    """Return what every seed spent at every rung in every attempt.
+
+    Args:
+        spans: All processes; their seconds are what the outcomes add up to.
+        covered: By seed, the iterations of its furthest committed report.
+        decided: By seed, the time of the decision against it (see `decision_times`).
+    """
+    books: dict[tuple[int, RungName, int], Account] = {}
+    done: dict[int, set[range]] = {}
+    for span in sorted(spans, key=lambda s: (s.samples[0].time, s.attempt)):
+        account = books.setdefault((span.seed, span.rung, span.attempt), empty())
+        before = done.setdefault(span.seed, set())
+        end = covered.get(span.seed, 0)
+        for outcome, spent in _outcomes(span, before, end, decided.get(span.seed)):
+            account[outcome] += spent
+    return books
+
+
+def total(books: Iterable[Account]) -> Account:
+    """Return the sum of several accounts."""
+    whole = empty()
+    for account in books:
+        for outcome, spent in account.items():
+            whole[outcome] += spent
+    return whole
+
+
+def empty() -> Account:
+    """Return an account of nothing."""
+    return {outcome: Spent() for outcome in OUTCOMES}
+
+
+def decision_times(
+    decisions: Iterable[tuple[RungName, Mapping[int, int | None], Iterable[int]]],
+    spans: Iterable[Span],
+) -> dict[int, float]:
+    """Return, by pruned seed, when it was decided against.
+
+    A decision is (rung, attempt that reported by seed, pruned seeds). It carries no time, so that
+    it can be computed again bit for bit; it falls when the last process it rests on has ended.
+    """
+    ends = {(s.seed, s.rung, s.attempt): s.samples[-1].time for s in spans}
+    times: dict[int, float] = {}
+    for rung, attempts, pruned in decisions:
+        known = [
+            ends[s, rung, a] for s, a in attempts.items() if a is not None and (s, rung, a) in ends
+        ]
+        if known:
+            times |= dict.fromkeys(pruned, max(known))
+    return times
+
+
+def _outcomes(
+    span: Span, done: set[range], covered: int, decided: float | None
+) -> Iterable[tuple[Outcome, Spent]]:
+    """Yield what each stretch between two samples was for; adds to `done` what was executed."""
+    last = len(span.samples) - 2
+    for index, (a, b) in enumerate(pairwise(span.samples)):
+        seconds = b.time - a.time
+        # The first stretch ends with the iteration it resumed from: nothing was executed.
+        iterations = max(0, b.iteration - a.iteration) if index else 0
+        if decided is not None and b.time > decided:
+            yield "pruned", Spent(iterations, seconds)
+        elif iterations:
+            stretch = range(a.iteration + 1, b.iteration + 1)
+            yield from _stretch(stretch, seconds, done, covered)
+        elif 0 < index == last and span.ended and span.exit_code not in _SAVED:
+            yield "repeated", Spent(0, seconds)
+        else:
+            yield "startup", Spent(0, seconds)
+
+
+def _stretch(
+    stretch: range, seconds: float, done: set[range], covered: int
+) -> Iterable[tuple[Outcome, Spent]]:
+    """Yield the outcomes of executed iterations, their seconds shared out in proportion."""
+    again = {i for earlier in done for i in _common(stretch, earlier)}
+    done.add(stretch)
+    new = [i for i in stretch if i not in again]
+    useful = sum(i <= covered for i in new)
+    parts: list[tuple[Outcome, int]] = [
+        ("useful", useful),
+        ("repeated", len(again)),
+        ("startup", len(new) - useful),
+    ]
+    for outcome, iterations in parts:
+        if iterations:
+            yield outcome, Spent(iterations, seconds * iterations / len(stretch))
+
+
+def _common(one: range, other: range) -> range:
+    return range(max(one.start, other.start), min(one.stop, other.stop))

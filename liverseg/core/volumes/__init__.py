@@ -1,0 +1,1 @@
+"""Voxel arrays: geometry, preparation, tiling, postprocessing."""

@@ -1,0 +1,59 @@
+"""What a probability goes through before it is a segmentation (paper, Methods; science.md 6).
+
+Partial volume darkens a ring of voxels along the liver's border; thin structures there are
+removed by opening. Everything is two-dimensional, on the network's grid, and outside the image
+is background.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from liverseg.core.volumes.volume import FloatArray, Mask, bounding_box
+
+THRESHOLD = 0.5
+BORDER_KERNEL = 7
+OPENING_KERNEL = 3
+
+
+def clean(probability: FloatArray, liver: Mask) -> FloatArray:
+    """Return the probability with 0 wherever the post-processing takes a voxel away.
+
+    A voxel is taken away outside the liver, and where it is tumour but the opening in the border
+    removes it. All others keep their value, those below the threshold too, so that the way back
+    to the file's grid interpolates between true probabilities.
+
+    Both arrays are (z, y, x) on the network's grid.
+    """
+    result = np.zeros(probability.shape, np.float32)
+    box = bounding_box(liver)
+    if box is None:
+        return result
+    # Beyond the liver's box everything is background, as it is beyond the image: cropping there
+    # changes nothing.
+    inside, values = liver[box], probability[box]
+    tumour = (values > THRESHOLD) & inside
+    removed = tumour & ~open_in_border(tumour, inside)
+    result[box] = np.where(inside & ~removed, values, 0)
+    return result
+
+
+def open_in_border(tumour: Mask, liver: Mask) -> Mask:
+    """Return the tumour, opened with 3 x 3 where the liver eroded with 7 x 7 does not reach.
+
+    The whole mask is opened and the result is used only in that ring: a lesion that crosses the
+    ring's inner edge keeps its shape there.
+    """
+    border = liver & ~ndimage.binary_erosion(liver, _square(BORDER_KERNEL), border_value=0)
+    opened = ndimage.binary_opening(tumour, _square(OPENING_KERNEL))
+    result: Mask = (tumour & ~border) | (opened & border)
+    return result
+
+
+def binarise(probability: FloatArray, liver: Mask) -> Mask:
+    """Return the voxels above the threshold inside the liver; both on the same grid."""
+    return (probability > THRESHOLD) & liver
+
+
+def _square(size: int) -> Mask:
+    """A kernel within one slice."""
+    return np.ones((1, size, size), bool)

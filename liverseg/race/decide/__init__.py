@@ -1,0 +1,1 @@
+"""What follows from the facts. Pure: no store, no executor, no clock."""

@@ -1,0 +1,54 @@
+"""Which running trainers have said nothing for too long: their process hangs, or their node does.
+
+Time is the controller's own, between two sights of something new: a trainer's clock may differ by
+any amount. It is not remembered across controllers, so a new one waits anew.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from liverseg.core.race.ledger import Span
+
+# Never given up before this, whatever the others do: a store or a network may be away.
+SILENCE_SECONDS = 1800.0
+# Nor before as many times as long as validations are usually apart.
+_INTERVALS = 10
+# Before anybody has validated, nobody knows how long that takes.
+_FIRST_SECONDS = 4 * 3600.0
+# A controller that was asleep itself (a laptop, a store that was away) has heard nobody.
+_LONGEST_LOOK = 600.0
+
+
+class StallDetector:
+    """Knows since when each running trainer has been silent."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, int] = {}
+        self._silent: dict[str, float] = {}
+        self._looked: float | None = None
+
+    def look(self, now: float, running: Iterable[str], spans: Mapping[str, Span]) -> frozenset[str]:
+        """Return the jobs among `running` to be given up; one that has not begun never is."""
+        passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
+        self._looked = now
+        begun = {job: len(spans[job].samples) for job in running if job in spans}
+        self._silent = {
+            job: self._silent.get(job, 0.0) + max(0.0, passed)
+            if self._heard.get(job) == samples
+            else 0.0
+            for job, samples in begun.items()
+        }
+        self._heard = begun
+        if all(silent <= SILENCE_SECONDS for silent in self._silent.values()):
+            return frozenset()
+        usual = _usual_interval(spans.values())
+        most = _FIRST_SECONDS if usual is None else max(SILENCE_SECONDS, _INTERVALS * usual)
+        return frozenset(job for job, silent in self._silent.items() if silent > most)
+
+
+def _usual_interval(spans: Iterable[Span]) -> float | None:
+    """Return the usual seconds between two validations; None before anybody has validated."""
+    # The first sample is the start, the second where it resumed.
+    gaps = [b.time - a.time for s in spans for a, b in pairwise(s.samples[1:]) if b.time > a.time]
+    return statistics.median(gaps) if gaps else None

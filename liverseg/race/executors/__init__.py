@@ -1,0 +1,1 @@
+"""What runs trainers: local processes, Kubernetes Jobs, or a simulation in virtual time."""

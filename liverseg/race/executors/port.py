@@ -1,0 +1,30 @@
+"""The port between the race and what runs trainers: processes, Kubernetes Jobs or a simulation."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from liverseg.race.records.job import Job, JobState
+
+
+class Executor(Protocol):
+    """Runs trainers. Jobs outlive the controller; a later one finds them under their names."""
+
+    def submit(self, job: Job) -> bool:
+        """Start the job and return True; a name that exists is left as it is: False."""
+        ...
+
+    def states(self) -> Mapping[str, JobState]:
+        """Return every job that was ever submitted and is still known, by name."""
+        ...
+
+    def cancel(self, name: str) -> None:
+        """Stop the job, gently first; called again and again until it has ended.
+
+        An unknown name or an ended job is no error.
+        """
+
+    def interrupt(self, study: str) -> None:
+        """The study is stopped or cannot go on: let its trainers save and end."""
+
+    def leave(self, study: str) -> None:
+        """Somebody ends the controller: stop what would not be left to another one."""

@@ -1,0 +1,1 @@
+"""What a race has recorded: every fact, its key, and who writes it."""

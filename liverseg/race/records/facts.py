@@ -1,0 +1,309 @@
+"""The facts of a race: where each lies in the store, what it holds, who writes it.
+
+One writer per key, written once; only heartbeat.json changes. What the controller concludes from
+these has its types in verdicts.py. A rung is its number, or "baseline"
+for A2, the single training that the paper compares with. Nothing else is remembered anywhere: what
+is open, promoted or over is computed from these records at every turn.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from liverseg.core.race.ledger import RungName
+from liverseg.errors import NotFound
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+Arm = Literal["multi", "baseline"]
+
+
+def study_prefix(study: str) -> str:
+    """Return the prefix of everything that belongs to a study."""
+    return f"studies/{study}/"
+
+
+def spec_key(study: str) -> str:
+    """Settings and dataset; written when the study is opened."""
+    return study_prefix(study) + "spec.json"
+
+
+def heartbeat_key(study: str) -> str:
+    """Epoch, owner and time of the controller: the only record that changes."""
+    return study_prefix(study) + "heartbeat.json"
+
+
+def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
+    """Bundle of state.safetensors, best.safetensors and state.json; written by the trainer."""
+    return f"{checkpoints_prefix(study, seed)}{iteration}-a{attempt}/"
+
+
+def curves_prefix(study: str, seed: int) -> str:
+    """Return where the validations of a seed lie."""
+    return f"{study_prefix(study)}curves/{seed:04d}/"
+
+
+def curve_key(study: str, seed: int, iteration: int, attempt: int) -> str:
+    """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
+    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}.json"
+
+
+def report_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
+    """What a trainer that reached its rung says; written by the trainer."""
+    return f"{study_prefix(study)}reports/{rung}/{seed:04d}-a{attempt}.json"
+
+
+def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
+    """Why an attempt ended without a report; written by the controller."""
+    return f"{study_prefix(study)}failures/{rung}/{seed:04d}-a{attempt}.json"
+
+
+def promotion_key(study: str, rung: int, seed: int) -> str:
+    """A seed that may go on before its rung is decided; written by the controller."""
+    return f"{study_prefix(study)}promotions/{rung}/{seed:04d}.json"
+
+
+def decision_key(study: str, rung: int) -> str:
+    """Who goes on and who does not; closes the rung; written by the controller."""
+    return f"{study_prefix(study)}decisions/{rung}.json"
+
+
+def spans_prefix(study: str) -> str:
+    """Return where all spans of a study lie."""
+    return study_prefix(study) + "spans/"
+
+
+def span_key(study: str, job: str, part: int | str) -> str:
+    """How far a job was when: "start", an iteration, "end"; "closed" is the controller's."""
+    return f"{spans_prefix(study)}{job}/{part}.json"
+
+
+def result_key(study: str, arm: Arm = "multi") -> str:
+    """The race's winner, or A2's end; written by the controller."""
+    return study_prefix(study) + ("result.json" if arm == "multi" else "baseline.json")
+
+
+def model_prefix(study: str, arm: Arm = "multi") -> str:
+    """Bundle of model.safetensors and model.json; written by the controller."""
+    return study_prefix(study) + ("model/" if arm == "multi" else "baseline-model/")
+
+
+def stops_prefix(study: str) -> str:
+    """Numbered records of people who stopped and resumed the study; written by `liverseg study`."""
+    return study_prefix(study) + "stops/"
+
+
+def evaluation_key(study: str) -> str:
+    """The test cases' figures; written by the evaluation."""
+    return study_prefix(study) + "evaluation.json"
+
+
+def disagreement_key(study: str) -> str:
+    """Where the seeds of the third-last rung differ on the test cases, in numbers."""
+    return study_prefix(study) + "disagreement.json"
+
+
+def report_page_key(study: str) -> str:
+    """The HTML report of the study."""
+    return study_prefix(study) + "report.html"
+
+
+def publication_key(study: str, name: str) -> str:
+    """A file that a paper takes from the report: a table or a figure."""
+    return f"{study_prefix(study)}publication/{name}"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A record whose entries are the fields of a dataclass."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Return the fact; keys that this version does not know are passed over."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in values.items() if k in names})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+STOPPED_BY_HAND = "stopped: by hand"
+
+
+@dataclass(frozen=True)
+class Heartbeat(Fact):
+    """The lease of the controller; a higher generation has taken the study over."""
+
+    generation: int
+    owner: str
+    time: float
+    """Unix time; a trainer that sees it grow old takes itself for an orphan."""
+    state: str = "running"
+    """What the controller does; "stopped: budget" and STOPPED_BY_HAND are its last words."""
+    waiting: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By job that was started and waits to be scheduled: what for, in the platform's words."""
+
+
+@dataclass(frozen=True)
+class Report(Fact):
+    """A trainer reached its rung and paused; its checkpoint was committed before."""
+
+    seed: int
+    rung: RungName
+    attempt: int
+    iterations: int
+    best_jaccard: float | None
+    """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
+    best_iteration: int
+    last_jaccard: float | None
+    """Mean validation Jaccard at the rung."""
+    cases: dict[str, float | None]
+    """Jaccard of every validation case at the best iteration."""
+    checkpoint: str
+    """Prefix of the checkpoint's bundle."""
+    checkpoint_sha256: str
+    """Of the checkpoint's manifest.json."""
+    weights_sha256: str
+    """Of best.safetensors: the weights that would be delivered."""
+
+    def score(self, metric: Literal["best", "last"]) -> float | None:
+        """Return the value that ranks the seed; None where it has none from 0 to 1."""
+        value = self.best_jaccard if metric == "best" else self.last_jaccard
+        # Written so that NaN fails it; a trainer that never had a value starts at -1.
+        return value if value is not None and 0 <= value <= 1 else None
+
+
+@dataclass(frozen=True)
+class CurvePoint(Fact):
+    """One validation of one seed; report, status and dashboard all draw from these."""
+
+    seed: int
+    rung: RungName
+    attempt: int
+    iteration: int
+    """Counted from the start of the training."""
+    jaccard: float | None
+    """Mean over the validation cases, 0 to 1; None: not finite."""
+    cases: dict[str, float | None]
+    """Jaccard by case."""
+    loss: float | None
+    """Mean training loss since the validation before."""
+    seconds_per_iteration: float
+    """Of the iterations since the validation before; validating and saving not counted."""
+    waiting_share: float
+    """Share of those seconds spent waiting for patches, 0 to 1."""
+    seconds: float
+    """Since this attempt's process began."""
+    time: float
+    """Unix time."""
+
+
+@dataclass(frozen=True)
+class Result(Fact):
+    """An arm's end: the winner of the race, or A2."""
+
+    seed: int
+    jaccard: float | None
+    weights_sha256: str
+    iterations: int
+    best_iteration: int
+    model: str
+    """Prefix of the model's bundle."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint; its bytes are verified when it is loaded (storage/bundle.py)."""
+
+    iteration: int
+    attempt: int
+    prefix: str
+
+
+def read_heartbeat(store: ObjectStore, study: str) -> Heartbeat | None:
+    """Return the last controller's lease, or None before the first."""
+    try:
+        return Heartbeat.from_mapping(record.read(store, heartbeat_key(study)))
+    except NotFound:
+        return None
+
+
+def read_result(store: ObjectStore, study: str, arm: Arm = "multi") -> Result | None:
+    """Return the end of an arm, or None before it."""
+    try:
+        return Result.from_mapping(record.read(store, result_key(study, arm)))
+    except NotFound:
+        return None
+
+
+def ended_arms(store: ObjectStore, study: str) -> dict[Arm, str]:
+    """Return the SHA-256 of the delivered weights of every arm that has ended."""
+    arms: tuple[Arm, ...] = ("multi", "baseline")
+    results = {arm: read_result(store, study, arm) for arm in arms}
+    return {arm: result.weights_sha256 for arm, result in results.items() if result is not None}
+
+
+def write_report(store: ObjectStore, study: str, report: Report) -> None:
+    """Commit a report; one of the same attempt that is there already stays as it is."""
+    key = report_key(study, report.rung, report.seed, report.attempt)
+    record.write_new(store, key, report.to_mapping())
+
+
+def is_stopped(store: ObjectStore, study: str) -> bool:
+    """Return whether the last word of the study's people is to stop."""
+    keys = store.keys(stops_prefix(study))
+    return bool(keys) and bool(record.read(store, keys[-1])["stopped"])
+
+
+def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> bool:
+    """Record that somebody stops or resumes the study; False where it is so already."""
+    while is_stopped(store, study) != stopped:
+        number = len(store.keys(stops_prefix(study)))
+        key = f"{stops_prefix(study)}{number:06d}.json"
+        # Another person may have been faster: then what they said decides anew.
+        if record.write_new(store, key, {"stopped": stopped, "time": time}):
+            return True
+    return False
+
+
+def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
+    """Record a validation; one of the same attempt that is there already stays as it is."""
+    key = curve_key(study, point.seed, point.iteration, point.attempt)
+    record.write_new(store, key, point.to_mapping())
+
+
+def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> list[dict[str, Any]]:
+    """Return a seed's validations in order of iteration, each of its lowest attempt.
+
+    Each has the entries of `CurvePoint`. Those up to iteration `after` are not read.
+    """
+    prefix = curves_prefix(study, seed)
+    lowest: dict[int, tuple[int, str]] = {}
+    for key in store.keys(prefix):
+        iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))
+        lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
+    return [record.read(store, lowest[i][1]) for i in sorted(lowest) if i > after]
+
+
+def checkpoints_prefix(study: str, seed: int) -> str:
+    """Return where the checkpoints of a seed lie."""
+    return f"{study_prefix(study)}checkpoints/{seed:04d}/"
+
+
+def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
+    """Return a seed's committed checkpoints, newest first; of one iteration the lowest attempt."""
+    prefix, end = checkpoints_prefix(study, seed), "/manifest.json"
+    found = []
+    for key in store.keys(prefix):
+        if key.endswith(end):
+            iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end))
+            found.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
+    return sorted(found, key=lambda c: (-c.iteration, c.attempt))
+
+
+def _numbers(name: str) -> tuple[int, int]:
+    """Return (iteration, attempt) of a name such as "500-a0"."""
+    iteration, attempt = name.split("-a")
+    return int(iteration), int(attempt)

@@ -1,0 +1,57 @@
+"""A trainer's job as the race knows it: what it has to do, and what its platform says of it."""
+
+from dataclasses import dataclass
+
+from liverseg.core.race.ledger import RungName
+from liverseg.race.records.job_name import job_name, rung_name
+
+# Exit codes of a trainer; everything else, and every other signal, is an infrastructure failure.
+REPORTED = 0
+INTERRUPTED = 75
+ORPHANED = 76
+SETTINGS_DIFFER = 77
+NOT_FINITE = 78
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt of one seed to reach one rung."""
+
+    study: str
+    seed: int
+    rung: int
+    attempt: int
+    iterations: int
+    """The target, counted from the start of the training."""
+    name: str
+    """The same for every controller, so that a job that exists is adopted, not doubled."""
+
+    @classmethod
+    def of(cls, study: str, seed: int, rung: int, attempt: int, iterations: int) -> "Job":
+        """Return the job with its name; seed 9999 is the baseline, whose rung is the last."""
+        name = job_name(study, seed, rung_name(seed, rung), attempt)
+        return cls(study, seed, rung, attempt, iterations, name)
+
+    @property
+    def rung_name(self) -> RungName:
+        """The rung in keys and on the trainer's command line."""
+        return rung_name(self.seed, self.rung)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What an executor knows of a job that was submitted once."""
+
+    name: str
+    running: bool
+    """Running or about to run: it occupies a GPU."""
+    exit_code: int | None = None
+    """None: running, or not known; negative: killed by that signal."""
+    started: float | None = None
+    """Unix time from which it occupied a GPU, by the clock of its machine, where it is known."""
+    ended: float | None = None
+    """Unix time of the end by the clock of the trainer's machine, where it is known."""
+    message: str = ""
+    """Where its output is to be read and, of an ended job, the last line of it."""
+    waits_for: str = ""
+    """What keeps it from being scheduled, in the platform's words; empty: nothing, or not known."""

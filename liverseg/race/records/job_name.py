@@ -1,0 +1,45 @@
+"""The name of a job: written and parsed here, and nowhere else."""
+
+import functools
+import re
+from dataclasses import dataclass
+
+from liverseg.core.race.ledger import RungName
+from liverseg.settings import BASELINE_SEED
+
+_NAME = re.compile(
+    r"lv-(?P<study>[^-]+)-s(?P<seed>\d{4})-(?:r(?P<rung>\d+)|baseline)-a(?P<attempt>\d+)"
+)
+
+
+@dataclass(frozen=True)
+class JobName:
+    """The parts of a job's name."""
+
+    study: str
+    seed: int
+    rung: RungName
+    attempt: int
+
+
+@functools.lru_cache(maxsize=65_536)
+def parse_job_name(name: str) -> JobName | None:
+    """Return the parts of a name that `Job.of` made, or None for any other name."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    rung: RungName = "baseline" if found["rung"] is None else int(found["rung"])
+    if (rung == "baseline") != (int(found["seed"]) == BASELINE_SEED):
+        return None
+    return JobName(found["study"], int(found["seed"]), rung, int(found["attempt"]))
+
+
+def rung_name(seed: int, rung: int) -> RungName:
+    """Return the name under which the facts of this seed's rung are kept."""
+    return "baseline" if seed == BASELINE_SEED else rung
+
+
+def job_name(study: str, seed: int, rung: RungName, attempt: int) -> str:
+    """Return the name of an attempt; valid as a Kubernetes name (lower case, "-")."""
+    rung_part = "baseline" if rung == "baseline" else f"r{rung}"
+    return f"lv-{study}-s{seed:04d}-{rung_part}-a{attempt}"

@@ -1,0 +1,67 @@
+"""A study that extends another one: which of the parent's checkpoints its seeds may go on from."""
+
+from contextlib import suppress
+
+from liverseg.errors import IntegrityError, NotFound
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Checkpoint
+from liverseg.race.records.study import Study, load_study
+from liverseg.settings import BASELINE_SEED
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+
+def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]:
+    """Return what a seed may resume from, newest first: its own, then what its ancestors left."""
+    found = facts.checkpoints(store, study.id, seed)
+    for id_ in ids(store, study.id)[1:]:
+        ancestor = load_study(store, id_)
+        found += [
+            saved
+            for saved in facts.checkpoints(store, ancestor.id, seed)
+            if same_so_far(ancestor, study, seed, saved.iteration)
+        ]
+    return sorted(found, key=lambda saved: -saved.iteration)
+
+
+def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: int) -> None:
+    """Remove a seed's checkpoints from before `iteration`, at which it has committed one.
+
+    What the seed came to a rung with stays: decide/checkpoint_retention.py knows when it may go.
+    """
+    rungs = {rung.iterations for rung in study.rungs}
+    prefix = facts.checkpoints_prefix(study.id, seed)
+    # The manifest first, so that what is left of a bundle never counts; and what a crash left
+    # of one that never got its manifest goes, too.
+    for key in sorted(store.keys(prefix), key=lambda k: not k.endswith(bundle.MANIFEST)):
+        before = int(key.removeprefix(prefix).partition("-")[0])
+        if before < iteration and before not in rungs:
+            store.delete(key)
+
+
+def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
+    """Return the study and its ancestors, as far as their specs can be read."""
+    found = [study]
+    with suppress(NotFound, IntegrityError):
+        while True:
+            parent = record.read(store, facts.spec_key(found[-1])).get("parent")
+            if not isinstance(parent, str) or parent in found:
+                break
+            found.append(parent)
+    return tuple(found)
+
+
+def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:
+    """Return whether both studies validate this seed at the same iterations up to `iteration`.
+
+    A training validates at every interval and at its rungs; a validation more may be a better
+    best, so that the weights delivered would be others.
+    """
+    return _validations(one, seed, iteration) == _validations(other, seed, iteration)
+
+
+def _validations(study: Study, seed: int, until: int) -> set[int]:
+    """Return the iterations up to `until` at which only this study's rungs make it validate."""
+    rungs = study.rungs[-1:] if seed == BASELINE_SEED else study.rungs
+    interval = study.settings.training.validation_interval
+    return {r.iterations for r in rungs if r.iterations <= until and r.iterations % interval}

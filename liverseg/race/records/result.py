@@ -1,0 +1,59 @@
+"""An arm's end: its model, copied from the checkpoint that was reported, and its result."""
+
+from liverseg.errors import IntegrityError
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Arm, Report, Result
+from liverseg.race.records.study import Study
+from liverseg.settings import to_mapping
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+_BEST = "best.safetensors"
+
+
+def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> Result:
+    """Write the model bundle and then result.json (or baseline.json), which is returned.
+
+    The model holds model.safetensors, byte for byte the checkpoint's best weights, and model.json.
+    Raises IntegrityError where the checkpoint is not the one that was reported.
+    """
+    weights = reported_weights(store, report)
+    prefix = facts.model_prefix(study.id, arm)
+    result = Result(
+        seed=report.seed,
+        jaccard=report.best_jaccard,
+        weights_sha256=report.weights_sha256,
+        iterations=report.iterations,
+        best_iteration=report.best_iteration,
+        model=prefix,
+    )
+    description = result.to_mapping() | {
+        "study": study.id,
+        "settings": to_mapping(study.settings),
+        "synthetic": any(case.synthetic for case in study.dataset.cases),
+    }
+    del description["model"]
+    files = {"model.safetensors": weights, "model.json": record.encode(description)}
+    bundle.commit(store, prefix, files)
+    record.write_new(store, facts.result_key(study.id, arm), result.to_mapping())
+    return result
+
+
+def reported_weights(store: ObjectStore, report: Report) -> bytes:
+    """Return the best weights that a report names.
+
+    Raises NotFound where its checkpoint was deleted, IntegrityError where it is another one.
+    """
+    found = bundle.manifest_sha256(store, report.checkpoint)
+    if found != report.checkpoint_sha256:
+        raise IntegrityError(
+            f"'{report.checkpoint}{bundle.MANIFEST}' is damaged: its SHA-256 is {found}, seed "
+            f"{report.seed} reported {report.checkpoint_sha256}"
+        )
+    promised = bundle.manifest(store, report.checkpoint)["files"][_BEST]["sha256"]
+    if promised != report.weights_sha256:
+        raise IntegrityError(
+            f"'{report.checkpoint}{_BEST}': the manifest promises SHA-256 {promised}, seed "
+            f"{report.seed} reported {report.weights_sha256}"
+        )
+    return bundle.load(store, report.checkpoint, [_BEST])[_BEST]

@@ -1,0 +1,158 @@
+"""A study: one race, made of settings and a dataset, whose id is their hash."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from liverseg import __version__
+from liverseg.core.data.dataset import Dataset
+from liverseg.core.race.halving import Rung, schedule
+from liverseg.errors import IntegrityError, NotFound, SettingsError, StudyError
+from liverseg.race.records import facts
+from liverseg.settings import TRAINING_VERSION, Settings, digest, from_mapping, to_mapping
+from liverseg.storage import record
+from liverseg.storage.port import ObjectStore
+
+_ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings and data of one race."""
+
+    id: str
+    settings: Settings
+    dataset: Dataset
+    parent: str | None = None
+    """Id of the study that this one extends; no part of its own id."""
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The schedule (science.md section 5)."""
+        race = self.settings.race
+        return schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
+
+
+def study_id(settings: Settings, dataset: Dataset) -> str:
+    """Return the hash of everything that weights depend on; the preset's name is not part."""
+    return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
+
+
+def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
+    """Return the id that a spec.json makes; `dataset` is the digest.
+
+    Taken from the record as it stands, an older version's id comes out too.
+    """
+    whole = {
+        "settings": {k: v for k, v in settings.items() if k != "preset"},
+        "dataset": dataset,
+        "training_version": training_version,
+    }
+    return digest(whole)[:_ID_LENGTH]
+
+
+def open_study(
+    store: ObjectStore,
+    settings: Settings,
+    dataset: Dataset,
+    clock: Callable[[], float] = time.time,
+    parent: str | None = None,
+) -> Study:
+    """Return the study of these settings and data; its spec.json is written once."""
+    require_prepared_alike(settings, dataset)
+    study = Study(study_id(settings, dataset), settings, dataset, parent)
+    spec = {
+        "study": study.id,
+        "settings": to_mapping(settings),
+        "dataset": dataset.to_mapping(),
+        "training_version": TRAINING_VERSION,
+        "code_version": __version__,
+        "time": clock(),
+    } | ({"parent": parent} if parent else {})
+    record.write_new(store, facts.spec_key(study.id), spec)
+    return study
+
+
+def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
+    """Raise SettingsError where the cases were prepared with other settings than the study's.
+
+    The network would be trained on one grid and described, and used, as one of another.
+    """
+    wanted, found = asdict(settings.preparation), asdict(dataset.preparation)
+    for name, value in wanted.items():
+        if value != found[name]:
+            raise SettingsError(
+                f"setting 'preparation.{name}' is {value!r}, the data set was scanned with "
+                f"{found[name]!r}; scan and preprocess it with these settings first"
+            )
+
+
+def load_study(store: ObjectStore, study: str) -> Study:
+    """Return a study by its id; StudyError where the store has none of that name."""
+    key = facts.spec_key(study)
+    try:
+        spec = record.read(store, key)
+    except NotFound as exc:
+        raise _unknown(store, study) from exc
+    dataset = Dataset.from_mapping(spec["dataset"])
+    if dataset.digest != spec["dataset"]["digest"]:
+        raise IntegrityError(
+            f"'{key}' is damaged: its dataset's digest is {dataset.digest}, "
+            f"it says {spec['dataset']['digest']}"
+        )
+    return Study(study, from_mapping(spec["settings"]), dataset, spec.get("parent"))
+
+
+def require_known(store: ObjectStore, study: str) -> None:
+    """Raise StudyError where the store has no study of that name."""
+    if study not in study_ids(store):
+        raise _unknown(store, study)
+
+
+def require_current(study: Study) -> None:
+    """Raise StudyError if this version of liverseg would train the study to other weights."""
+    current = study_id(study.settings, study.dataset)
+    if current != study.id:
+        raise StudyError(
+            f"study {study.id} was opened by another version of liverseg; this one would train "
+            f"the same settings and data as study {current}"
+        )
+
+
+def study_ids(store: ObjectStore) -> list[str]:
+    """Return the ids of all studies in the store, sorted."""
+    specs = (key for key in store.keys("studies/") if key.endswith("/spec.json"))
+    return [key.split("/")[1] for key in specs]
+
+
+def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
+    """Return the id of the study that a controller worked on, or that was opened, last.
+
+    With `settings`, of the studies with these. Raises StudyError where the store has no study.
+    """
+    ids = study_ids(store)
+    if settings is not None:
+        alike = replace(settings, preset="")
+        ids = [i for i in ids if replace(load_study(store, i).settings, preset="") == alike]
+    if not ids:
+        raise StudyError("the store has no study yet")
+    return max(ids, key=lambda study: (_last_seen(store, study), study))
+
+
+def _last_seen(store: ObjectStore, study: str) -> float:
+    """Return the unix time of the heartbeat or, before the first one, of the opening."""
+    key = facts.spec_key(study)
+    try:
+        opened = float(record.read(store, key)["time"])
+        heartbeat = facts.read_heartbeat(store, study)
+        return opened if heartbeat is None else max(opened, heartbeat.time)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise IntegrityError(
+            f"'{key}' or the heartbeat beside it is damaged: it has no readable time"
+        ) from exc
+
+
+def _unknown(store: ObjectStore, study: str) -> StudyError:
+    known = ", ".join(study_ids(store)) or "none"
+    return StudyError(f"the store has no study '{study}'; known: {known}")

@@ -1,0 +1,65 @@
+"""When a pipeline server may skip a task because an earlier run has done it.
+
+KFP skips a task whose image, command and parameters are those of an earlier one. The results of
+our tasks lie in the store, of which it knows nothing: a digest of the inputs alone would skip them
+even after the store was emptied. So these tasks also get a word that was drawn by chance and lies
+beside the results. It stays the same as long as all that it stands for is there and made of the
+same facts; otherwise it is drawn anew, and no earlier run can have had it. A run that ended
+halfway finds something missing, and two runs at once leave one word, that of the later.
+"""
+
+import uuid
+from hashlib import sha256
+
+from liverseg.errors import NotFound
+from liverseg.race.records import facts
+from liverseg.race.records.study import Study
+from liverseg.steps.data.cases import case_prefix, prediction_prefix, segmentation_prefix
+from liverseg.storage import record
+from liverseg.storage.bundle import MANIFEST
+from liverseg.storage.port import ObjectStore
+
+# What a report is made of, below a study's prefix; every one of these keys is written once.
+FACTS = (
+    "curves/", "decisions/", "failures/", "promotions/", "reports/", "result.json", "spans/",
+    "baseline.json",
+)  # fmt: skip
+
+
+def prepared_token(store: ObjectStore, study: Study) -> str:
+    """Return the word for the study's prepared cases."""
+    there = frozenset(store.keys("cases/"))
+    complete = all(case_prefix(c.key) + MANIFEST in there for c in study.dataset.cases)
+    # The study's id stands for all cases and for how they are prepared.
+    return _word(store, facts.study_prefix(study.id) + "reuse/prepared.json", study.id, complete)
+
+
+def results_token(store: ObjectStore, study: Study) -> str:
+    """Return the word for what follows a race, from the predictions to the report."""
+    prefix = facts.study_prefix(study.id)
+    keys = store.keys(prefix)
+    told = "\n".join(k for k in keys if k.removeprefix(prefix).startswith(FACTS))
+    arms = facts.ended_arms(store, study.id)
+    digest = sha256((repr(sorted(arms.items())) + told).encode()).hexdigest()
+    results = (facts.disagreement_key, facts.evaluation_key, facts.report_page_key)
+    wanted = {key(study.id) for key in results}
+    there = set(keys)
+    for weights in arms.values():
+        for case in study.dataset.role("test"):
+            for place in (prediction_prefix, segmentation_prefix):
+                where = place(weights, case.key)
+                wanted.add(where + MANIFEST)
+                there.update(store.keys(where))
+    return _word(store, prefix + "reuse/results.json", digest, wanted <= there)
+
+
+def _word(store: ObjectStore, key: str, inputs: str, complete: bool) -> str:
+    try:
+        known = record.read(store, key)
+    except NotFound:
+        known = {}
+    if complete and known.get("inputs") == inputs:
+        return str(known["word"])
+    word = uuid.uuid4().hex
+    record.write(store, key, {"inputs": inputs, "word": word})
+    return word

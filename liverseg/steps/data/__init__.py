@@ -1,0 +1,1 @@
+"""From the data folder to prepared cases in the store."""

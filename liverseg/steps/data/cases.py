@@ -1,0 +1,104 @@
+"""Cases in the store: prepared, predicted, segmented; for every step after `preprocess`."""
+
+import io
+from collections.abc import Collection
+from hashlib import sha256
+
+import numpy as np
+
+from liverseg.core.data.case import PreparedCase, decode
+from liverseg.core.data.dataset import Dataset
+from liverseg.core.volumes.volume import FloatArray
+from liverseg.errors import NotFound, StudyError
+from liverseg.settings import RESULT_VERSION
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+CASE_FILE = "case.npz"
+PROBABILITY_FILE = "probability.npy"
+SEGMENTATION_FILE = "segmentation.nii.gz"
+VOTES_FILE = "votes.nii.gz"
+
+
+def case_prefix(key: str) -> str:
+    """Return where the bundle of a prepared case lies."""
+    return f"cases/{key}/"
+
+
+def prediction_prefix(weights_sha256: str, key: str) -> str:
+    """Return where the bundle of what a network predicted for a case lies."""
+    return f"predictions/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+
+
+def segmentation_prefix(weights_sha256: str, key: str) -> str:
+    """Return where the bundle of the segmentation of a case by a network lies."""
+    return f"segmentations/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+
+
+def votes_prefix(weights_sha256: Collection[str], key: str) -> str:
+    """Return where the bundle of how many of these networks call each voxel a lesion lies."""
+    several = sha256("\n".join(sorted(weights_sha256)).encode()).hexdigest()
+    return f"votes/{several[:16]}-v{RESULT_VERSION}/{key}/"
+
+
+def dataset_key(digest: str) -> str:
+    """Return where the list of a data set's cases lies."""
+    return f"datasets/{digest}.json"
+
+
+def load_case(store: ObjectStore, key: str) -> PreparedCase:
+    """Return a prepared case.
+
+    Raises:
+        StudyError: It has not been prepared.
+        IntegrityError: Its bytes are not those that were written.
+    """
+    try:
+        return decode(bundle.load(store, case_prefix(key), (CASE_FILE,))[CASE_FILE])
+    except NotFound as error:
+        raise StudyError(
+            f"case {key[:12]} is not prepared in this store; run `liverseg preprocess` first"
+        ) from error
+
+
+def require_prepared(store: ObjectStore, dataset: Dataset) -> None:
+    """Raise StudyError unless all cases of the data set have been prepared."""
+    missing = [c.name for c in dataset.cases if not bundle.exists(store, case_prefix(c.key))]
+    if missing:
+        raise StudyError(
+            f"{len(missing)} of {len(dataset.cases)} cases are not prepared in this store, such as "
+            f"'{missing[0]}'; run `liverseg preprocess` first, with the study's preset and settings"
+        )
+
+
+def load_probability(store: ObjectStore, weights_sha256: str, key: str) -> FloatArray:
+    """Return P(lesion) (z, y, x) on the network's grid, as the network predicted it for a case.
+
+    Raises:
+        StudyError: It has not been predicted.
+        IntegrityError: Its bytes are not those that were written.
+    """
+    try:
+        files = bundle.load(store, prediction_prefix(weights_sha256, key), (PROBABILITY_FILE,))
+    except NotFound as error:
+        raise StudyError(
+            f"case {key[:12]} has no prediction by the network {weights_sha256[:16]}; run "
+            "`liverseg predict` first"
+        ) from error
+    probability: FloatArray = np.load(io.BytesIO(files[PROBABILITY_FILE]), allow_pickle=False)
+    return probability
+
+
+def save_dataset(store: ObjectStore, dataset: Dataset) -> None:
+    """Write the data set under its digest."""
+    record.write(store, dataset_key(dataset.digest), dataset.to_mapping())
+
+
+def load_dataset(store: ObjectStore, digest: str) -> Dataset:
+    """Return a data set by its digest; raises StudyError if no scan has written it."""
+    try:
+        return Dataset.from_mapping(record.read(store, dataset_key(digest)))
+    except NotFound as error:
+        raise StudyError(
+            f"data set {digest[:12]} is not in this store; run `liverseg scan` first"
+        ) from error

@@ -1,0 +1,133 @@
+"""Write a folder of synthetic cases, with the split that goes with them."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from liverseg.core.data.dataset import Role
+from liverseg.core.phantom.phantom import PHANTOM_VERSION, PhantomCase, phantom
+from liverseg.errors import SettingsError, StoreError
+from liverseg.imaging.files import write
+
+Progress = Callable[[str, int, int], None]
+DESCRIPTION_FILE = "phantom.json"
+SPLIT_FILE = "split.json"
+
+# Role of case i is that of place i modulo 16: 7 train, 5 validate, 4 test, and any three cases
+# from the start have one of each. The case without lesion (place 3) trains, where it teaches;
+# the one without R3 (place 2) tests, where raters are compared.
+_ROLES: dict[str, Role] = {"t": "training", "v": "validation", "s": "test"}
+_PATTERN = "tvstvstvstvtsvtt"
+
+
+def run(
+    out: Path,
+    cases: int = 16,
+    seed: int = 0,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> list[Path]:
+    """Write cases 1 .. `cases` of the phantom with this seed and return their folders.
+
+    What is there already stays as it is, so a second run writes nothing and a larger number adds
+    cases. `split.json` beside them names the validation and test cases.
+
+    Raises:
+        SettingsError: `cases` < 1, or `out` holds something other than this phantom.
+        StoreError: `out` cannot be written.
+    """
+    if cases < 1:
+        raise SettingsError(f"cases ({cases}) must be at least 1")
+    description = {"phantom_version": PHANTOM_VERSION, "seed": seed}
+    _check(out, description, cases)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json(out / DESCRIPTION_FILE, description)
+        folders = [out / _name(index) for index in range(cases)]
+        for index, folder in enumerate(folders):
+            progress(f"phantom {folder.name}", index, cases)
+            if not folder.exists():
+                _write_case(folder, phantom(seed, index))
+        _write_json(out / SPLIT_FILE, split(cases))
+    except OSError as error:
+        raise StoreError(f"cannot write '{out}': {error.strerror or error}") from error
+    progress("phantom", cases, cases)
+    return folders
+
+
+def split(cases: int) -> dict[str, list[str]]:
+    """Return the split file's lists; cases in none of them train."""
+    lists: dict[str, list[str]] = {"test": [], "validation": []}
+    for index in range(cases):
+        role = _ROLES[_PATTERN[index % len(_PATTERN)]]
+        if role in lists:
+            lists[role].append(_name(index))
+    return lists
+
+
+def _name(index: int) -> str:
+    return f"phantom_{index + 1:02d}"
+
+
+def _check(out: Path, description: dict[str, Any], cases: int) -> None:
+    """Refuse a folder that holds anything but the first cases of this very phantom."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise SettingsError(f"'{out}' is not a folder; choose another one for the phantom")
+    names = {p.name for p in out.iterdir() if not p.name.startswith(".")}
+    if not names:
+        return
+    path = out / DESCRIPTION_FILE
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    expected = {DESCRIPTION_FILE, SPLIT_FILE, *(_name(i) for i in range(cases))}
+    if found != description or not names <= expected:
+        there = "other files" if found is None else f"the phantom {found}"
+        if found == description:
+            there = f"also {', '.join(sorted(names - expected)[:3])}"
+        raise SettingsError(
+            f"'{out}' holds {there}, not {cases} cases of the phantom {description}; choose "
+            "another folder or empty it"
+        )
+
+
+def _write_case(folder: Path, case: PhantomCase) -> None:
+    """Write into a hidden folder and rename it: a case is there whole or not at all."""
+    # The number keeps the process of a make that was killed from disturbing the next one's.
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    for left in folder.parent.glob(f".{folder.name}.*.part"):
+        if not _runs(left.suffixes[-2].removeprefix(".")):
+            shutil.rmtree(left, ignore_errors=True)
+    volumes = {"image": case.image, "liver": case.liver}
+    volumes |= {f"tumor_{name}": volume for name, volume in case.raters.items()}
+    for name, volume in volumes.items():
+        write(part / f"{name}.nii.gz", volume)
+    pseudonym = folder.name.upper().replace("_", "-")
+    _write_json(part / "case.json", {"patient": pseudonym, "synthetic": True})
+    try:
+        part.rename(folder)
+    except OSError:
+        # The same case, written by that process a moment before.
+        if not (folder / "case.json").is_file():
+            raise
+        shutil.rmtree(part)
+
+
+def _runs(process: str) -> bool:
+    """Return whether the process of that number is alive, and is another one."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    return int(process) != os.getpid()
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

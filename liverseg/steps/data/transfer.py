@@ -1,0 +1,235 @@
+"""Data on its way to a cluster: a folder of cases pushed to a store, and back.
+
+    blobs/<sha256>         the bytes of a file, once, whatever it is called
+    versions/<digest>.json path below the data folder -> {"sha256", "bytes"}
+    current.json           {"version": digest}, written last
+
+A version never changes. What was cut short is taken up again: a blob that is there is not sent
+twice, and nobody sees a version before all its blobs are there.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError
+from liverseg.imaging.integrity import chunks, data_file
+from liverseg.settings import Settings, digest
+from liverseg.steps.data.case_check import check_case
+from liverseg.steps.data.case_folder import CaseFolder, find_cases
+from liverseg.steps.data.scan import SPLIT_FILE, Finding
+from liverseg.storage import record
+from liverseg.storage.keys import is_key
+from liverseg.storage.memory import MemoryStore
+from liverseg.storage.open import open_store
+from liverseg.storage.port import ObjectStore
+
+Progress = Callable[[str, int, int], None]
+CURRENT = "current.json"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What `push` found and did; `version` is empty where a case cannot be used."""
+
+    version: str
+    cases: int
+    files: int
+    sent: int
+    """Files that the store did not have."""
+    sent_bytes: int
+    findings: list[Finding]
+
+
+def push(
+    folder: Path,
+    store: ObjectStore,
+    settings: Settings,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> Pushed:
+    """Check every case, send what the store lacks, and make it the store's current version.
+
+    Nothing is sent where a case cannot be used. Other files than a case's own stay where they
+    are, but for the folder's `split.json`.
+
+    Args:
+        folder: One folder a case, as `liverseg scan` takes it.
+        store: Where it goes.
+        settings: `preparation` decides what a usable case is.
+        progress: Called before each case and each file.
+    """
+    cases = find_cases(folder)
+    findings = []
+    for number, case in enumerate(cases):
+        progress(f"check {case.name}", number, len(cases))
+        problems = check_case(case, MemoryStore(), settings).problems
+        findings += [Finding(case.name, *problem) for problem in problems]
+    if findings:
+        return Pushed("", len(cases), 0, 0, 0, findings)
+    paths = [path for case in cases for path in _files(folder / case.name, case)]
+    paths += [path for path in [folder / SPLIT_FILE] if path.is_file()]
+    for path in paths:
+        if not is_key(path.relative_to(folder).as_posix()):
+            raise CaseError(f"'{path}' lies outside its case's folder; move it there")
+    there = {key.removeprefix("blobs/") for key in store.keys("blobs/")}
+    files, sent, sent_bytes = {}, 0, 0
+    for number, path in enumerate(paths):
+        name = path.relative_to(folder).as_posix()
+        progress(f"send {name}", number, len(paths))
+        described = _described(path)
+        files[name] = described
+        if described["sha256"] not in there:
+            store.put_file(f"blobs/{described['sha256']}", path)
+            if _described(path) != described:
+                raise CaseError(f"'{path}' changed while it was sent; push again")
+            there.add(described["sha256"])
+            sent, sent_bytes = sent + 1, sent_bytes + described["bytes"]
+    progress("send", len(paths), len(paths))
+    version = digest(files)
+    record.write(store, f"versions/{version}.json", {"files": files})
+    record.write(store, CURRENT, {"version": version})
+    return Pushed(version, len(cases), len(files), sent, sent_bytes, [])
+
+
+def pull(
+    store: ObjectStore,
+    folder: Path,
+    version: str = "",
+    cases: Collection[str] | None = None,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> tuple[int, int]:
+    """Write a version's files into a folder; return how many were fetched, and how many there are.
+
+    A file that is there with the right bytes is left alone; one with others is an error, and then
+    nothing was fetched.
+
+    Args:
+        store: Where `push` has put it.
+        folder: Made where it is missing.
+        version: Its digest, or the beginning; empty: the current one.
+        cases: Names of the cases wanted; None: all.
+        progress: Called before each file.
+
+    Raises:
+        SettingsError: There is no such version, or another file is in the way.
+        IntegrityError: A blob is not what its name promises.
+    """
+    files = _version(store, version)
+    if cases is not None:
+        files = {n: f for n, f in files.items() if "/" not in n or n.split("/")[0] in cases}
+    missing = {name: described for name, described in files.items() if not (folder / name).exists()}
+    for name in files.keys() - missing.keys():
+        found = _described(folder / name)
+        if found != files[name]:
+            raise SettingsError(
+                f"'{folder / name}' is another file (SHA-256 {found['sha256']}) than the data "
+                f"set's ({files[name]['sha256']}); pull into an empty folder"
+            )
+    for number, (name, described) in enumerate(missing.items()):
+        progress(f"fetch {name}", number, len(missing))
+        _fetch(store, folder / name, described["sha256"])
+    progress("fetch", len(missing), len(missing))
+    return len(missing), len(files)
+
+
+def local_folder(data: str, cases: Collection[str] | None = None) -> Path:
+    """Return the folder of a folder's path, or of a pushed data set's URL after fetching it.
+
+    Args:
+        data: A path, or URL or URL@VERSION, as `liverseg dataset push` prints it.
+        cases: Those that must be there; None: all.
+
+    Raises SettingsError where a URL holds no such data set.
+    """
+    if "://" not in data:
+        return Path(data)
+    url, _, version = data.partition("@")
+    store = open_store(url)
+    found = version_of(store, version)
+    folder = store.work / "data" / found
+    pull(store, folder, found, cases)
+    return folder
+
+
+def local_file(path: str) -> Path:
+    """Return the path of a file, or of a URL's object after fetching it."""
+    if "://" not in path:
+        return Path(path)
+    url, _, name = path.rpartition("/")
+    store = open_store(url)
+    target = store.work / "files" / name
+    store.get_file(name, target)
+    return target
+
+
+def local_bundle(place: str) -> Path:
+    """Return a folder's path, or that of what lies below a URL after fetching it.
+
+    For a few files that belong together, such as a study's model. Raises SettingsError where
+    nothing lies there.
+    """
+    if "://" not in place:
+        return Path(place)
+    store = open_store(place)
+    folder = store.work / "files" / sha256(place.encode()).hexdigest()[:16]
+    keys = store.keys("")
+    if not keys:
+        raise SettingsError(f"there is nothing at {place}")
+    for key in keys:
+        store.get_file(key, folder / key)
+    return folder
+
+
+def version_of(store: ObjectStore, version: str = "") -> str:
+    """Return the whole digest of a version, or of the current one; SettingsError if unknown."""
+    if not version:
+        try:
+            current: str = record.read(store, CURRENT)["version"]
+        except NotFound as error:
+            raise SettingsError(
+                f"no data set at this URL: {error}; `liverseg dataset push FOLDER URL` makes one"
+            ) from error
+        return current
+    keys = store.keys(f"versions/{version}")
+    if len(keys) != 1:
+        known = [PurePosixPath(key).stem for key in store.keys("versions/")]
+        raise SettingsError(
+            f"version '{version}' of the data set names {len(keys)} of: {', '.join(known) or '-'}"
+        )
+    return PurePosixPath(keys[0]).stem
+
+
+def _version(store: ObjectStore, version: str) -> dict[str, dict[str, Any]]:
+    found = version_of(store, version)
+    files: dict[str, dict[str, Any]] = record.read(store, f"versions/{found}.json")["files"]
+    if digest(files) != found or not all(is_key(name) for name in files):
+        raise IntegrityError(f"'versions/{found}.json' is damaged: it does not have that digest")
+    return files
+
+
+def _files(folder: Path, case: CaseFolder) -> list[Path]:
+    """Return all files of a case: headers, the voxels beside them, and case.json."""
+    paths = [*case.files.values(), folder / "case.json"]
+    paths += [beside for path in case.files.values() if (beside := data_file(path)) is not None]
+    return sorted(path for path in set(paths) if path.is_file())
+
+
+def _described(path: Path) -> dict[str, Any]:
+    state, size = sha256(), 0
+    for chunk in chunks(path):
+        state.update(chunk)
+        size += len(chunk)
+    return {"sha256": state.hexdigest(), "bytes": size}
+
+
+def _fetch(store: ObjectStore, path: Path, promised: str) -> None:
+    # Under another name until it is known to be right, so that a wrong one never counts.
+    part = path.with_name(f".{path.name}.part")
+    store.get_file(f"blobs/{promised}", part)
+    found = _described(part)["sha256"]
+    if found != promised:
+        part.unlink()
+        raise IntegrityError(f"'blobs/{promised}' is damaged: its SHA-256 is {found}")
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""Training: the race of the seeds, and one trainer of it."""

@@ -1,0 +1,99 @@
+"""What a race would cost, before anybody spends anything."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from liverseg.core.race.halving import figures, schedule
+from liverseg.errors import StudyError
+from liverseg.race.forecast import Forecast, Load, calibrated, forecast
+from liverseg.race.records.study import latest_study, load_study
+from liverseg.settings import Settings, from_mapping
+from liverseg.storage.port import ObjectStore
+
+# Races for a forecast in which chance has a part.
+DRAWS = 9
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """`values` is ready for JSON; `race` is the simulated one on the GPUs that were asked for."""
+
+    values: dict[str, Any]
+    race: Forecast
+
+
+def run(
+    settings: Settings,
+    seeds: int,
+    gpus: int,
+    load: Load,
+    price: float = 0.0,
+    progress: Progress = lambda what, done, total: None,
+) -> Planned:
+    """Return what a race of `seeds` would cost on 1 to `gpus` GPUs.
+
+    Keys: `iterations`, `gpu_seconds`, `makespan_seconds` (each rung waiting for its last seed, on
+    `gpus` GPUs, without overhead), `longest_chain_iterations`; `rungs` with `iterations` and
+    `seeds`; `straight_iterations` (all seeds to the end) and `saved_iterations`; `load`; and
+    `forecast`, a row for every number of GPUs: `gpus`, `lower_bound_seconds`, and of the simulated
+    race `makespan_seconds`, `makespan_range_seconds`, `gpu_seconds` and `cost`. Where nodes are
+    taken away it is the middle one of nine races, and the range is that of all.
+
+    Raises SettingsError for settings or a load that no race could have.
+    """
+    chosen = from_mapping({"race": asdict(replace(settings.race, seeds=seeds))}, settings)
+    race = chosen.race
+    rungs = schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
+    pace = load.seconds_per_iteration
+    bound = figures(rungs, gpus, pace)
+    races = []
+    for count in range(1, gpus + 1):
+        progress("simulate", count - 1, gpus)
+        draws = range(DRAWS if load.preemptions_per_gpu_hour else 1)
+        drawn = [forecast(chosen, count, load, draw) for draw in draws]
+        races.append(sorted(drawn, key=lambda race: race.makespan_seconds))
+    progress("simulate", gpus, gpus)
+    straight = race.seeds * race.maximum_iterations
+    values = asdict(bound) | {
+        "rungs": [{"iterations": r.iterations, "seeds": r.size} for r in rungs],
+        "straight_iterations": straight,
+        "saved_iterations": straight - bound.iterations,
+        "load": asdict(load),
+        "forecast": [
+            {
+                "gpus": found[0].gpus,
+                "lower_bound_seconds": figures(rungs, found[0].gpus, pace).makespan_seconds,
+                "makespan_seconds": _middle(found).makespan_seconds,
+                "makespan_range_seconds": [r.makespan_seconds for r in (found[0], found[-1])],
+                "gpu_seconds": _middle(found).gpu_seconds,
+                "cost": _middle(found).gpu_seconds / 3600 * price,
+            }
+            for found in races
+        ],
+    }
+    return Planned(values, _middle(races[-1]))
+
+
+def _middle(found: list[Forecast]) -> Forecast:
+    return found[len(found) // 2]
+
+
+def load_of(store: ObjectStore, study: str | None) -> Load:
+    """Return the load of a study that was run in this store (default: the newest)."""
+    loaded = load_study(store, study or latest_study(store))
+    found = calibrated(store, loaded)
+    if found is None:
+        raise StudyError(f"study {loaded.id} has no validation yet to take rates from")
+    return found
+
+
+def draw(found: Forecast, seeds: int, out: Path) -> None:
+    """Write the simulated race as an SVG picture."""
+    from liverseg.reporting.gantt import gantt
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    title = f"Simulated race of {seeds} seeds on {found.gpus} GPUs"
+    out.write_text(gantt(found.bars, title), encoding="utf-8")

@@ -1,0 +1,188 @@
+"""The race as a step: run it up to a rung or to its end, say where it stands, say what it costs."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from types import FrameType
+from typing import Any
+
+from liverseg.core.race.halving import rank
+from liverseg.race.controller import Controller, Listener
+from liverseg.race.decide import cost, progress
+from liverseg.race.decide.reconcile import Capacity, Until
+from liverseg.race.decide.state import RungState, fold
+from liverseg.race.executors.port import Executor
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Arm
+from liverseg.race.records.snapshot import Snapshot, SnapshotReader
+from liverseg.race.records.spans import SpanReader
+from liverseg.race.records.study import Study, latest_study, load_study
+from liverseg.storage.caching import CachingStore
+from liverseg.storage.port import ObjectStore
+
+
+def run(
+    store: ObjectStore,
+    executor: Executor,
+    study: Study,
+    until: Until,
+    capacity: Capacity,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    poll_seconds: float = 0.5,
+    on_event: Listener = lambda _: None,
+) -> dict[str, Any]:
+    """Run the race until rung `until` is decided, or to its "end", or until A2 too has ended.
+
+    Args:
+        store: Where the facts lie.
+        executor: Runs the trainers.
+        study: An opened study (race/records/study.py).
+        until: Index of a rung (the last, or one beyond it, means "end"), "end" or "baseline".
+        capacity: Trainers at a time, and the budget. A2 is trained in places that the race
+            leaves free if it says so, and always with until "baseline".
+        clock: Unix time.
+        sleep: Waits the given seconds.
+        poll_seconds: Between two looks at the facts.
+        on_event: Told what happens, see race/controller.py.
+
+    Returns:
+        What `status` returns, and "started": how many trainers this call started; 0 where
+        everything had been trained before.
+
+    Raises:
+        SettingsError: `capacity.gpus` is below 1.
+        Stopped: The budget is spent, or somebody stopped the study.
+        StudyError: No seed of a rung is left, or a trainer met other settings.
+        Fenced: Another controller has taken the study over.
+        KeyboardInterrupt: On SIGINT or SIGTERM, after the trainers were told to save and end.
+    """
+    controller = Controller(
+        store,
+        executor,
+        study,
+        replace(capacity, compare_baseline=capacity.compare_baseline or until == "baseline"),
+        clock=clock,
+        sleep=sleep,
+        poll_seconds=poll_seconds,
+        listener=on_event,
+    )
+    with _terminated_as_interrupted():
+        controller.run(until)
+    return status(store, study.id) | {"started": controller.started}
+
+
+def status(
+    store: ObjectStore, study_id: str | None = None, now: float | None = None
+) -> dict[str, Any]:
+    """Return where a study stands (default: the latest) at unix time `now`, ready for JSON.
+
+    Keys: `study`; `rungs`, each with `iterations`, `seeds` (who got there), `promoted` (best
+    first; at the last rung the winner), `pruned`, `failed`, `waiting`, `decided` and `reports`
+    (best first: seed, attempt, jaccard, best_iteration); `winner` and `baseline`, each with `seed`,
+    `jaccard`, `sha256`, `best_iteration`, `iterations` and `model`, or None; `ledger` (see
+    race/decide/cost.py); `seeds`, a row per seed (decide/progress.py); `remaining_seconds` of the
+    whole race, None before any rate is known; `heard`, unix time of the controller's last
+    heartbeat, or None; `state`, what it does or did last: "not started", "running", "stopped:
+    by hand", "stopped: budget", "resumed" (nobody has run it since).
+    """
+    store = remembered(store)
+    study = load_study(store, study_id or latest_study(store))
+    snapshot = SnapshotReader(store, study.id).read()
+    heartbeat = facts.read_heartbeat(store, study.id)
+    state = fold(
+        study.rungs, study.settings.race, snapshot, heartbeat.generation if heartbeat else 0
+    )
+    spans = SpanReader(store, study.id).all()
+    best = {seed: _best(store, study.id, snapshot, seed) for seed in state.rungs[0].seeds}
+    told = {seed: jaccard for seed, jaccard in best.items() if jaccard is not None}
+    waiting = heartbeat.waiting if heartbeat else {}
+    now = time.time() if now is None else now
+    rows = progress.rows(study.id, state, spans, told, waiting, now)
+    return {
+        "study": study.id,
+        "rungs": [_rung(rung) for rung in state.rungs],
+        "winner": _arm(store, study.id, "multi"),
+        "baseline": _arm(store, study.id, "baseline"),
+        "ledger": cost.ledger(study, snapshot),
+        "seeds": [asdict(row) for row in rows],
+        "remaining_seconds": progress.remaining_seconds(state, rows, spans),
+        "heard": heartbeat.time if heartbeat else None,
+        "state": _controller_state(heartbeat, snapshot),
+    }
+
+
+def _controller_state(heartbeat: facts.Heartbeat | None, snapshot: Snapshot) -> str:
+    if heartbeat is None:
+        return "not started"
+    if heartbeat.state == facts.STOPPED_BY_HAND and not snapshot.stopped:
+        return "resumed"
+    return heartbeat.state
+
+
+def remembered(store: ObjectStore) -> ObjectStore:
+    """Return a view of the store that reads no record twice; for who looks again and again."""
+    if isinstance(store, CachingStore):
+        return store
+    return CachingStore(store, lambda key: key.endswith("/heartbeat.json"))
+
+
+def _best(store: ObjectStore, study_id: str, snapshot: Snapshot, seed: int) -> float | None:
+    """Return a seed's best Jaccard so far: its newest report's, or a later validation's."""
+    mine = [r.report for r in snapshot.reports if r.report.seed == seed]
+    newest = max(mine, key=lambda report: report.iterations, default=None)
+    found = [newest.score("best")] if newest else []
+    later = facts.read_curve(store, study_id, seed, newest.iterations if newest else 0)
+    found += [point["jaccard"] for point in later]
+    return max((jaccard for jaccard in found if jaccard is not None), default=None)
+
+
+def _rung(rung: RungState) -> dict[str, Any]:
+    ranked = rank(rung.scores)
+    reports = []
+    for seed in ranked:
+        counted = rung.seeds[seed].report
+        if counted is not None:
+            entry = {"seed": seed, "jaccard": rung.scores[seed]}
+            told = counted.report
+            reports.append(entry | {"attempt": told.attempt, "best_iteration": told.best_iteration})
+    return {
+        "iterations": rung.rung.iterations,
+        "seeds": sorted(rung.seeds),
+        "promoted": [seed for seed in ranked if seed in rung.gone_on],
+        "pruned": list(rung.decision.pruned) if rung.decision else [],
+        "failed": [seed for seed in ranked if rung.seeds[seed].lost],
+        "waiting": sorted(rung.waiting),
+        "decided": rung.decision is not None,
+        "reports": reports,
+    }
+
+
+def _arm(store: ObjectStore, study_id: str, arm: Arm) -> dict[str, Any] | None:
+    result = facts.read_result(store, study_id, arm)
+    if result is None:
+        return None
+    values = result.to_mapping()
+    values["sha256"] = values.pop("weights_sha256")
+    return values
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the step as Ctrl-C does; only the main thread may catch signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

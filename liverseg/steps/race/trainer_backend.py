@@ -1,0 +1,62 @@
+"""Where trainers run: as processes of this machine, or as pods of a cluster."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from liverseg.errors import SettingsError
+from liverseg.race.executors.job_manifest import PodSettings
+from liverseg.race.executors.port import Executor
+from liverseg.race.executors.process import ProcessExecutor
+from liverseg.race.records.study import Study
+from liverseg.storage.port import LocatedStore
+
+Kind = Literal["process", "kubernetes"]
+PROCESS_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class TrainerBackend:
+    """What runs the trainers, and how."""
+
+    kind: Kind = "process"
+    pods: PodSettings = field(default_factory=PodSettings)
+
+    @classmethod
+    def chosen(
+        cls, kind: str, trainer_image: str, pods: str, environment: Mapping[str, str] = os.environ
+    ) -> "TrainerBackend":
+        """Return the backend that options and parameters choose; "auto" is pods inside a pod.
+
+        Raises SettingsError, too where pods were chosen and no image.
+        """
+        if kind == "auto":
+            kind = "kubernetes" if environment.get("KUBERNETES_SERVICE_HOST") else "process"
+        settings = PodSettings.from_json(pods)
+        if trainer_image:
+            settings = replace(settings, image=trainer_image)
+        if kind == "process":
+            return cls("process", settings)
+        if kind != "kubernetes":
+            raise SettingsError(f"executor '{kind}' is unknown; known: auto, process, kubernetes")
+        if not settings.image:
+            raise SettingsError("pods need an image; give --trainer-image NAME@sha256:...")
+        return cls("kubernetes", settings)
+
+    def executor(self, store: LocatedStore, study: Study) -> tuple[Executor, float]:
+        """Return the executor of a study, and the seconds between two looks at it."""
+        if self.kind == "process":
+            command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
+            return ProcessExecutor(store.work, command), PROCESS_POLL_SECONDS
+        from liverseg.race.executors.kubernetes import KubernetesExecutor, connect, workflow_of
+
+        api, namespace = connect(self.pods)
+        pod = os.environ.get("KFP_POD_NAME")
+        owner = workflow_of(api, namespace, pod) if pod else None
+        words = (api, namespace, store.url, study.id, self.pods)
+        return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
+
+
+LOCAL = TrainerBackend()

@@ -1,0 +1,1 @@
+"""From the trained models to segmentations, measures and the report."""

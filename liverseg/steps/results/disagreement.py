@@ -1,0 +1,193 @@
+"""What several seeds are worth: how the seeds of the third-last rung differ on the test cases.
+
+Their best states at that rung are kept anyway (race/decide/checkpoint_retention.py), and all have
+trained equally long. The winner's segmentation is what they are held against, lesion by lesion.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from liverseg.core.data.dataset import CaseRecord
+from liverseg.core.evaluation import disagreement
+from liverseg.core.evaluation.disagreement import Votes
+from liverseg.core.volumes.volume import Mask, Volume
+from liverseg.errors import NotFound, StudyError
+from liverseg.imaging import files
+from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
+from liverseg.race.decide.state import fold
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Report
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.study import Study
+from liverseg.settings import RESULT_VERSION
+from liverseg.steps.data.cases import (
+    VOTES_FILE,
+    load_case,
+    prediction_prefix,
+    segmentation_prefix,
+    votes_prefix,
+)
+from liverseg.steps.results import postprocess
+from liverseg.steps.results.evaluate import load_segmentation
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+
+def networks(store: ObjectStore, study: Study) -> list[Report]:
+    """Return the reports of the third-last rung that have a best state, by seed.
+
+    With fewer rungs those of the first.
+    """
+    snapshot = SnapshotReader(store, study.id).read()
+    # What failed for good is no question of an epoch here: those that reported are wanted.
+    rung = fold(study.rungs, study.settings.race, snapshot, generation=-1).rungs[-LAST_RUNGS:][0]
+    found = [place.report.report for place in rung.seeds.values() if place.report is not None]
+    return [report for report in found if report.score("best") is not None]
+
+
+def run(store: ObjectStore, study: Study) -> dict[str, Any]:
+    """Compare the networks' segmentations of the test cases; return what `load` reads.
+
+    What was computed for the same networks and the same winner is read back. Raises StudyError
+    where the race has no winner, or its segmentations are missing.
+    """
+    there = known(store, study)
+    if there is not None:
+        return there
+    winner = facts.ended_arms(store, study.id).get("multi")
+    if winner is None:
+        raise StudyError(f"study {study.id} has no winner yet; run the race to its end first")
+    reports = networks(store, study)
+    why_not = _why_not(store, study, reports)
+    cases = {}
+    if why_not is None:
+        for report in reports:
+            postprocess.run(store, study, report.weights_sha256)
+        for test in study.dataset.role("test"):
+            cases[test.name] = _compared(store, test, reports, winner)
+    found = {
+        "study": study.id,
+        "rung": reports[0].rung if reports else None,
+        "iterations": reports[0].iterations if reports else None,
+        "weights": _weights(reports),
+        "winner": winner,
+        "result_version": RESULT_VERSION,
+        "why_not": why_not,
+        "cases": cases,
+    }
+    record.write(store, facts.disagreement_key(study.id), found)
+    return load(store, study.id)
+
+
+def load(store: ObjectStore, study: str) -> dict[str, Any]:
+    """Return where a study's networks differ; raises StudyError where nobody has looked.
+
+    Keys: `study`; `rung` and `iterations` of the networks; `weights`, their SHA-256 by seed;
+    `winner`, the SHA-256 of the network whose lesions are counted; `result_version`; `why_not`, why
+    there are no numbers, else None; `cases`, by name `uncertainty` (1 minus the networks' mean Dice
+    with each other) and `lesions`, each with `number`, `voxels`, `ml`, `slice` and `uncertainty`
+    (see core/evaluation/disagreement.py).
+    """
+    try:
+        return record.read(store, facts.disagreement_key(study))
+    except NotFound as error:
+        raise StudyError(
+            f"study {study} has not compared its seeds; run `liverseg postprocess` first"
+        ) from error
+
+
+def known(store: ObjectStore, study: Study) -> dict[str, Any] | None:
+    """Return the numbers where they and the votes are those of the present networks, else None."""
+    try:
+        found = record.read(store, facts.disagreement_key(study.id))
+    except NotFound:
+        return None
+    weights = _weights(networks(store, study))
+    told = (found["weights"], found["winner"], found["result_version"])
+    current = (weights, facts.ended_arms(store, study.id).get("multi"), RESULT_VERSION)
+    prefixes = [votes_prefix(weights.values(), c.key) for c in study.dataset.role("test")]
+    if found["why_not"] is not None or told != current:
+        return None
+    return found if all(bundle.exists(store, prefix) for prefix in prefixes) else None
+
+
+def load_votes(store: ObjectStore, found: Mapping[str, Any], key: str) -> Votes:
+    """Return how many networks call each voxel a lesion (z, y, x), on the file's grid.
+
+    `found` is what `load` returns. Raises StudyError where that is not in the store.
+    """
+    try:
+        data = bundle.load(store, votes_prefix(found["weights"].values(), key))[VOTES_FILE]
+    except NotFound as error:
+        raise StudyError(
+            f"case {key[:12]} has no votes of several seeds; run `liverseg postprocess` first"
+        ) from error
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / VOTES_FILE
+        path.write_bytes(data)
+        counted: Votes = files.read(path).voxels.astype(np.uint8)
+    return counted
+
+
+def worth(found: Mapping[str, Any], dice: Mapping[str, float]) -> dict[str, Any]:
+    """Return how well the cases' uncertainty predicts the Dice, ready for a page.
+
+    `dice` is the winner's by case. Keys: `rank_correlation` (the nearer to -1, the better; None
+    where it is not defined), `n` and `cases`, each with `case`, `uncertainty` and `dice`.
+    """
+    rows = [
+        {"case": case, "uncertainty": values["uncertainty"], "dice": dice[case]}
+        for case, values in found["cases"].items()
+    ]
+    sides = [row["uncertainty"] for row in rows], [row["dice"] for row in rows]
+    return {
+        "rank_correlation": disagreement.rank_correlation(*sides),
+        "n": len(rows),
+        "cases": rows,
+    }
+
+
+def _weights(reports: list[Report]) -> dict[str, str]:
+    return {str(report.seed): report.weights_sha256 for report in reports}
+
+
+def _why_not(store: ObjectStore, study: Study, reports: list[Report]) -> str | None:
+    if len(reports) < 2:
+        return "fewer than two networks have reached the third-last rung"
+    if len(reports) > disagreement.MOST_NETWORKS:
+        return f"{len(reports)} networks are more than {disagreement.MOST_NETWORKS}"
+    for report in reports:
+        for test in study.dataset.role("test"):
+            places = (prediction_prefix, segmentation_prefix)
+            if not any(bundle.exists(store, p(report.weights_sha256, test.key)) for p in places):
+                return (
+                    f"the network of seed {report.seed} at rung {report.rung} has not predicted "
+                    f"case {test.name}; if its checkpoint was deleted, it cannot any more"
+                )
+    return None
+
+
+def _compared(
+    store: ObjectStore, test: CaseRecord, reports: list[Report], winner: str
+) -> dict[str, Any]:
+    """Write a case's votes and return its numbers."""
+    weights = [report.weights_sha256 for report in reports]
+    masks: list[Mask] = [load_segmentation(store, sha256, test.key) for sha256 in weights]
+    counted = disagreement.votes(masks)
+    geometry = load_case(store, test.key).original_geometry
+    data = files.nifti_bytes(Volume(counted, geometry))
+    bundle.commit(store, votes_prefix(weights, test.key), {VOTES_FILE: data})
+    segmentation = load_segmentation(store, winner, test.key)
+    voxel_ml = float(np.prod(geometry.spacing_mm)) / 1000
+    return {
+        "uncertainty": disagreement.case_uncertainty(masks),
+        "lesions": [
+            asdict(lesion) | {"ml": lesion.voxels * voxel_ml}
+            for lesion in disagreement.lesions(segmentation, counted, len(masks))
+        ],
+    }

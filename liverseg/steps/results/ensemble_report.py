@@ -1,0 +1,65 @@
+"""What several seeds are worth, as the report shows it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from liverseg.core.data.dataset import CaseRecord
+from liverseg.core.evaluation.disagreement import disagreement as split
+from liverseg.errors import StudyError
+from liverseg.race.records.study import Study
+from liverseg.reporting import figures
+from liverseg.steps.data.cases import load_case
+from liverseg.steps.results import disagreement
+from liverseg.steps.results.evaluate import load_segmentation
+from liverseg.steps.results.report_figures import original
+from liverseg.storage.port import ObjectStore
+
+
+def section(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the section; `why_not` says why it is left out, else None.
+
+    `evaluation` is what `steps.evaluate.load_evaluation` returns.
+    """
+    try:
+        found = disagreement.load(store, study.id)
+    except StudyError as error:
+        return {"why_not": str(error)}
+    if found["why_not"] is not None:
+        return {"why_not": found["why_not"]}
+    winner = evaluation["arms"]["multi"]
+    if found["winner"] != winner["weights_sha256"]:
+        return {"why_not": "they were compared with another winner's segmentations"}
+    dice = {
+        name: sum(values["dice"].values()) / len(values["dice"])
+        for name, values in winner["cases"].items()
+    }
+    return {
+        "why_not": None,
+        "seeds": sorted(int(seed) for seed in found["weights"]),
+        "rung": found["rung"],
+        "iterations": found["iterations"],
+        **disagreement.worth(found, dice),
+        "lesions": [
+            {"case": name} | lesion
+            for name, values in found["cases"].items()
+            for lesion in values["lesions"]
+        ],
+        "pictures": [_picture(store, c, found) for c in study.dataset.role("test")],
+    }
+
+
+def _picture(store: ObjectStore, record: CaseRecord, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw where the seeds are split on a test case, beside the winner's segmentation."""
+    case = load_case(store, record.key)
+    votes = disagreement.load_votes(store, found, record.key)
+    return {
+        "name": record.name,
+        "synthetic": record.synthetic,
+        "picture": figures.disagreement(
+            original(case),
+            case.original_liver,
+            load_segmentation(store, found["winner"], record.key),
+            split(votes, len(found["weights"])),
+            case.original_geometry.spacing_mm,
+        ),
+    }

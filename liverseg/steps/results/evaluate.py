@@ -1,0 +1,178 @@
+"""Compare the test cases' segmentations with every rater, beside the threshold baseline.
+
+How often test cases were looked at is counted: settings are chosen on validation.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from liverseg.core.data.case import PreparedCase
+from liverseg.core.evaluation.case import MEAN, evaluate_case
+from liverseg.core.evaluation.delineation import Delineation
+from liverseg.core.volumes.threshold import Threshold, fit
+from liverseg.core.volumes.volume import Mask
+from liverseg.errors import NotFound, StudyError
+from liverseg.imaging.files import read_mask
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Arm
+from liverseg.race.records.study import Study
+from liverseg.settings import RESULT_VERSION
+from liverseg.steps.data.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
+from liverseg.steps.results.evaluation_document import SCHEMA, document
+from liverseg.steps.results.postprocess import segment
+from liverseg.storage import bundle, record
+from liverseg.storage.port import ObjectStore
+
+NAMES = {"multi": "A1", "baseline": "A2", "threshold": "threshold"}
+"""How the arms are called in the paper and in `document`."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def run(
+    store: ObjectStore,
+    study: Study,
+    progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Evaluate every arm that has ended and the threshold; return what `load_evaluation` reads.
+
+    An evaluation of the same weights is read back, not repeated, and not counted again.
+    """
+    arms = facts.ended_arms(store, study.id)
+    known = _known(store, study.id)
+    if not arms:
+        raise StudyError(f"study {study.id} has no model yet; run the race to its end first")
+    if known is not None and _is_of(known, arms):
+        return known
+    threshold = _fit(store, study)
+    found: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
+    found["threshold"] = {"weights_sha256": None}
+    tests = study.dataset.role("test")
+    entries = []
+    for number, test in enumerate(tests):
+        progress(f"evaluate {test.name}", number, len(tests))
+        case = load_case(store, test.key)
+        masks: dict[str, Mask] = {
+            "threshold": segment(threshold.probability(case.image, case.liver), case)
+        }
+        for arm, sha256 in arms.items():
+            masks[arm] = load_segmentation(store, sha256, test.key)
+        entry = _entry(test.name, masks, case)
+        entries.append(entry)
+        for name in masks:
+            compared = _compared(entry["algorithms"][NAMES[name]])
+            found[name].setdefault("cases", {})[test.name] = compared
+    for values in found.values():
+        values["mean_dice"] = _mean(
+            _mean(list(c["dice"].values())) for c in values["cases"].values()
+        )
+    evaluation = {
+        "study": study.id,
+        "synthetic": any(c.synthetic for c in study.dataset.cases),
+        "test_evaluations": 1 + (known["test_evaluations"] if known else 0),
+        "weights": arms,
+        "result_version": RESULT_VERSION,
+        "threshold": asdict(threshold),
+        "arms": found,
+        "document": document(
+            entries,
+            sorted({rater for entry in entries for rater in entry["lesion_diameters_mm"]}),
+            [NAMES[name] for name in NAMES if name in found],
+            liver=True,
+        ),
+    }
+    record.write(store, facts.evaluation_key(study.id), evaluation)
+    return load_evaluation(store, study.id)
+
+
+def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
+    """Return a study's evaluation; raises StudyError where there is none.
+
+    Keys: `study`; `synthetic`; `test_evaluations`, how often this study looked at the test cases;
+    `result_version`, see settings.py;
+    `weights` by arm; `threshold`; `arms`, each with `mean_dice` (over cases of the mean over
+    raters) and `cases` with `dice`, `jaccard` and `detection` by rater; `document`, all measures
+    and tests as schemas/evaluation-1.json describes them, with the arms by their NAMES.
+    """
+    found = _known(store, study)
+    if found is None:
+        raise StudyError(f"study {study} has not been evaluated; run `liverseg evaluate` first")
+    return found
+
+
+def capped(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (arm, case, rater) where the matcher did not try every subset (science.md 7)."""
+    return [
+        (arm, case, rater)
+        for arm, values in evaluation["arms"].items()
+        for case, compared in values["cases"].items()
+        for rater, counts in compared["detection"].items()
+        if counts["capped"]
+    ]
+
+
+def load_segmentation(store: ObjectStore, weights_sha256: str, key: str) -> Mask:
+    """Return the segmentation (z, y, x), nearest to LPS; StudyError where there is none."""
+    try:
+        data = bundle.load(store, segmentation_prefix(weights_sha256, key))[SEGMENTATION_FILE]
+    except NotFound as error:
+        raise StudyError(
+            f"case {key[:12]} is not segmented yet; run `liverseg postprocess` first"
+        ) from error
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / SEGMENTATION_FILE
+        path.write_bytes(data)
+        mask: Mask = read_mask(path).voxels
+    return mask
+
+
+def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
+    try:
+        return record.read(store, facts.evaluation_key(study))
+    except NotFound:
+        return None
+
+
+def _is_of(known: dict[str, Any], arms: dict[Arm, str]) -> bool:
+    same = (known["weights"], known.get("result_version")) == (arms, RESULT_VERSION)
+    return same and known.get("document", {}).get("schema") == SCHEMA
+
+
+def _fit(store: ObjectStore, study: Study) -> Threshold:
+    rater = study.settings.data.training_rater
+    cases = (load_case(store, c.key) for c in study.dataset.role("training"))
+    return fit([(c.image, c.liver, c.raters[rater]) for c in cases])
+
+
+def _entry(name: str, masks: Mapping[str, Mask], case: PreparedCase) -> dict[str, Any]:
+    """Return all measures of a case, on its original grid."""
+    spacing = case.original_geometry.spacing_mm
+    raters = {r: Delineation.of(m, spacing) for r, m in sorted(case.original_raters.items())}
+    drawn = {NAMES[arm]: Delineation.of(mask, spacing) for arm, mask in masks.items()}
+    return evaluate_case(name, raters, drawn)
+
+
+def _compared(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the report shows of one arm in one case, by rater and without their mean."""
+    detection = values["detection"]
+    raters = [rater for rater in values["dice"] if rater != MEAN]
+    return {
+        "dice": {rater: values["dice"][rater] for rater in raters},
+        "jaccard": {rater: values["jaccard"][rater] for rater in raters},
+        "detection": {
+            rater: detection["lesion"][rater]
+            | {
+                "correspondence": detection["correspondence"][rater],
+                "capped": rater in detection["capped"],
+            }
+            for rater in raters
+        },
+    }
+
+
+def _mean(values: Any) -> float:
+    numbers = list(values)
+    return float(sum(numbers) / len(numbers))

@@ -1,0 +1,186 @@
+"""Evaluate segmentations that came from anywhere: files in, one JSON document out.
+
+Knows nothing of a study. Cases run in processes of their own, as many as fit into the memory
+that is given; a case that cannot be evaluated is left out and named.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liverseg.core.evaluation.case import Values, evaluate_case
+from liverseg.core.evaluation.delineation import Delineation
+from liverseg.core.volumes.volume import Volume
+from liverseg.errors import CaseError, LiversegError, PlatformError, as_ours
+from liverseg.imaging.files import check_same_grid, read_labels, voxels_of
+from liverseg.imaging.resampling import nearest
+from liverseg.steps.results.case_discovery import CaseFiles, Excluded
+from liverseg.steps.results.evaluation_document import document
+
+BYTES_PER_VOXEL = 26
+"""A file of float64 as it is read, turned to LPS, and cut: the most that is held at a time.
+
+The distance transform of masks far apart comes later and takes half of it.
+"""
+PROCESS_MB = 150
+"""Of a process before it reads anything: numpy, scipy and SimpleITK."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are read."""
+
+    labels: tuple[int, ...] = ()
+    """Lesions; none: all that is not 0."""
+    resample_prediction: bool = False
+    """Bring a prediction on another grid to the raters', nearest neighbour; else an error."""
+
+
+def run(
+    cases: Sequence[CaseFiles],
+    excluded: Sequence[Excluded],
+    raters: Sequence[str],
+    algorithms: Sequence[str],
+    options: Options,
+    jobs: int = 1,
+    memory_mb: int = 4096,
+    progress: Progress = lambda what, done, total: None,
+) -> Values:
+    """Return the document of schemas/evaluation-1.json.
+
+    Raises CaseError where no case at all could be evaluated, with the first case's reason.
+    """
+    found: dict[str, Values] = {}
+    left_out = list(excluded)
+    for number, (name, result) in enumerate(_results(cases, options, jobs, memory_mb), 1):
+        progress(f"evaluate {name}", number, len(cases))
+        if isinstance(result, str):
+            left_out.append(Excluded(name, result))
+        else:
+            found[name] = result
+    left_out.sort(key=lambda one: one.case)
+    if not found:
+        first = left_out[0]
+        of = f" (the first of {len(left_out)} cases)" if len(left_out) > 1 else ""
+        raise CaseError(f"{first.case}{of}: {first.reason}")
+    ordered = [found[case.name] for case in cases if case.name in found]
+    with_liver = any(case.liver is not None for case in cases)
+    return document(
+        ordered,
+        raters,
+        algorithms,
+        excluded=[(one.case, one.reason) for one in left_out],
+        labels=options.labels,
+        liver=with_liver,
+        resampled=options.resample_prediction,
+    )
+
+
+def one(case: CaseFiles, options: Options) -> Values:
+    """Return one case's entry; raises CaseError where a file cannot be used."""
+    masks: dict[str, Delineation] = {}
+    predicted: dict[str, Delineation] = {}
+    resampled, label_absent = [], []
+    first_path = next(iter(case.raters.values()))
+    first = read_labels(first_path, options.labels)
+    for name, path in {**case.raters, **case.algorithms}.items():
+        volume = first if path == first_path else read_labels(path, options.labels)
+        if options.labels and not volume.voxels.any() and _has_labels(path):
+            label_absent.append(name)
+        if name in case.raters:
+            check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
+            masks[name] = Delineation.of(volume.voxels, first.spacing_mm)
+            continue
+        volume, moved = _prediction(volume, first, path.name, options)
+        resampled += [name] if moved else []
+        predicted[name] = Delineation.of(volume.voxels, first.spacing_mm)
+    told: Values = {
+        "resampled": resampled,
+        "absent_raters": list(case.absent_raters),
+        "label_absent": label_absent,
+    }
+    liver = _liver(case, first, f"the reference '{first_path.name}'")
+    if liver is not None:
+        within = {n: d.within(liver.voxels) for n, d in (masks | predicted).items()}
+        told["outside_liver_voxels"] = {
+            n: d.voxels - within[n].voxels for n, d in (masks | predicted).items()
+        }
+        predicted = {name: within[name] for name in predicted}
+    return evaluate_case(case.name, masks, predicted) | told
+
+
+def _has_labels(path: Path) -> bool:
+    """Say whether a file without the wanted labels has any other."""
+    try:
+        return bool(read_labels(path).voxels.any())
+    except CaseError:  # several: so it has
+        return True
+
+
+def _liver(case: CaseFiles, first: Volume, first_name: str) -> Volume | None:
+    """Return the liver: every label of its file, since lesions lie inside it."""
+    if case.liver is None:
+        return None
+    volume = read_labels(case.liver, range(1, 256))
+    check_same_grid(first, volume, case.liver.name, first_name)
+    if not np.any(volume.voxels):
+        raise CaseError(f"'{case.liver.name}' is empty: there is no liver")
+    return volume
+
+
+def _prediction(volume: Volume, first: Volume, name: str, options: Options) -> tuple[Volume, bool]:
+    """Return a prediction on the raters' grid, and whether it had to be brought there."""
+    try:
+        check_same_grid(first, volume, name, "the first reference")
+    except CaseError as error:
+        if not options.resample_prediction:
+            raise CaseError(
+                f"{error}; --resample-prediction brings it there by its place in the patient"
+            ) from error
+        return nearest(volume, first.geometry), True
+    return volume, False
+
+
+def _results(
+    cases: Sequence[CaseFiles], options: Options, jobs: int, memory_mb: int
+) -> Iterator[tuple[str, Values | str]]:
+    """Yield each case's entry, or why there is none, as they are done."""
+    workers = min(jobs, len(cases), _that_fit(cases, memory_mb))
+    if workers <= 1:
+        yield from ((case.name, _attempt(case, options)) for case in cases)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting: dict[Any, str] = {
+            pool.submit(_attempt, case, options): case.name for case in cases
+        }
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        except BrokenProcessPool as error:
+            raise PlatformError(
+                "a process was ended from outside, often for want of memory; give fewer --jobs"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _attempt(case: CaseFiles, options: Options) -> Values | str:
+    try:
+        return one(case, options)
+    except (LiversegError, OSError) as error:
+        return str(as_ours(error))
+
+
+def _that_fit(cases: Sequence[CaseFiles], memory_mb: int) -> int:
+    """Return how many of the largest case fit into the memory; one is always tried."""
+    voxels = max((voxels_of(next(iter(case.raters.values()))) for case in cases), default=0)
+    return max(1, int(memory_mb // (PROCESS_MB + voxels * BYTES_PER_VOXEL / 2**20)))

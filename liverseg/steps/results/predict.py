@@ -1,0 +1,203 @@
+"""Predict lesion probabilities: the test cases of a study, or one image on its own."""
+
+import io
+import json
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liverseg.core.volumes.volume import Volume
+from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError, StudyError
+from liverseg.imaging import files
+from liverseg.imaging.resampling import probability_to_original
+from liverseg.network.checkpoint import load_network
+from liverseg.network.device import best_device
+from liverseg.network.prediction import DEFAULT_MEMORY_MB, Predictor
+from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Arm
+from liverseg.race.records.result import reported_weights
+from liverseg.race.records.study import Study
+from liverseg.settings import Settings, from_mapping
+from liverseg.steps.data.cases import PROBABILITY_FILE, load_case, prediction_prefix
+from liverseg.steps.data.preprocess import prepare
+from liverseg.steps.results import disagreement
+from liverseg.steps.results.postprocess import segment
+from liverseg.storage import bundle
+from liverseg.storage.port import ObjectStore
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def run(
+    store: ObjectStore,
+    study: Study,
+    arm: Arm,
+    *,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    progress: Progress = _silent,
+) -> list[str]:
+    """Predict the test cases with an arm's model; return the names that were not there yet.
+
+    Raises StudyError where that arm has not ended.
+    """
+    result = facts.read_result(store, study.id, arm)
+    if result is None:
+        raise StudyError(f"study {study.id} has no {arm} model yet; run the race to its end first")
+
+    def weights() -> bytes:
+        return bundle.load(store, result.model)[WEIGHTS]
+
+    return _predicted(store, study, result.weights_sha256, weights, memory_mb, progress)
+
+
+def several(
+    store: ObjectStore,
+    study: Study,
+    *,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    progress: Progress = _silent,
+) -> list[str]:
+    """Predict the test cases with the seeds of the third-last rung; return what was in the way.
+
+    Nothing is done where disagreement.py has its numbers. A network that has predicted all
+    cases before is not needed any more; of one that is needed and was deleted a line says so.
+    """
+    if disagreement.known(store, study) is not None:
+        return []
+    missing = []
+    for report in disagreement.networks(store, study):
+        weights = partial(reported_weights, store, report)
+        try:
+            _predicted(store, study, report.weights_sha256, weights, memory_mb, progress)
+        except NotFound:
+            missing.append(
+                f"seed {report.seed} cannot predict: its checkpoint '{report.checkpoint}' was "
+                f"deleted; pruning keeps those of the last {LAST_RUNGS} rungs"
+            )
+    return missing
+
+
+def _predicted(
+    store: ObjectStore,
+    study: Study,
+    weights_sha256: str,
+    weights: Callable[[], bytes],
+    memory_mb: int,
+    progress: Progress,
+) -> list[str]:
+    """Predict the test cases that the network with this SHA-256 has not predicted; return them.
+
+    `weights` is called where there are any.
+    """
+    cases = [
+        c
+        for c in study.dataset.role("test")
+        if not bundle.exists(store, prediction_prefix(weights_sha256, c.key))
+    ]
+    if not cases:
+        return []
+    predictor = _predictor(study.settings, weights(), memory_mb)
+    for number, record in enumerate(cases):
+        progress("predict", number, len(cases))
+        case = load_case(store, record.key)
+        target = io.BytesIO()
+        np.save(target, predictor.probabilities(case.image, case.liver), allow_pickle=False)
+        prefix = prediction_prefix(weights_sha256, record.key)
+        bundle.commit(store, prefix, {PROBABILITY_FILE: target.getvalue()})
+    progress("predict", len(cases), len(cases))
+    return [c.name for c in cases]
+
+
+def one(
+    image: Path,
+    liver: Path,
+    model: Path,
+    out: Path,
+    probabilities: Path | None = None,
+    *,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """Segment one image on its own and write the result in the image's grid and orientation.
+
+    Args:
+        image: NIfTI, NRRD or MHA.
+        liver: Its liver mask, same grid.
+        model: A folder with model.safetensors and model.json, such as a study's `model`.
+        out: Lesion mask, 0 or 1.
+        probabilities: If given, P(lesion) before post-processing, linear on the image's grid.
+        memory_mb: Budget for one tile; smaller means more tiles and the same result.
+        progress: Called with ("tiles", done, total).
+
+    Returns:
+        The model's seed and weights, lesion voxels and millilitres.
+
+    Raises:
+        CaseError: An input cannot be used.
+        SettingsError, IntegrityError: The folder is no model, or its weights were changed.
+    """
+    for target in (out, probabilities):
+        if target is not None and not target.name.endswith(files.WRITABLE_SUFFIXES):
+            raise SettingsError(
+                f"'{target}' must end with one of {', '.join(files.WRITABLE_SUFFIXES)}"
+            )
+    settings, weights, described = _read_model(model)
+    volume, mask = files.read(image), files.read_mask(liver)
+    files.check_same_grid(volume, mask, liver.name)
+    try:
+        case = prepare(volume, mask, {}, settings)
+    except CaseError as error:
+        raise CaseError(f"'{image}' with '{liver}': {error}") from error
+    predictor = _predictor(settings, weights, memory_mb)
+    probability = predictor.probabilities(case.image, case.liver, progress)
+    lesion = segment(probability, case)
+    files.write(out, Volume(lesion, volume.geometry))
+    if probabilities is not None:
+        soft = probability_to_original(probability, case.spacing_mm, volume.geometry)
+        files.write(probabilities, Volume(soft, volume.geometry))
+    millilitres = float(np.prod(volume.spacing_mm)) * int(lesion.sum()) / 1000
+    return {
+        "segmentation": str(out),
+        "lesion_voxels": int(lesion.sum()),
+        "lesion_ml": millilitres,
+        "seed": described["seed"],
+        "weights_sha256": described["weights_sha256"],
+    }
+
+
+def _predictor(settings: Settings, weights: bytes, memory_mb: int) -> Predictor:
+    return Predictor.build(load_network(settings.network, weights), best_device(), memory_mb)
+
+
+def _read_model(folder: Path) -> tuple[Settings, bytes, dict[str, Any]]:
+    """Return settings, weights and description of a model folder, its hash checked."""
+    try:
+        described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_bytes())
+        weights = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"'{folder}' is no model: {error.strerror} ({error.filename}); give a folder with "
+            f"{WEIGHTS} and {DESCRIPTION}, such as studies/<study>/model in a store"
+        ) from error
+    except ValueError as error:
+        raise IntegrityError(f"'{folder / DESCRIPTION}' is damaged: {error}") from error
+    missing = {"seed", "settings", "weights_sha256"} - set(described)
+    if missing:
+        raise IntegrityError(f"'{folder / DESCRIPTION}' lacks {', '.join(sorted(missing))}")
+    found, promised = sha256(weights).hexdigest(), described["weights_sha256"]
+    if found != promised:
+        raise IntegrityError(
+            f"'{folder / WEIGHTS}' has SHA-256 {found}, {DESCRIPTION} says {promised}; copy the "
+            "model again"
+        )
+    return from_mapping(described["settings"]), weights, described

@@ -1,0 +1,265 @@
+"""The store in an S3 bucket, whose server may be away, lose a reply or cut one off."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+from xml.etree.ElementTree import ParseError
+
+from minio import Minio
+from minio.error import MinioException, S3Error
+from minio.helpers import check_bucket_name
+from urllib3.exceptions import HTTPError
+
+from liverseg.errors import IntegrityError, NotFound, SettingsError, StoreError
+from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
+from liverseg.storage.keys import check_key, is_key
+from liverseg.storage.s3.credentials import S3Credentials
+from liverseg.storage.s3.error_hints import remedy
+from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
+from liverseg.storage.s3.retrying_pool import HASTY, RetryingPool, cause
+
+PATIENCE_SECONDS = 120.0
+# Up to this size one PUT, above it a multipart upload; so much is in memory at a time.
+PART_BYTES = 16 << 20
+# What an object notes of itself: the SHA-256 of its bytes, and which call wrote it.
+SHA256, WRITER = "x-amz-meta-sha256", "x-amz-meta-writer"
+# Of a whole upload that was not completed, and of an object whose bytes are not those written.
+_ATTEMPTS = 3
+_CHANGED = ("PreconditionFailed", "InvalidRange", "NoSuchKey")
+_BUSY = ("ConditionalRequestConflict", "OperationAborted")
+
+
+class S3Store:
+    """An ObjectStore in `bucket`, every key below `prefix`.
+
+    What the rest of the code may rely on: a put is atomic; a get returns the very bytes that were
+    put; after a put any get and any listing know it (AWS, MinIO and VersityGW promise that). What
+    it may not: that of two simultaneous `put_new` of one key only one is told True. That is so
+    where the server honours `If-None-Match: *`; where it does not, `put_new` still never replaces
+    what was there before the call. A put that is repeated because its reply was lost may replace
+    what another writer has put in between, which is why a key has one writer.
+
+    Args:
+        work: The folder for this machine's locks and logs.
+        patience_seconds: How long a request is repeated while the server is away.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        access: S3Credentials,
+        work: Path,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.url = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
+        self.work = work
+        self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
+        self._endpoint = access.endpoint
+        self._patience = RetryPolicy(patience_seconds, f"S3 server {access.endpoint}")
+        try:
+            check_bucket_name(bucket, strict=True)
+            self._client = Minio(
+                access.host,
+                access.access_key,
+                access.secret_key,
+                access.session_token,
+                access.secure,
+                access.region,
+                RetryingPool(self._patience),
+            )
+        except ValueError as exc:
+            raise SettingsError(f"store '{self.url}' at {access.endpoint}: {exc}") from exc
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace."""
+        self._upload(key, BytesIO(data), len(data))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write or replace with the bytes of a file, in parts of 16 MiB if it is large."""
+        with open_source(path) as file:
+            self._upload(key, file, path.stat().st_size)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write unless the key exists; return whether what lies there is what this call wrote."""
+        name, writer = self._name(key), uuid.uuid4().hex
+        headers: dict[str, str | list[str] | tuple[str]] = {
+            SHA256: sha256(data).hexdigest(),
+            WRITER: writer,
+            "If-None-Match": "*",
+        }
+        attempts = Attempts(self._patience)
+        with self._told("write", key):
+            # Right also on a server that ignores the condition, and saves sending the bytes.
+            if self._notes(name) is not None:
+                return False
+            while True:
+                try:
+                    # put_object sends no conditions; this is what it calls itself.
+                    self._client._put_object(self._bucket, name, data, dict(headers))
+                    return True
+                except S3Error as exc:
+                    if exc.code == "PreconditionFailed":
+                        # The other writer may be this very call, whose first reply was lost.
+                        return self._wrote(name, writer)
+                    if exc.code == "NotImplemented" and "If-None-Match" in headers:
+                        del headers["If-None-Match"]
+                    elif exc.code not in _BUSY or not attempts.again("two writers of one key"):
+                        raise
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes, compared with the SHA-256 that was put with them; raises NotFound.
+
+        IntegrityError where they differ, however often they are read.
+        """
+        data = BytesIO()
+        self._download(key, data)
+        return data.getvalue()
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the bytes to the file `path`, compared as by `get`; raises NotFound."""
+        with whole_file(path) as file:
+            self._download(key, file)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return every key that starts with `prefix`, sorted."""
+        with self._told("list", prefix):
+            listed = self._client.list_objects(self._bucket, self._root + prefix, recursive=True)
+            names = [entry.object_name or "" for entry in listed]
+        keys = (name.removeprefix(self._root) for name in names)
+        # Consoles make objects "folder/" to show a folder; they are no keys.
+        return sorted(key for key in keys if is_key(key))
+
+    def delete(self, key: str) -> None:
+        """Remove; an unknown key is no error."""
+        name = self._name(key)
+        with self._told("delete", key):
+            try:
+                self._client.remove_object(self._bucket, name)
+            except S3Error as exc:
+                if exc.code != "NoSuchKey":
+                    raise
+
+    def _name(self, key: str) -> str:
+        check_key(key)
+        return self._root + key
+
+    def _upload(self, key: str, source: BinaryIO, length: int) -> None:
+        name, writer = self._name(key), uuid.uuid4().hex
+        notes = {SHA256: _sha256(source), WRITER: writer}
+        with self._told("write", key):
+            for _ in range(_ATTEMPTS):
+                source.seek(0)
+                try:
+                    self._client.put_object(
+                        self._bucket,
+                        name,
+                        source,
+                        length,
+                        metadata=dict(notes),
+                        part_size=PART_BYTES,
+                        num_parallel_uploads=1,
+                    )
+                except S3Error as exc:
+                    # What is said of an upload whose completion was done, but its reply lost.
+                    if exc.code != "NoSuchUpload":
+                        raise
+                # Servers may say "200 OK" to a completion and then that it failed after all.
+                if length <= PART_BYTES or self._wrote(name, writer):
+                    return
+        raise StoreError(
+            f"cannot write '{key}': {_ATTEMPTS} uploads to bucket '{self._bucket}' at "
+            f"{self._endpoint} ended without the object being there; look at the server's log"
+        )
+
+    def _download(self, key: str, sink: BinaryIO) -> None:
+        name, problem = self._name(key), ""
+        with self._told("read", key):
+            for _ in range(_ATTEMPTS):
+                sink.seek(0)
+                sink.truncate()
+                problem = self._receive(name, sink)
+                if not problem:
+                    return
+        raise IntegrityError(f"'{key}' in {self.url} at {self._endpoint} is damaged: {problem}")
+
+    def _receive(self, name: str, sink: BinaryIO) -> str:
+        """Write the object to `sink`, going on where a reply was cut off; return what is wrong."""
+        digest, attempts = sha256(), Attempts(self._patience)
+        position, tag = 0, ""
+        while True:
+            same = {"If-Match": tag} if position else {}
+            try:
+                response = self._client.get_object(
+                    self._bucket, name, offset=position, request_headers=dict(same)
+                )
+            except S3Error as exc:
+                if position and exc.code in _CHANGED:
+                    return "it changed while it was read"
+                raise
+            tag, promised = response.headers.get("etag", ""), response.headers.get(SHA256)
+            if position and response.status != 206:
+                response.close()
+                return "it was cut off, and the server does not send the rest alone"
+            try:
+                for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+                    sink.write(chunk)
+                    digest.update(chunk)
+                    position += len(chunk)
+                    attempts = Attempts(self._patience)
+            except HTTPError as exc:
+                response.close()
+                if not attempts.again(cause(exc)):
+                    raise
+                continue
+            response.release_conn()
+            self._patience.succeeded()
+            if promised in (None, digest.hexdigest()):
+                return ""
+            return f"its SHA-256 is {digest.hexdigest()}, it was written with {promised}"
+
+    def _notes(self, name: str) -> dict[str, str] | None:
+        """Return what the object notes of itself (names in lower case), or None without object."""
+        try:
+            found = self._client.stat_object(self._bucket, name)
+        except S3Error as exc:
+            if exc.code != "NoSuchKey":
+                raise
+            return None
+        return {header.lower(): value for header, value in (found.metadata or {}).items()}
+
+    def _wrote(self, name: str, writer: str) -> bool:
+        return (self._notes(name) or {}).get(WRITER) == writer
+
+    @contextmanager
+    def _told(self, action: str, key: str) -> Iterator[None]:
+        """Turn what the client and its connection raise into our errors."""
+        what = f"cannot {action} '{key}' in {self.url} at {self._endpoint}"
+        try:
+            yield
+        except S3Error as exc:
+            if exc.code == "NoSuchKey":
+                raise NotFound(f"{self.url} at {self._endpoint} has no '{key}'") from exc
+            said = f"{exc.message or ''} ({exc.code})"
+            raise StoreError(f"{what}: {said}; {remedy(exc.code)}") from exc
+        except ParseError as exc:
+            raise StoreError(f"{what}: no S3 server; is AWS_ENDPOINT_URL right?") from exc
+        except MinioException as exc:
+            # Of a page for people its beginning is enough.
+            raise StoreError(f"{what}: {exc!s:.200}; is AWS_ENDPOINT_URL right?") from exc
+        except HTTPError as exc:
+            waited = "" if isinstance(exc, HASTY) else f" for {self._patience.seconds:.0f} s"
+            raise StoreError(
+                f"{what}: {cause(exc)}{waited}; does the server run, and is AWS_ENDPOINT_URL right?"
+            ) from exc
+
+
+def _sha256(source: BinaryIO) -> str:
+    digest = sha256()
+    while chunk := source.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()

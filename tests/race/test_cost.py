@@ -1,0 +1,97 @@
+from typing import Any
+
+import pytest
+
+from liverseg.core.race.ledger import OUTCOMES
+from liverseg.race.decide.cost import ledger
+from liverseg.race.executors.faults import Killed
+from liverseg.race.executors.simulated_trainer import invented_score
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.spans import SpanReader
+from liverseg.settings import from_mapping
+from tests.race.rehearsal import Rehearsal
+
+# The paper's race; a validation only at the rungs keeps the rehearsal short.
+PAPER = from_mapping({"training": {"validation_interval": 5_000}})
+
+
+def account(rehearsal: Rehearsal) -> dict[str, Any]:
+    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
+    return ledger(rehearsal.study, snapshot)
+
+
+def paper_race(**options: Any) -> Rehearsal:
+    rehearsal = Rehearsal(settings=PAPER, score=invented_score, gpus=4, **options)
+    controller = rehearsal.controller(sleep=lambda _: rehearsal.executor.sleep(500.0))
+    controller.run("baseline" if rehearsal.capacity.compare_baseline else "end")
+    return rehearsal
+
+
+@pytest.fixture(scope="module")
+def clean() -> Rehearsal:
+    return paper_race(compare_baseline=True)
+
+
+def test_a_clean_race_of_sixteen_seeds_has_240k_useful_iterations_and_saves_1040k(clean):
+    book = account(clean)
+    assert book["useful"]["iterations"] == 240_000
+    assert book["repeated"]["iterations"] == book["pruned"]["iterations"] == 0
+    assert book["spent_iterations"] == book["planned_iterations"] == 240_000
+    assert book["straight_iterations"] == 16 * 80_000
+    assert book["saved_iterations"] == 1_040_000
+
+
+def test_the_single_training_is_in_no_total_of_the_race(clean):
+    book = account(clean)
+    assert book["baseline"]["useful"]["iterations"] == 80_000
+    assert all(row["seed"] < 16 for row in book["rows"])
+
+
+def test_on_four_places_the_clean_race_takes_the_time_of_100k_iterations(clean):
+    race = [s for s in SpanReader(clean.store, clean.study.id).all() if s.rung != "baseline"]
+    begin = min(s.samples[0].time for s in race)
+    end = max(s.samples[-1].time for s in race)
+    # A look every 500 s delays each job by at most as much.
+    assert 80_000 < end - begin < 100_000 + 10 * 500
+
+
+@pytest.fixture(scope="module")
+def disturbed() -> Rehearsal:
+    return paper_race(
+        faults=[
+            Killed(2, 0, iteration=3_000),
+            Killed(5, 0, iteration=5_000, exit_code=0),
+            Killed(13, 4, iteration=62_000, exit_code=75),
+            Killed(1, 0, iteration=4_000, exit_code=78),
+        ]
+    )
+
+
+@pytest.mark.parametrize("kind", ["clean", "disturbed"])
+def test_outcomes_add_up_to_the_spans(kind, request):
+    rehearsal = request.getfixturevalue(kind)
+    book = account(rehearsal)
+    spans = SpanReader(rehearsal.store, rehearsal.study.id).all()
+    race = sum(s.seconds for s in spans if s.rung != "baseline")
+    assert sum(book[o]["seconds"] for o in OUTCOMES) == pytest.approx(race)
+    assert book["seconds"] == pytest.approx(race)
+    for outcome in OUTCOMES:
+        for unit in ("iterations", "seconds"):
+            rows = sum(row[outcome][unit] for row in book["rows"])
+            assert rows == pytest.approx(book[outcome][unit])
+
+
+def test_work_that_died_with_its_trainer_is_not_useful(disturbed):
+    book = account(disturbed)
+    # Seed 1 failed for good; everybody else's iterations count once.
+    assert book["useful"]["iterations"] == 235_000
+    rows = [r for r in book["rows"] if (r["seed"], r["rung"]) == (2, 0)]
+    assert [r["attempt"] for r in rows] == [0, 1]
+    assert sum(r["useful"]["iterations"] for r in rows) == 5_000
+    assert sum(r["repeated"]["seconds"] for r in rows) == pytest.approx(3_000)
+
+
+def test_a_race_that_has_not_begun_has_spent_nothing():
+    book = account(Rehearsal())
+    assert book["spent_iterations"] == 0
+    assert book["rows"] == []

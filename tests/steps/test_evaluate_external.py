@@ -1,0 +1,281 @@
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from liverseg.core.evaluation.overlap import dice
+from liverseg.core.volumes.volume import Volume
+from liverseg.errors import CaseError, SettingsError
+from liverseg.imaging.files import write
+from liverseg.reporting import evaluation
+from liverseg.steps.results import evaluate_external
+from liverseg.steps.results.case_discovery import Excluded, Patterns, find, one_case
+from liverseg.steps.results.evaluate_external import Options
+from tests.conftest import SHAPE, grid, tiny_volumes
+
+RATERS = {"R1": "tumor_R1.nii.gz", "R2": "tumor_R2.nii.gz"}
+PATTERNS = Patterns(RATERS, {"A1": "pred.nii.gz"})
+
+
+def valid(document: dict) -> dict:
+    """The document as it is printed, checked against the schema of the package."""
+    schema = json.loads(
+        (resources.files("liverseg") / "schemas" / "evaluation-1.json").read_text("utf-8")
+    )
+    jsonschema.Draft202012Validator.check_schema(schema)
+    printed = json.loads(json.dumps(document, allow_nan=False))
+    jsonschema.Draft202012Validator(schema).validate(printed)
+    return printed
+
+
+def evaluate(folder: Path, patterns: Patterns = PATTERNS, jobs: int = 1, **options) -> dict:
+    cases, excluded = find(patterns, folder)
+    names = list(patterns.raters), list(patterns.algorithms)
+    return valid(evaluate_external.run(cases, excluded, *names, Options(**options), jobs))
+
+
+@pytest.fixture
+def folder(tmp_path, write_case) -> Path:
+    """Three cases with two raters and a prediction, which is what rater 1 drew."""
+    for name in ("a", "b", "c"):
+        write_case(tmp_path / name, replace={"pred": tiny_volumes()["tumor_R1"]})
+    return tmp_path
+
+
+def put(path: Path, voxels: np.ndarray, **geometry) -> Path:
+    write(path, Volume(voxels, grid(shape=voxels.shape, **geometry)))
+    return path
+
+
+def test_a_folder_of_cases_gives_what_the_masks_say(folder) -> None:
+    found = evaluate(folder)
+    assert [case["case"] for case in found["cases"]] == ["a", "b", "c"]
+    drawn = {name: tiny_volumes()[f"tumor_{name}"].voxels for name in RATERS}
+    between = dice(drawn["R1"], drawn["R2"])
+    values = found["cases"][0]["algorithms"]["A1"]
+    assert values["dice"] == {"R1": 1, "R2": between, "mean": (1 + between) / 2}
+    assert found["cases"][0]["rater_dice"] == {"R1-R2": between}
+    assert found["cases"][0]["spacing_mm"] == [4, 1.25, 1.5]
+    assert found["summary"]["A1"]["dice.R1"]["n"] == 3
+    assert found["excluded"] == []
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_document(folder) -> None:
+    assert evaluate(folder, jobs=2) == evaluate(folder)
+
+
+def test_memory_for_one_case_runs_one_at_a_time(folder) -> None:
+    cases, _ = find(PATTERNS, folder)
+    assert evaluate_external._that_fit(cases, 1) == 1
+    assert evaluate_external._that_fit(cases, 1000) == 6  # of 150 MB each; these masks are tiny
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_leaves_its_case_out_and_no_other(folder) -> None:
+    path = folder / "b" / "pred.nii.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+    found = evaluate(folder, jobs=2)
+    assert [case["case"] for case in found["cases"]] == ["a", "c"]
+    (left_out,) = found["excluded"]
+    assert left_out["case"] == "b"
+    assert "'pred.nii.gz' is truncated or damaged" in left_out["reason"]
+    assert any("Left out: b" in note for note in evaluation.notes(found))
+
+
+def test_missing_files_leave_a_case_out_but_a_missing_rater_is_absent(folder) -> None:
+    (folder / "a" / "tumor_R2.nii.gz").unlink()
+    (folder / "b" / "pred.nii.gz").unlink()
+    for rater in RATERS.values():
+        (folder / "c" / rater).unlink()
+    found = evaluate(folder)
+    (case,) = found["cases"]
+    assert (case["case"], case["absent_raters"], case["rater_dice"]) == ("a", ["R2"], {})
+    assert case["algorithms"]["A1"]["dice"] == {"R1": 1, "mean": 1}
+    reasons = {one["case"]: one["reason"] for one in found["excluded"]}
+    assert reasons["b"].startswith("no prediction: 'pred.nii.gz' (A1)")
+    assert reasons["c"].startswith("no reference: 'tumor_R1.nii.gz' (R1), 'tumor_R2.nii.gz' (R2)")
+
+
+def test_no_case_at_all_is_an_error_with_the_first_reason(folder) -> None:
+    with pytest.raises(CaseError, match=r"a \(the first of 3 cases\): no prediction: 'other"):
+        evaluate(folder, Patterns(RATERS, {"A1": "other.nii.gz"}))
+    with pytest.raises(SettingsError, match="is not a folder"):
+        find(PATTERNS, folder / "nowhere")
+    (folder / "empty").mkdir()
+    with pytest.raises(CaseError, match="has no folder"):
+        find(PATTERNS, folder / "empty")
+
+
+def test_files_in_flat_folders_are_found_by_the_cases_name(tmp_path) -> None:
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    for place, names in (("labels", "ab"), ("results", "bc")):
+        for name in names:
+            put(tmp_path / place / f"{name}.nii.gz", lesion)
+    patterns = Patterns(
+        {"R1": f"{tmp_path}/labels/{{case}}.nii.gz"}, {"A1": f"{tmp_path}/results/{{case}}.nii.gz"}
+    )
+    cases, excluded = find(patterns, None)
+    assert [case.name for case in cases] == ["b"]
+    assert [(one.case, one.reason.split(":")[0]) for one in excluded] == [
+        ("a", "no prediction"), ("c", "no reference")
+    ]  # fmt: skip
+    with pytest.raises(SettingsError, match=r"'x.nii.gz' must have \{case\} once"):
+        find(replace(patterns, algorithms={"A1": "x.nii.gz"}), None)
+
+
+@pytest.fixture
+def single(tmp_path) -> Callable[..., dict]:
+    """Return a function that evaluates one case: rater 1 against a prediction, and options."""
+    reference = put(tmp_path / "reference.nii.gz", tiny_volumes()["tumor_R1"].voxels)
+
+    def run(prediction: Path, liver: Path | None = None, **options) -> dict:
+        patterns = Patterns(
+            {"R1": str(reference)}, {"A1": str(prediction)}, None if liver is None else str(liver)
+        )
+        case = one_case(patterns)
+        return valid(evaluate_external.run([case], [], ["R1"], ["A1"], Options(**options)))
+
+    return run
+
+
+def test_probabilities_where_a_mask_is_expected_are_refused(single, tmp_path) -> None:
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    path = put(tmp_path / "p.nii.gz", (lesion * 0.75).astype(np.float32))
+    with pytest.raises(CaseError, match=r"'p.nii.gz' has voxels such as 0.75: probabilities or"):
+        single(path)
+    # Whole numbers in a file of floats are a mask.
+    path = put(tmp_path / "f.nii.gz", lesion.astype(np.float32))
+    assert single(path)["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+
+
+def test_files_with_several_labels_need_to_be_told_which(single, tmp_path) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
+    path = put(tmp_path / "l.nii.gz", (liver.astype(np.uint8) + lesion))
+    with pytest.raises(CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --label"):
+        single(path)
+    found = single(path, labels=(1, 2))
+    assert found["settings"]["labels"] == [1, 2]
+    values = found["cases"][0]["algorithms"]["A1"]
+    assert values["dice"]["R1"] == pytest.approx(dice(liver, lesion))
+    assert found["cases"][0]["label_absent"] == []
+    # The reference is a plain mask of 1: with label 2 it has no lesion, which is told.
+    found = single(path, labels=(2,))
+    assert found["cases"][0]["label_absent"] == ["R1"]
+    assert found["cases"][0]["lesion_diameters_mm"] == {"R1": []}
+    assert any("R1 has other labels only" in note for note in evaluation.notes(found))
+
+
+def test_another_grid_is_an_error_unless_it_may_be_resampled(single, tmp_path) -> None:
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 34.0))
+    with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*34.* has .*30.*--resample"):
+        single(shifted)
+    found = single(shifted, resample_prediction=True)
+    assert found["settings"]["resample_prediction"] == "nearest"
+    assert found["cases"][0]["resampled"] == ["A1"]
+    moved = np.zeros_like(lesion)
+    moved[1:] = lesion[:-1]  # one slice of 4 mm towards the head
+    expected = dice(lesion, moved)
+    assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(expected)
+    fine = np.repeat(lesion, 2, axis=1)
+    doubled = put(
+        tmp_path / "d.nii.gz", fine, spacing_mm=(4.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
+    )
+    with pytest.raises(CaseError, match=r"\(6, 48, 20\) voxels"):
+        single(doubled)
+    found = single(doubled, resample_prediction=True)
+    assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+
+
+def test_another_orientation_is_the_same_mask_without_resampling(single, tmp_path) -> None:
+    volume = tiny_volumes()["tumor_R1"]
+    path = tmp_path / "ras.nii.gz"
+    write(path, Volume(volume.voxels, replace(volume.geometry, orientation="RAS")))
+    found = single(path)
+    assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    assert found["cases"][0]["resampled"] == []
+
+
+def test_what_is_predicted_outside_the_liver_is_left_out_and_told(single, tmp_path) -> None:
+    volumes = tiny_volumes()
+    lesion = volumes["tumor_R1"].voxels.copy()
+    liver = put(tmp_path / "liver.nii.gz", volumes["liver"].voxels)
+    lesion[0, 0, :3] = True
+    prediction = put(tmp_path / "p.nii.gz", lesion)
+    (case,) = single(prediction, liver)["cases"]
+    assert case["outside_liver_voxels"] == {"R1": 0, "A1": 3}
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 1
+    empty = put(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
+    with pytest.raises(CaseError, match=r"'empty.nii.gz' is empty: there is no liver"):
+        single(prediction, empty)
+
+
+def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None:
+    none = np.zeros(SHAPE, bool)
+    put(folder / "a" / "pred.nii.gz", none)
+    for rater in RATERS.values():
+        put(folder / "b" / rater, none)
+    found = evaluate(folder)
+    missed, invented, _ = (c["algorithms"]["A1"] for c in found["cases"])
+    assert missed["detection"]["lesion"]["R1"] == {
+        "tp": 0, "fp": 0, "fn": 1, "recall": 0, "precision": 0, "f1": 0
+    }  # fmt: skip
+    assert invented["detection"]["lesion"]["R1"] == {
+        "tp": 0, "fp": 1, "fn": 0, "recall": None, "precision": 0, "f1": 0
+    }  # fmt: skip
+    assert (missed["dice"]["mean"], invented["dice"]["mean"]) == (0, 0)
+    assert found["summary"]["A1"]["hd95_mm.R1"]["n_nan"] == 2
+
+
+def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
+    patterns = replace(PATTERNS, algorithms={"A1": "pred.nii.gz", "A2": "tumor_R2.nii.gz"})
+    found = evaluate(folder, patterns)
+    rows = list(csv.DictReader(io.StringIO(evaluation.csv_text(found))))
+    assert [(r["case"], r["algorithm"]) for r in rows][:3] == [
+        ("a", "A1"),
+        ("a", "A2"),
+        ("b", "A1"),
+    ]
+    expected = found["cases"][0]["algorithms"]["A2"]["dice"]["R1"]
+    assert float(rows[1]["dice.R1"]) == expected
+    page = evaluation.html(found)
+    assert f"{expected:.3f} ± 0.000" in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert page.count("src=") == page.count('src="data:image/png;base64,') == 1
+    low, high = found["summary"]["A1"]["dice.mean"]["ci95"]
+    assert f"{low:.3f} to {high:.3f}" in page
+    told = [table.title for table in evaluation.tables(found)]
+    assert any(title.startswith("Paired tests") for title in told)
+
+
+def test_names_out_of_files_are_no_markup(folder) -> None:
+    found = evaluate(folder)
+    found["excluded"] = [{"case": "<script>alert(1)</script>", "reason": "x"}]
+    assert "<script>" not in evaluation.html(found)
+
+
+def test_excluded_cases_are_listed_by_name() -> None:
+    with pytest.raises(CaseError, match=r"a \(the first of 2 cases\): one"):
+        evaluate_external.run([], [Excluded("b", "two"), Excluded("a", "one")], [], [], Options())
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_real_mr_with_rater_2_as_the_prediction(real_data) -> None:
+    patterns = Patterns(
+        {"R1": "tumor_R1.nii.gz", "R3": "tumor_R3.nii.gz"}, {"R2": "tumor_R2.nii.gz"}
+    )
+    found = evaluate(real_data, patterns, jobs=2)
+    assert len(found["cases"]) == 12
+    assert 0.5 < found["summary"]["R2"]["dice.mean"]["mean"] < 1
+    assert found["excluded"] == []

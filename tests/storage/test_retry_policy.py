@@ -1,0 +1,74 @@
+import pytest
+
+from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def patience(clock: Clock, seconds: float = 120.0) -> RetryPolicy:
+    return RetryPolicy(seconds, "the server", monotonic=clock, sleep=clock.sleep)
+
+
+def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
+    shared = patience(clock)
+    attempts = Attempts(shared)
+    while clock.now < 60:
+        assert attempts.again("status 503")
+    shared.succeeded()
+    shared.succeeded()
+    assert lines == [
+        "the server: status 503; trying again for up to 120 s",
+        f"the server answers again after {clock.now:.1f} s (status 503)",
+    ]
+    assert clock.now < 66
+
+
+def test_every_cause_has_one_line(clock, lines):
+    shared = patience(clock)
+    for cause in ("connection refused", "connection refused", "status 503", "status 503"):
+        Attempts(shared).again(cause)
+    shared.succeeded()
+    assert [line.split(";")[0] for line in lines[:2]] == [
+        "the server: connection refused",
+        "the server: status 503",
+    ]
+    assert lines[2].endswith("(connection refused, status 503)")
+    assert len(lines) == 3
+
+
+def test_a_second_time_away_is_told_again(clock, lines):
+    shared = patience(clock)
+    for _ in range(2):
+        Attempts(shared).again("status 503")
+        shared.succeeded()
+    assert len(lines) == 4
+
+
+def test_patience_has_an_end_and_is_used_to_it(clock):
+    attempts = Attempts(patience(clock, 7.0))
+    tries = 0
+    while attempts.again("status 503"):
+        tries += 1
+    assert clock.now == pytest.approx(7.0)
+    assert tries < 10
+
+
+def test_without_patience_there_is_one_attempt(clock):
+    assert not Attempts(patience(clock, 0.0)).again("status 503")
+    assert clock.now == 0
