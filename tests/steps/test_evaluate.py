@@ -10,7 +10,7 @@ from liverseg.race.records import facts
 from liverseg.steps.data.cases import load_case, load_probability, segmentation_prefix
 from liverseg.steps.results import evaluate, postprocess
 from liverseg.storage.memory import MemoryStore
-from tests.steps.test_evaluate_files import valid
+from tests.steps.test_evaluate_external import valid
 from tests.steps.tiny_study import finished_study, study_in
 
 
