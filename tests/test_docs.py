@@ -1,0 +1,134 @@
+"""docs/method.md says what the code does: settings, what follows from them, section numbers."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liverseg import settings
+from liverseg.core.grid import NetworkGrid
+from liverseg.core.halving import figures, schedule
+from liverseg.settings import PRESETS, Settings, to_mapping
+
+ROOT = Path(__file__).parents[1]
+METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+SECTIONS = [int(number) for number in re.findall(r"^## (\d+)\. ", METHOD, re.MULTILINE)]
+TOPICS = {
+    name: values for name, values in to_mapping(Settings()).items() if isinstance(values, dict)
+}
+SETTINGS = [f"{topic}.{name}" for topic, values in TOPICS.items() for name in values]
+FOLDERS = ("bench", "components", "docs", "liverseg", "pipelines", "tests")
+# Any white space, comment signs and a comma may stand between the file and the number.
+CITATION = re.compile(r"docs/method\.md[\s#,(\[\])]+sections?\s+#?\s*(\d+)(?:\s+and\s+(\d+))?")
+
+
+def rows(header: str) -> list[list[str]]:
+    """The cells of every row of every table whose header has this first cell."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", METHOD, re.MULTILINE):
+        cells = [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()]
+        if cells[0][0] == header:
+            found += cells
+    assert found, f"docs/method.md has no table '{header}'"
+    return found
+
+
+def value(cell: str) -> Any:
+    """A value as `--set` takes it: JSON, or text."""
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
+
+
+def documented() -> dict[str, list[str]]:
+    entries = [row for row in rows("setting") if row[0].startswith("`")]
+    names = [row[0].strip("`") for row in entries]
+    assert len(names) == len(set(names)), "a setting is documented twice"
+    return dict(zip(names, (row[1:] for row in entries), strict=True))
+
+
+def test_every_setting_and_no_other_is_in_the_method() -> None:
+    assert sorted(documented()) == sorted(SETTINGS)
+
+
+def test_the_columns_of_the_settings_are_the_presets() -> None:
+    headers = [row for row in rows("setting") if row[0] == "setting"]
+    assert {tuple(row) for row in headers} == {("setting", *PRESETS, "meaning")}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_has_the_presets_values_and_a_meaning(name: str) -> None:
+    topic, _, field = name.partition(".")
+    *values, meaning = documented()[name]
+    assert [value(cell) for cell in values] == [
+        to_mapping(preset)[topic][field] for preset in PRESETS.values()
+    ]
+    assert meaning.endswith(".")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_sizes_are_those_of_the_network(preset: str) -> None:
+    chosen = PRESETS[preset]
+    grid = NetworkGrid(chosen.network)
+    patch = chosen.training.patch
+    sizes = (
+        patch,
+        grid.output_size(patch),
+        grid.halo,
+        grid.alignment,
+        grid.input_size(grid.smallest_output),
+    )
+    expected = [f"`{preset}`", *(str(list(size)) for size in sizes)]
+    assert expected in rows("preset")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_rungs_are_those_of_the_schedule(preset: str) -> None:
+    race = PRESETS[preset].race
+    rungs = schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
+    shown = ", ".join(f"{rung.size} x {rung.iterations}" for rung in rungs)
+    total = str(figures(rungs, 1, 1.0).iterations)
+    assert [f"`{preset}`", shown, total] in rows("preset")
+
+
+def test_every_version_that_results_depend_on_is_in_the_method() -> None:
+    versions = [name for name in vars(settings) if name.endswith("_VERSION")]
+    assert versions
+    assert [name for name in versions if f"`{name}`" not in METHOD] == []
+
+
+def test_sections_are_numbered_from_one() -> None:
+    assert SECTIONS
+    assert list(range(1, len(SECTIONS) + 1)) == SECTIONS
+
+
+def citations() -> Iterator[tuple[str, int]]:
+    """Every section of docs/method.md that a file names, the document's own references too."""
+    for number in re.findall(r"\bsection (\d+)", METHOD):
+        yield "docs/method.md", int(number)
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    for path in [*paths, *ROOT.glob("*.md")]:
+        if path.suffix in (".py", ".md", ".toml", ".yaml"):
+            for numbers in CITATION.findall(path.read_text(encoding="utf-8")):
+                for number in filter(None, numbers):
+                    yield str(path.relative_to(ROOT)), int(number)
+
+
+def test_every_section_that_is_cited_exists() -> None:
+    found = list(citations())
+    assert found
+    assert [(file, number) for file, number in found if number not in SECTIONS] == []
+
+
+def test_a_citation_is_found_across_lines() -> None:
+    text = "(docs/method.md section 3) docs/method.md\n# sections 7 and 12"
+    assert CITATION.findall(text) == [("3", ""), ("7", "12")]
+
+
+def test_every_setting_but_the_preset_s_name_belongs_to_a_topic() -> None:
+    assert set(TOPICS) == {f.name for f in dataclasses.fields(Settings)} - {"preset"}
