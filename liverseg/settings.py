@@ -29,7 +29,7 @@ BASELINE_SEED = 9999
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """How a case is brought to the network's grid (science.md section 2)."""
+    """How a case is brought to the network's grid (docs/method.md section 3)."""
 
     in_plane_mm: float = 1.0
     """Voxel size within a slice after resampling; slices keep their spacing."""
@@ -63,7 +63,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """One training (science.md section 4)."""
+    """One training (docs/method.md sections 5 to 8)."""
 
     patch: tuple[int, int, int] = (72, 236, 236)
     """Input patch (z, y, x) in voxels; must be a valid size of the network."""
@@ -89,7 +89,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class RaceSettings:
-    """The multi-model schedule (science.md section 5)."""
+    """The multi-model schedule (docs/method.md section 9)."""
 
     seeds: int = 16
     """Trainings at the start; they differ only in their seed, 0 to seeds - 1."""

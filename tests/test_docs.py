@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from liverseg import settings
-from liverseg.core.grid import NetworkGrid
-from liverseg.core.halving import figures, schedule
+from liverseg.core.race.halving import figures, schedule
+from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.settings import PRESETS, Settings, to_mapping
 
 ROOT = Path(__file__).parents[1]

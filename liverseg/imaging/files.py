@@ -1,4 +1,6 @@
-"""Reading and writing volumes, so that everything else sees one orientation (science.md 2).
+"""Reading and writing volumes, so that everything else sees one orientation.
+
+Source: docs/method.md section 2.
 
 Any orientation is brought to the nearest LPS on reading, by flips and swaps of axes only: an
 oblique acquisition stays as oblique as it is. Writing goes back to the orientation of the file.

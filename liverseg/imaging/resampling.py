@@ -28,7 +28,7 @@ def to_network_grid(
     """Return image, masks and spacing (z, y, x) on the network's grid.
 
     Masks are resampled linearly as probabilities; above 0.5 is inside. A voxel exactly half-way
-    is outside, as it is when a probability becomes a segmentation (science.md sections 2 and 6).
+    is outside, as it is when a probability becomes a segmentation (docs/method.md section 3).
     """
     _, height, width = image.geometry.shape
     z, y, x = image.spacing_mm

@@ -1,4 +1,7 @@
-"""Augmentation on the fly: flips, contrast, brightness (paper, Methods; science.md 4)."""
+"""Augmentation on the fly: flips, contrast, brightness.
+
+Source: paper, Methods; docs/method.md section 5.
+"""
 
 from dataclasses import dataclass
 

@@ -9,7 +9,7 @@ def best_device(index: int = 0) -> torch.device:
     `index` is the trainer's among those that run at a time: side by side they share out the GPUs.
 
     On a GPU deterministic algorithms are asked for where they exist; bit-identity is promised on
-    the CPU only (science.md section 5).
+    the CPU only (docs/method.md section 7).
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")

@@ -1,4 +1,7 @@
-"""The Dice loss, computed only inside the dilated liver (paper, Methods; science.md 4)."""
+"""The Dice loss, computed only inside the dilated liver.
+
+Source: paper, Methods; docs/method.md section 6.
+"""
 
 import torch
 from torch import Tensor

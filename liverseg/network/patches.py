@@ -128,7 +128,7 @@ def reflected_indices(start: int, count: int, size: int) -> npt.NDArray[np.intp]
     """Return voxel indices for positions start .. start + count - 1 on an axis of `size` voxels.
 
     Outside the image, by voxel position alone: reflect up to size - 1 beyond the border, edge
-    after that (science.md section 4).
+    after that (docs/method.md section 5).
     """
     positions = np.arange(start, start + count).clip(-(size - 1), 2 * (size - 1))
     positions = np.abs(positions)

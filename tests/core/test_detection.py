@@ -133,7 +133,7 @@ def union_dice(these, those) -> float:
 
 
 def by_the_letter(predicted: np.ndarray, reference: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    """Science.md section 7, on sets of voxels, without numbers, sizes or overlap tables."""
+    """docs/method.md section 13, on sets of voxels, without numbers, sizes or overlap tables."""
     predictions, references = components(predicted), components(reference)
     total = len(references)
     tp = fp = accepted = false_clusters = missed_clusters = 0

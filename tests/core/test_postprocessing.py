@@ -29,7 +29,7 @@ def neighbourhood(mask, radius, combine):
 
 
 def by_the_letter(tumour, liver):
-    """Science.md section 6, steps 2 and 3, slice by slice."""
+    """docs/method.md section 12, steps 2 and 3, slice by slice."""
     result = np.zeros_like(tumour)
     for z in range(len(tumour)):
         border = liver[z] & ~neighbourhood(liver[z], 3, np.all)

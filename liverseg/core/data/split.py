@@ -1,6 +1,6 @@
 """Which cases train, validate and test: by a split file or by a rule on the patient.
 
-The unit is the patient, so that follow-ups never stand on both sides (science.md section 2).
+The unit is the patient, so that follow-ups never stand on both sides (docs/method.md section 2).
 """
 
 import unicodedata

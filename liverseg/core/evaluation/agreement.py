@@ -1,6 +1,6 @@
 """Whether an algorithm is as good as the raters: agreement, and the score that knows their spread.
 
-Science.md section 7, with two or more raters.
+docs/method.md section 13, with two or more raters.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """All measures of one case: every algorithm and every rater against every rater.
 
 What comes out is plain JSON, one entry of `cases` in schemas/evaluation-1.json; null is what is
-not defined (science.md section 7).
+not defined (docs/method.md section 13).
 """
 
 from collections.abc import Mapping, Sequence

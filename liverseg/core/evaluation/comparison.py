@@ -1,6 +1,6 @@
 """Algorithms over all cases: figures, lesion recall by diameter, and tests by pair.
 
-Takes the entries that `evaluate_case` gives (science.md section 7, 'Statistics').
+Takes the entries that `evaluate_case` gives (docs/method.md section 14, 'Statistics').
 """
 
 import itertools

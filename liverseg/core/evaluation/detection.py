@@ -1,6 +1,6 @@
 """Which lesions were found: N:M matching of predicted and reference lesions.
 
-Chlebus et al. 2018, as in the authors' published code (science.md section 7). Lesions are
+Chlebus et al. 2018, as in the authors' published code (docs/method.md section 13). Lesions are
 26-connected components, numbered in scan order.
 """
 

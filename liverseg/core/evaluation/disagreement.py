@@ -1,8 +1,8 @@
 """What several networks say of each other: where, in which case, on which lesion they differ.
 
-The networks are treated as the raters are (science.md section 7): each gives a mask, and the masks
-are compared. All numbers go from 0, where they agree, to 1. Nothing here knows the truth; how well
-a number predicts the Dice is what `rank_correlation` says.
+The networks are treated as the raters are (docs/method.md section 13): each gives a mask, and the
+masks are compared. All numbers go from 0, where they agree, to 1. Nothing here knows the truth; how
+well a number predicts the Dice is what `rank_correlation` says.
 """
 
 import itertools

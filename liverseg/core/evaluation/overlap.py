@@ -1,4 +1,4 @@
-"""How far two masks cover each other: Dice and Jaccard (science.md section 7)."""
+"""How far two masks cover each other: Dice and Jaccard (docs/method.md section 13)."""
 
 from liverseg.core.volumes.volume import Mask
 

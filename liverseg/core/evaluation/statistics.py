@@ -1,6 +1,6 @@
 """What differences over few cases are worth: paired tests, families of tests, intervals.
 
-Science.md section 7. The paper's p-values are those of the normal approximation; with 19 cases
+docs/method.md section 14. The paper's p-values are those of the normal approximation; with 19 cases
 the exact ones can be had as well, and stand beside them.
 """
 

@@ -1,4 +1,4 @@
-"""How far apart the surfaces of two masks are, in mm (science.md section 7).
+"""How far apart the surfaces of two masks are, in mm (docs/method.md section 13).
 
 A surface is the voxels with a face neighbour outside the mask; outside the volume is outside.
 MONAI and medpy take it so as well. One search tree a mask serves every comparison: lesions have

@@ -1,4 +1,4 @@
-"""Successive halving (science.md section 5): who trains how far, and who goes on.
+"""Successive halving (docs/method.md section 9): who trains how far, and who goes on.
 
 Pure: a decision takes scores and gives seeds. `scores` maps a seed to its validation Jaccard, or
 to None for a seed that failed for good or has no finite value; a seed that has not reported yet is

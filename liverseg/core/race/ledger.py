@@ -1,4 +1,4 @@
-"""What the trainings cost, and what for (architecture.md "GPU-hour ledger"). Pure.
+"""What the trainings cost, and what for. Pure.
 
 useful    first execution of iterations that a committed report covers, losers' included
 repeated  the same iterations done again, and the time whose work died with its process

@@ -1,7 +1,7 @@
 """Which sizes and offsets the network can take: arithmetic on its levels, no weights.
 
 Valid convolutions lose a border, pooling needs even sizes and makes a result depend on where a
-tile starts. All of it follows from the levels' settings (science.md section 3).
+tile starts. All of it follows from the levels' settings (docs/method.md section 4).
 """
 
 from collections.abc import Callable

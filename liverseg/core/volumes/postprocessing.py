@@ -1,4 +1,6 @@
-"""What a probability goes through before it is a segmentation (paper, Methods; science.md 6).
+"""What a probability goes through before it is a segmentation.
+
+Source: paper, Methods; docs/method.md section 12.
 
 Partial volume darkens a ring of voxels along the liver's border; thin structures there are
 removed by opening. Everything is two-dimensional, on the network's grid, and outside the image

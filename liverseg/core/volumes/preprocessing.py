@@ -1,4 +1,4 @@
-"""Grey values and masks as the network wants them (paper, Methods; science.md section 2)."""
+"""Grey values and masks as the network wants them (paper, Methods; docs/method.md section 3)."""
 
 import numpy as np
 from scipy import ndimage

@@ -1,7 +1,7 @@
 """Which tiles a prediction needs: only where liver is, on the network's alignment grid.
 
 Pooling makes a result depend on where a tile starts. Offsets that are multiples of the alignment
-counted from voxel (0, 0, 0) make any tiling equal one big pass (science.md section 3).
+counted from voxel (0, 0, 0) make any tiling equal one big pass (docs/method.md section 11).
 """
 
 import itertools

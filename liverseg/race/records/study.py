@@ -29,7 +29,7 @@ class Study:
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
-        """The schedule (science.md section 5)."""
+        """The schedule (docs/method.md section 9)."""
         race = self.settings.race
         return schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
 

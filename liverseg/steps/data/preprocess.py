@@ -75,7 +75,7 @@ def missing(store: ObjectStore, dataset: Dataset, shard: int, shards: int) -> li
 def prepare(
     image: Volume, liver: Volume, raters: Mapping[str, Volume], settings: Settings
 ) -> PreparedCase:
-    """Return a case on the network's grid (science.md section 2).
+    """Return a case on the network's grid (docs/method.md section 3).
 
     All volumes share the image's grid. Raises CaseError if the liver is empty or the image
     constant inside it.

@@ -104,7 +104,7 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
 
 
 def capped(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (arm, case, rater) where the matcher did not try every subset (science.md 7)."""
+    """Return (arm, case, rater) where the matcher did not try every subset."""
     return [
         (arm, case, rater)
         for arm, values in evaluation["arms"].items()

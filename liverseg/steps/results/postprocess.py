@@ -1,4 +1,7 @@
-"""From probabilities to segmentations that lie on the images as they came (science.md 6)."""
+"""From probabilities to segmentations that lie on the images as they came.
+
+Source: docs/method.md section 12.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,7 +63,7 @@ def segment(probability: FloatArray, case: PreparedCase) -> Mask:
     """Return the lesions on the grid of the case's files (z, y, x), nearest to LPS.
 
     `probability` lies on the network's grid. Masks are never resampled: the cleaned probability
-    is, in-plane, and then cut (science.md section 6). Raises CaseError if the shapes differ.
+    is, in-plane, and then cut (docs/method.md section 12). Raises CaseError if the shapes differ.
     """
     if probability.shape != case.image.shape:
         raise CaseError(
