@@ -84,9 +84,9 @@ def test_a_report_is_committed_once():
     reports.write_report(store, "ab12", REPORT)
     (key,) = store.keys("")
     digest = sha256(store.get(key)).hexdigest()
-    assert key == f"studies/ab12/rungs/2/reports/0007-a0_0.5_500_0.4_{digest}.json"
+    assert key == f"studies/ab12/rungs/2/reports/0007-a0_0.5_19500_0.4_{digest}.json"
     named = reports.parse(key)
-    assert named == reports.ReportKey(2, 7, 0, 0.5, 500, 0.4, digest)
+    assert named == reports.ReportKey(2, 7, 0, 0.5, 19500, 0.4, digest)
     assert reports.read_report(store, "ab12", named) == REPORT
     store.put(key, store.get(key).replace(b"0.4", b"0.9"))
     with pytest.raises(IntegrityError, match=f"{key}' is damaged: its SHA-256 is .* says {digest}"):
