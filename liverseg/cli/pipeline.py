@@ -91,7 +91,7 @@ def run(
         "settings": json.dumps(changed),
         "gpus": gpus,
         "max_gpu_hours": max_gpu_hours or 0.0,
-        "compare_single": compare_single,
+        "compare_baseline": compare_single,
     }
     run_here(arguments, opened.work / "kfp", sys.stderr if as_json else None)
     # Another run may work on another study in the same store.
