@@ -111,4 +111,4 @@ def test_a_failed_run_says_which_task_and_still_tells_where_it_stands(place: Pla
     assert code == 6
     assert failed["state"] == "FAILED"
     assert failed["tasks"]["scan"] == "FAILED"
-    assert failed["tasks"]["where it stands"] == "SUCCEEDED"
+    assert failed["tasks"]["summary"] == "SUCCEEDED"
