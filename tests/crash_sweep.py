@@ -57,7 +57,7 @@ def outcome(store: ObjectStore, study: Study) -> Outcome:
     result = facts.read_result(store, study.id)
     assert result is not None, "no winner"
     keys = store.keys(f"studies/{study.id}/decisions/")
-    promoted = tuple(Decision.from_mapping(record.read(store, k)).promoted for k in keys)
+    promoted = tuple(record.read(store, k, Decision).promoted for k in keys)
     snapshot = SnapshotReader(store, study.id).read()
     ledger = cost.ledger(study, snapshot)
     outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))

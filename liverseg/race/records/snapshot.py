@@ -118,11 +118,11 @@ def rests_on(verdicts: Iterable[Promotion | Decision]) -> dict[tuple[int, int], 
 
 
 def _recorded(data: bytes, key: str) -> Recorded:
-    return Recorded(Report.from_mapping(record.decode(data, key)), sha256(data).hexdigest())
+    return Recorded(record.decode(data, key, Report), sha256(data).hexdigest())
 
 
 def _parsed(kind: type[AnyFact]) -> Callable[[bytes, str], AnyFact]:
-    return lambda data, key: kind.from_mapping(record.decode(data, key))
+    return lambda data, key: record.decode(data, key, kind)
 
 
 _ARMS: tuple[Arm, Arm] = ("multi", "baseline")

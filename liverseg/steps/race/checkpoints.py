@@ -33,8 +33,8 @@ def prune(store: ObjectStore, study: Study, dry_run: bool = False) -> dict[str, 
     for saved in chosen:
         # A trainer that runs meanwhile removes what it supersedes itself.
         with suppress(NotFound):
-            files = bundle.manifest(store, saved.prefix)["files"]
-            size += sum(file["bytes"] for file in files.values())
+            files = bundle.manifest(store, saved.prefix).files
+            size += sum(file.bytes for file in files.values())
         if not dry_run:
             bundle.delete(store, saved.prefix)
     return {

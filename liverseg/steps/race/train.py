@@ -31,6 +31,7 @@ from liverseg.race.records import facts, lineage
 from liverseg.race.records.job import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
 from liverseg.race.records.job_name import job_name
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.span_records import SpanStart
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.data.cases import load_case
@@ -164,7 +165,7 @@ class _Trainer:
         if pod:
             with suppress(NotFound):
                 key = facts.span_key(self.study.id, name, "start")
-                if record.read(self.store, key).get("pod") != pod:
+                if record.read(self.store, key, SpanStart).pod != pod:
                     return False
         device = f"{socket.gethostname()} {device_name(self.device)}"
         self.span("start", device=device, **({"pod": pod} if pod else {}))
@@ -267,7 +268,7 @@ class _Trainer:
         # Its own, where it trained the last iterations itself: on a GPU another's may differ.
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, self.target, self.attempt)
         saved = next((c for c in reached if c.prefix == prefix), reached[0])
-        described = bundle.manifest(self.store, saved.prefix)["files"]
+        described = bundle.manifest(self.store, saved.prefix).files
         report = facts.Report(
             seed=self.seed,
             rung=self.rung,
@@ -279,7 +280,7 @@ class _Trainer:
             cases=dict(training.best.cases),
             checkpoint=saved.prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, saved.prefix),
-            weights_sha256=described[checkpoint.BEST]["sha256"],
+            weights_sha256=described[checkpoint.BEST].sha256,
         )
         facts.write_report(self.store, self.study.id, report)
 
