@@ -59,7 +59,7 @@ def outcome(store: ObjectStore, study: Study) -> Outcome:
     keys = [
         key for key in store.keys(f"studies/{study.id}/rungs/") if key.endswith("/decision.json")
     ]
-    promoted = tuple(Decision.from_mapping(record.read(store, k)).promoted for k in keys)
+    promoted = tuple(record.read(store, k, Decision).promoted for k in keys)
     snapshot = SnapshotReader(store, study.id).read()
     ledger = cost.ledger(study, snapshot)
     outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))

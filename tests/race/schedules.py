@@ -210,7 +210,7 @@ class Race:
 
     def decisions(self) -> list[Decision]:
         keys = [key for key in self.store.keys("") if key.endswith("/decision.json")]
-        return [Decision.from_mapping(record.read(self.store, key)) for key in keys]
+        return [record.read(self.store, key, Decision) for key in keys]
 
     def outcome(self) -> tuple[list[tuple[int, ...]], str]:
         result = facts.read_result(self.store, self.study.id)

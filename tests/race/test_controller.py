@@ -33,7 +33,7 @@ Outcome = tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], str, str]
 
 def decisions(rehearsal: Rehearsal) -> list[Decision]:
     keys = [key for key in rehearsal.store.keys("") if key.endswith("/decision.json")]
-    return [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    return [record.read(rehearsal.store, key, Decision) for key in keys]
 
 
 def outcome(rehearsal: Rehearsal) -> Outcome:
@@ -43,8 +43,8 @@ def outcome(rehearsal: Rehearsal) -> Outcome:
     model = bundle.load(rehearsal.store, result.model)
     assert model["model.safetensors"]
     survivors = [(d.promoted, d.pruned) for d in decisions(rehearsal)]
-    described = bundle.manifest(rehearsal.store, result.model)["files"]["model.safetensors"]
-    return survivors, result.weights_sha256, described["sha256"]
+    described = bundle.manifest(rehearsal.store, result.model).files["model.safetensors"]
+    return survivors, result.weights_sha256, described.sha256
 
 
 def failures(rehearsal: Rehearsal) -> list[Failure]:
@@ -155,7 +155,7 @@ def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
     decided = next(n for n, h in enumerate(happened) if h[:2] == ("decided", 0))
     assert happened.index(("promoted", 0, 3)) < happened.index(("started", 1, 3)) < decided
     key = facts.promotion_key(rehearsal.study.id, 0, 3)
-    promotion = Promotion.from_mapping(record.read(rehearsal.store, key))
+    promotion = record.read(rehearsal.store, key, Promotion)
     assert {entry.seed for entry in promotion.inputs} == {1, 2, 3}
 
 
@@ -532,7 +532,7 @@ def test_a_checkpoint_that_is_not_the_reported_one_is_not_delivered():
     rehearsal = Rehearsal()
     rehearsal.run()
     key = report_key(rehearsal.store, rehearsal.study.id, 2, 3, 0)
-    report = facts.Report.from_mapping(record.read(rehearsal.store, key))
+    report = record.read(rehearsal.store, key, facts.Report)
     other = dataclasses.replace(report, checkpoint_sha256="0" * 64)
     with pytest.raises(IntegrityError, match=r"manifest\.json"):
         write_result(rehearsal.store, rehearsal.study, "multi", other)

@@ -129,7 +129,7 @@ class SimulatedTrainer:
     def _report(self, job: Job, position: "_Position") -> None:
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
         prefix = next(c.prefix for c in saved if c.iteration == job.iterations)
-        files = bundle.manifest(self.store, prefix)["files"]
+        files = bundle.manifest(self.store, prefix).files
         report = Report(
             seed=job.seed,
             rung=job.rung_name,
@@ -141,7 +141,7 @@ class SimulatedTrainer:
             cases={"simulated": position.best_jaccard},
             checkpoint=prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, prefix),
-            weights_sha256=files["best.safetensors"]["sha256"],
+            weights_sha256=files["best.safetensors"].sha256,
         )
         write_report(self.store, job.study, report)
 

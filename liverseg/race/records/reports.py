@@ -3,6 +3,7 @@
 `rungs/<rung>/reports/<seed>-a<attempt>_<best>_<best iteration>_<last>_<sha256>.json`
 """
 
+import math
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -100,11 +101,12 @@ def read_report(store: ObjectStore, study: str, found: ReportKey) -> Report:
         raise IntegrityError(
             f"'{key}' is damaged: its SHA-256 is {digest}, its key says {found.sha256}"
         )
-    return Report.from_mapping(record.decode(data, key))
+    return record.decode(data, key, Report)
 
 
 def _shown(jaccard: float | None) -> str:
-    return _NONE if jaccard is None else repr(jaccard)
+    # What is not finite is null in the report, too.
+    return repr(jaccard) if jaccard is not None and math.isfinite(jaccard) else _NONE
 
 
 def _value(text: str) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from liverseg.core.race.ledger import Span
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import Arm, Fact
+from liverseg.race.records.facts import Arm, Fact, Stop
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.spans import Attempt
 from liverseg.storage import record
@@ -121,7 +121,7 @@ class SnapshotReader:
 
     def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
         if key not in self._records:
-            self._records[key] = kind.from_mapping(record.read(self._store, key))
+            self._records[key] = record.read(self._store, key, kind)
         found: AnyFact = self._records[key]
         return found
 
@@ -132,9 +132,7 @@ class SnapshotReader:
 
     def _is_stopped(self) -> bool:
         keys = self._store.keys(facts.stops_prefix(self._study))
-        if keys and keys[-1] not in self._records:
-            self._records[keys[-1]] = record.read(self._store, keys[-1])
-        return bool(keys) and bool(self._records[keys[-1]]["stopped"])
+        return bool(keys) and self._record(keys[-1], Stop).stopped
 
 
 class _Rung:
@@ -207,7 +205,7 @@ class _Rung:
 def read_failures(store: ObjectStore, study: str) -> list[Failure]:
     """Return every failure, those of decided rungs included."""
     keys = [key for key in store.keys(facts.rungs_prefix(study)) if "/failures/" in key]
-    return [Failure.from_mapping(record.read(store, key)) for key in keys]
+    return [record.read(store, key, Failure) for key in keys]
 
 
 def _order(report: ReportKey) -> tuple[int, int, str]:

@@ -35,8 +35,8 @@ def prune(store: ObjectStore, study: Study, dry_run: bool = False) -> dict[str, 
     for checkpoint in chosen:
         # A trainer that runs meanwhile removes what it supersedes itself.
         with suppress(NotFound):
-            files = bundle.manifest(store, checkpoint.prefix)["files"]
-            size += sum(file["bytes"] for file in files.values())
+            files = bundle.manifest(store, checkpoint.prefix).files
+            size += sum(file.bytes for file in files.values())
         if not dry_run:
             bundle.delete(store, checkpoint.prefix)
     return {

@@ -267,7 +267,7 @@ class _Trainer:
         # Its own, where it trained the last iterations itself: on a GPU another's may differ.
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, self.target, self.attempt)
         saved = next((c for c in reached if c.prefix == prefix), reached[0])
-        described = bundle.manifest(self.store, saved.prefix)["files"]
+        described = bundle.manifest(self.store, saved.prefix).files
         report = facts.Report(
             seed=self.seed,
             rung=self.rung,
@@ -279,7 +279,7 @@ class _Trainer:
             cases=dict(training.best.cases),
             checkpoint=saved.prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, saved.prefix),
-            weights_sha256=described[checkpoint.BEST]["sha256"],
+            weights_sha256=described[checkpoint.BEST].sha256,
         )
         write_report(self.store, self.study.id, report)
 
