@@ -156,7 +156,7 @@ def server(options: Mapping[str, Any]) -> Any:
 
 def parameters(definitions: Mapping[str, Any], params: tuple[str, ...]) -> dict[str, Any]:
     """Return the values of --param; raises SettingsError."""
-    from liverseg.race.executors.job_manifest import PodSettings
+    from liverseg.race.executors.pod_settings import PodSettings
     from pipelines.parameters import parse
 
     values: dict[str, Any] = parse(definitions, params)

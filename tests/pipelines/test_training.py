@@ -11,7 +11,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import compiler, components
 
-from liverseg.race.executors.job_manifest import PodSettings
+from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.steps import tasks
 from pipelines.cluster import REQUIRED, Cluster
 from pipelines.training import define
