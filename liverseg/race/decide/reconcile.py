@@ -176,7 +176,7 @@ def _given_up(
             rung=parts.rung,
             attempt=parts.attempt,
             exit_code=ASKED_TO_END if name in evicted else None,
-            reason=f"its Job was suspended after it had begun; {job.waits_for}"
+            reason="its Job was suspended after it had begun"
             if name in evicted
             else f"has said nothing for too long; {job.message}",
             kind="infrastructure",
