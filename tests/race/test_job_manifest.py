@@ -7,6 +7,7 @@ import pytest
 from liverseg.race.executors import job_manifest
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job
+from tests.manifests.restricted import violations
 
 JOB = Job.of("0123456789ab", 7, 2, 0, 20_000)
 STORE = "s3://bucket/store"
@@ -54,6 +55,34 @@ def test_gpus_tolerations_and_places_go_into_the_pod() -> None:
     on_cpu = manifest(gpus=0)["spec"]["template"]["spec"]
     assert "nvidia.com/gpu" not in on_cpu["containers"][0]["resources"]["limits"]
     assert "tolerations" not in on_cpu
+
+
+def test_labels_of_ours_win_over_a_persons() -> None:
+    labels = {"liverseg.io/seed": "mine", "app.kubernetes.io/name": "mine", "team": "liver"}
+    made = manifest(labels=labels)
+    for found in (made["metadata"], made["spec"]["template"]["metadata"]):
+        assert found["labels"]["liverseg.io/seed"] == "0007"
+        assert found["labels"]["app.kubernetes.io/name"] == "liverseg"
+        assert found["labels"]["team"] == "liver"
+
+
+def test_a_private_ca_is_mounted_read_only_and_named_to_the_trainer() -> None:
+    made = manifest(ca_config_map={"name": "store-ca", "key": "root.pem"})
+    spec = made["spec"]["template"]["spec"]
+    assert not violations(made["spec"]["template"])
+    (container,) = spec["containers"]
+    source = {"name": "store-ca", "items": [{"key": "root.pem", "path": "ca.crt"}]}
+    assert {"name": "ca", "configMap": source} in spec["volumes"]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "ca"]
+    assert mount["readOnly"] is True
+    assert {"name": "AWS_CA_BUNDLE", "value": f"{mount['mountPath']}/ca.crt"} in container["env"]
+    without = manifest()["spec"]["template"]["spec"]["containers"][0]
+    assert "AWS_CA_BUNDLE" not in [variable["name"] for variable in without["env"]]
+
+
+def test_a_file_in_a_trainers_working_directory_hides_no_module() -> None:
+    (container,) = manifest()["spec"]["template"]["spec"]["containers"]
+    assert {"name": "PYTHONSAFEPATH", "value": "1"} in container["env"]
 
 
 def test_the_workflow_owns_the_job_and_does_not_control_it() -> None:
