@@ -97,6 +97,7 @@ class Controller:
         self._away_since: float | None = None
         self._stalls = StallDetector()
         self._seen: set[str] = set()
+        self._begun: frozenset[Attempt] = frozenset()
         self._cancelled: set[str] = set()
         self._waiting: dict[str, float] = {}
 
@@ -121,7 +122,7 @@ class Controller:
                     return
                 if not acted:
                     self._sleep(self._poll_seconds)
-        except Fenced:
+        except (Fenced, SettingsError):
             raise
         except KeyboardInterrupt:
             with suppress(PlatformError):
@@ -162,7 +163,10 @@ class Controller:
             self._capacity,
             self._lease.generation,
             self._stalls.look(self._clock(), self._attempts(self._running(states)), snapshot.spans),
+            # Begun before this look: one that its queue lets in just now is suspended, then begins.
+            self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
+        self._begun = frozenset(snapshot.spans)
         if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"

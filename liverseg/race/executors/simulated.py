@@ -111,7 +111,7 @@ class SimulatedExecutor:
             process = min(live, key=lambda p: (p.next, p.job.name))
             self.now = process.next
             if process.dies < process.due:
-                # As a cluster tells it of a node that it takes away (job_manifest.py).
+                # As a cluster tells it of a node that it takes away (pod_states.py).
                 self._end(process, -15)
             else:
                 self._step(process)
