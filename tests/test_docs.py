@@ -12,6 +12,7 @@ import pytest
 from liverseg import settings
 from liverseg.core.race.halving import figures, schedule
 from liverseg.core.volumes.grid import NetworkGrid
+from liverseg.exit_codes import markdown_table
 from liverseg.settings import PRESETS, Settings, to_mapping
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +101,13 @@ def test_every_version_that_results_depend_on_is_in_the_method() -> None:
     versions = [name for name in vars(settings) if name.endswith("_VERSION")]
     assert versions
     assert [name for name in versions if f"`{name}`" not in METHOD] == []
+
+
+def test_the_readme_has_the_table_of_the_exit_codes() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^\| exit code \|(?:.*\n)(?:^\|.*\n)+", readme, re.MULTILINE)
+    assert found is not None
+    assert found[0] == markdown_table()
 
 
 def test_sections_are_numbered_from_one() -> None:

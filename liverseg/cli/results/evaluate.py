@@ -14,9 +14,8 @@ from liverseg.cli.console import console, print_json, print_table, progress_bar
 from liverseg.cli.options import example, json_option, study_option
 from liverseg.cli.results.results import show_dice
 from liverseg.errors import SettingsError
+from liverseg.exit_codes import ExitCode
 
-PARTLY = 8
-"""Exit code where cases were left out and all others evaluated."""
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _out_file = click.Path(path_type=Path, dir_okay=False)
 
@@ -163,7 +162,7 @@ def evaluate(
     else:
         show(result)
     if result["excluded"]:
-        sys.exit(PARTLY)
+        sys.exit(ExitCode.CASES_EXCLUDED)
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -5,13 +5,6 @@ from dataclasses import dataclass
 from liverseg.core.race.ledger import RungName
 from liverseg.race.records.job_name import job_name, rung_name
 
-# Exit codes of a trainer; everything else, and every other signal, is an infrastructure failure.
-REPORTED = 0
-INTERRUPTED = 75
-ORPHANED = 76
-SETTINGS_DIFFER = 77
-NOT_FINITE = 78
-
 
 @dataclass(frozen=True)
 class Job:
