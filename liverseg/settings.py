@@ -20,8 +20,8 @@ TRAINING_VERSION = 1
 # Raised when the same files would be prepared differently; part of every case's key.
 PREPARATION_VERSION = 1
 
-# Raised when the same weights would give other predictions, segmentations or figures.
-RESULT_VERSION = 1
+# Raised when the same weights would give other predictions or segmentations.
+PREDICTION_VERSION = 1
 
 # The seed of A2, the single training that the paper compares with; no race uses it.
 BASELINE_SEED = 9999

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from liverseg.core.data.case import PreparedCase
 from liverseg.core.data.dataset import CaseRecord
-from liverseg.core.evaluation.case import MEAN
+from liverseg.core.evaluation.measures import MEAN
 from liverseg.core.race.ledger import Span
 from liverseg.core.volumes.volume import FloatArray, Mask
 from liverseg.exit_codes import ExitCode
