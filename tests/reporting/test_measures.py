@@ -3,6 +3,7 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 
 from liverseg.core.evaluation.measures import (
@@ -13,9 +14,11 @@ from liverseg.core.evaluation.measures import (
     SCORES,
     UNITS,
     Measure,
+    Pair,
+    relative_volume_difference,
 )
 from liverseg.reporting import evaluation
-from tests.reporting.test_tables import result
+from tests.reporting.test_tables import ball, result
 from tests.steps.test_evaluate_external import valid
 
 RATERS = ["R1", "R2", "R3"]
@@ -29,8 +32,8 @@ def document() -> dict:
 def test_these_measures_belong_to_this_version() -> None:
     """Raise EVALUATION_VERSION when this has to change, so that studies are evaluated again."""
     names = " ".join(measure.name for measure in ALL)
-    assert names == "dice phi jaccard hd_mm hd95_mm assd_mm recall precision f1 fp"
-    assert EVALUATION_VERSION == 1
+    assert names == "dice phi jaccard hd_mm hd95_mm assd_mm rvd recall precision f1 fp"
+    assert EVALUATION_VERSION == 2
 
 
 @pytest.mark.parametrize("measure", ALL, ids=lambda measure: measure.name)
@@ -67,3 +70,11 @@ def test_every_value_of_the_json_has_a_row(document: dict) -> None:
 def test_names_and_heads_are_used_once() -> None:
     assert len({measure.name for measure in ALL}) == len(ALL)
     assert len({measure.head for measure in ALL}) == len(ALL)
+
+
+def test_the_relative_volume_difference_is_that_of_the_voxels() -> None:
+    small, large, none = ball(20, 2), ball(10, 4), ball(20, 3).within(np.zeros((12, 40, 40), bool))
+    expected = large.voxels / small.voxels - 1
+    assert relative_volume_difference(Pair(large, small)) == pytest.approx(expected)
+    assert relative_volume_difference(Pair(none, large)) == -1
+    assert relative_volume_difference(Pair(none, none)) is None

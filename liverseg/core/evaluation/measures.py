@@ -13,7 +13,7 @@ from liverseg.core.evaluation.detection import Counts
 from liverseg.core.evaluation.overlap import dice_of_counts, jaccard_of_counts
 from liverseg.core.evaluation.surface import SurfaceDistances, surface_distances
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised with every change below, so that a study is evaluated again; it predicts nothing anew."""
 
 MEAN = "mean"
@@ -118,6 +118,13 @@ def _jaccard(pair: Pair) -> float:
     return jaccard_of_counts(pair.shared, pair.drawn.voxels, pair.reference.voxels)
 
 
+def relative_volume_difference(pair: Pair) -> float | None:
+    """Return (|A| - |R|) / |R| of a pair; negative: too small; None if the rater drew nothing."""
+    if not pair.reference.voxels:
+        return None
+    return (pair.drawn.voxels - pair.reference.voxels) / pair.reference.voxels
+
+
 DICE = RaterMeasure("dice", "Dice", "", "segmentation", True, _dice)
 PHI = CaseMeasure("phi", "phi", "", "segmentation", True, phi)
 MEASURES: tuple[RaterMeasure | CaseMeasure, ...] = (
@@ -127,6 +134,7 @@ MEASURES: tuple[RaterMeasure | CaseMeasure, ...] = (
     RaterMeasure("hd_mm", "HD", "mm", None, False, lambda p: p.distances.hd_mm),
     RaterMeasure("hd95_mm", "HD95", "mm", None, True, lambda p: p.distances.hd95_mm),
     RaterMeasure("assd_mm", "ASSD", "mm", None, False, lambda p: p.distances.assd_mm),
+    RaterMeasure("rvd", "RVD", "", None, False, relative_volume_difference),
 )
 SCORES = (
     DetectionScore("recall", "recall", "", "detection", True, lambda counts: counts.recall),
