@@ -46,7 +46,7 @@ class Dataset:
         What a result depends on, and what it is called.
         """
         cases = sorted([c.key, c.name, c.patient, c.role, c.synthetic] for c in self.cases)
-        return digest([cases, asdict(self.preparation)])
+        return digest([cases, self.preparation.changed])
 
     def role(self, role: Role) -> tuple[CaseRecord, ...]:
         """Return the cases that train, validate or test."""
