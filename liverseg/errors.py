@@ -59,7 +59,13 @@ class StudyError(LiversegError):
 
 
 class Fenced(StudyError):
-    """Another controller has taken the study over; this one must stop acting."""
+    """Another controller has taken the study over; this one must stop acting.
+
+    Its own exit code, so that whoever started it does not start it again: the two would take the
+    study from each other for ever.
+    """
+
+    exit_code = ExitCode.FENCED
 
 
 class Stopped(StudyError):

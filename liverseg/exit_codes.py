@@ -25,9 +25,13 @@ class ExitCode(IntEnum):
     CASE = 3, "a case cannot be used"
     STORE = 4, "the store is unreachable, full, or permission is denied"
     INTEGRITY = 5, "stored bytes are damaged, or `study replay` found a difference"
-    STUDY = 6, "the race cannot continue, has not got that far, was stopped, or has another owner"
+    STUDY = (
+        6,
+        "the race cannot continue or is not that far, was stopped, or has another controller",
+    )
     PLATFORM = 7, "the platform that runs the trainers does not answer or refuses a request"
     CASES_EXCLUDED = 8, "only `evaluate`: some cases were left out, all others are evaluated"
+    FENCED = 9, "another controller has taken the study over and continues it; do not start again"
     INTERRUPTED = 75, "only `train`: interrupted; a checkpoint is saved"
     ORPHANED = 76, "only `train`: no controller left, or a later attempt; a checkpoint is saved"
     SETTINGS_DIFFER = 77, "only `train`: this version would give other weights than the study's"

@@ -1,7 +1,7 @@
 """One trainer: a seed goes up to a rung, reports, and its process ends.
 
 It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
-it ended (docs/architecture.md); what follows is the controller's decision.
+it ended (docs/architecture.md section 6); what follows is the controller's decision.
 """
 
 import signal
