@@ -7,7 +7,8 @@ LiversegError            exit code 1
 │  └─ NotFound               no such key
 ├─ IntegrityError        5   stored bytes differ from what their manifest promises
 ├─ StudyError            6   the race cannot go on or has not got that far
-│  ├─ Fenced                 another controller has taken the study over
+│  ├─ StudyHeld              another controller runs the study
+│  ├─ Fenced             9   another controller has taken the study over: do not start again
 │  └─ Stopped                the budget is spent, or somebody stopped the study
 ├─ PlatformError         7   what runs the trainers does not answer: start again when it does
 └─ SettingsDiffer       77   a trainer of another version than its study's; the controller stops
@@ -54,8 +55,18 @@ class StudyError(LiversegError):
     exit_code = 6
 
 
+class StudyHeld(StudyError):
+    """Another controller runs the study; the message names it."""
+
+
 class Fenced(StudyError):
-    """Another controller has taken the study over; this one must stop acting."""
+    """Another controller has taken the study over; this one must stop acting.
+
+    Its own exit code, so that whoever started it does not start it again: the two would take the
+    study from each other for ever.
+    """
+
+    exit_code = 9
 
 
 class Stopped(StudyError):

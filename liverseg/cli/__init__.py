@@ -33,9 +33,11 @@ Exit codes
   3  a case cannot be used
   4  the store refuses: rights, space, connection
   5  stored bytes are damaged, or `study replay` found a difference
-  6  the race cannot go on, has not got that far, or rests (budget spent, `study stop`)
+  6  the race cannot go on, has not got that far, rests (budget spent, `study stop`),
+     or is run by another controller
   7  what runs the trainers does not answer
   8  only `evaluate`: partly done; cases were left out, all others are evaluated
+  9  another controller has taken the study over; this one has ended, nothing is to be done
   75  only `train`: interrupted, a checkpoint is saved
   76  only `train`: no controller any more, or a successor; a checkpoint is saved
   77  only `train`: this version would give other weights than the study's

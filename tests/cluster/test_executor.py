@@ -23,7 +23,7 @@ def executor_of(race: Race, api: client.ApiClient | None = None, **pods: object)
     settings = PodSettings(**(vars(settings) | {"image": race.cluster.images["trainer"]}))
     if api is None:
         api, _ = connect(settings)
-    words = (api, race.namespace, race.store.url, race.study.id, settings)
+    words = (api, race.namespace, race.store.url, race.study, settings)
     return KubernetesExecutor(*words)
 
 
@@ -37,20 +37,20 @@ def race(race_of: Callable[..., Race]) -> Race:
 class TestKubernetesExecutor(ExecutorContract):
     @pytest.fixture(autouse=True)
     def _in_a_namespace(self, race: Race) -> None:
-        self.race, self.study = race, race.study.id
+        self.race, self.study, self.nonce = race, race.study.id, race.study.nonce
 
     def make(self) -> Executor:
         return executor_of(self.race)
 
     def short(self, seed: int = 0) -> Job:
-        return Job.of(self.study, seed, 0, 0, self.race.study.rungs[0].iterations)
+        return Job.of(self.study, self.nonce, seed, 0, 0, self.race.study.rungs[0].iterations)
 
     def pass_time(self, executor: Executor) -> None:
         time.sleep(0.5)
 
 
 def test_another_controller_finds_the_jobs_and_refuses_those_that_differ(race: Race) -> None:
-    job = Job.of(race.study.id, 0, 0, 0, race.study.rungs[0].iterations)
+    job = Job.of(race.study.id, race.study.nonce, 0, 0, 0, race.study.rungs[0].iterations)
     assert executor_of(race).submit(job)
     later = executor_of(race)
     assert not later.submit(job)
@@ -61,7 +61,7 @@ def test_another_controller_finds_the_jobs_and_refuses_those_that_differ(race: R
 
 def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> None:
     # To the last rung: on a busy machine the first is reached before the signal.
-    job = Job.of(race.study.id, 0, 2, 0, race.study.rungs[2].iterations)
+    job = Job.of(race.study.id, race.study.nonce, 0, 2, 0, race.study.rungs[2].iterations)
     executor = executor_of(race)
     executor.submit(job)
     assert executor.states()[job.name].running
@@ -73,8 +73,8 @@ def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> N
 
 def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
     executor = executor_of(race)
-    unknown = Job.of(race.study.id, 9999, 0, 0, 1)
-    wrong = Job(race.study.id, 3, 9, 0, 1, unknown.name)
+    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor.submit(wrong)
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
     state = executor.states()[wrong.name]
@@ -131,8 +131,8 @@ def everything_a_controller_does(race: Race) -> None:
     configuration.cert_file = configuration.key_file = None
     configuration.api_key = {"authorization": f"Bearer {token}"}
     executor = executor_of(race, client.ApiClient(configuration))
-    unknown = Job.of(race.study.id, 9999, 0, 0, 1)
-    wrong = Job(race.study.id, 3, 9, 0, 1, unknown.name)
+    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     assert executor.submit(wrong)
     assert not executor_of(race, client.ApiClient(configuration)).submit(wrong)  # adopted
     race.wait(lambda: not executor.states()[wrong.name].running, 120)

@@ -10,7 +10,7 @@ from liverseg.race.records.job import Job
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
-from tests.race.rehearsal import CURVE_ENTRIES, Rehearsal
+from tests.race.rehearsal import CURVE_ENTRIES, NONCE, Rehearsal
 
 
 class TestSimulatedExecutor(ExecutorContract):
@@ -25,7 +25,7 @@ class TestSimulatedExecutor(ExecutorContract):
 
 
 def job(rehearsal: Rehearsal, rung: int = 0, attempt: int = 0) -> Job:
-    return Job.of(rehearsal.study.id, 3, rung, attempt, 2 ** (rung + 1))
+    return Job.of(rehearsal.study.id, NONCE, 3, rung, attempt, 2 ** (rung + 1))
 
 
 def finish(rehearsal: Rehearsal, job: Job) -> int | None:

@@ -18,7 +18,7 @@ from liverseg.race.records.study import (
 from liverseg.settings import from_mapping, preset
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 from tests.race.rehearsal import record as case_record
 
 
@@ -77,7 +77,7 @@ def test_a_study_of_another_version_is_refused():
     study = open_study(MemoryStore(), SETTINGS, DATASET)
     require_current(study)
     with pytest.raises(StudyError, match="another version"):
-        require_current(Study("0123456789ab", SETTINGS, DATASET))
+        require_current(Study("0123456789ab", SETTINGS, DATASET, NONCE))
 
 
 def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
@@ -87,7 +87,7 @@ def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
     old = open_study(store, SETTINGS, DATASET, clock=lambda: 1.0)
     new = open_study(store, preset("demo"), DATASET, clock=lambda: 2.0)
     assert latest_study(store) == new.id
-    beat = Heartbeat(1, "someone", 3.0)
+    beat = Heartbeat(1, "someone", NONCE, 3.0)
     record.write(store, facts.heartbeat_key(old.id), beat.to_mapping())
     assert latest_study(store) == old.id
 

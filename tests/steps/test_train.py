@@ -139,7 +139,7 @@ def test_the_segments_tell_where_a_process_began_and_how_it_ended() -> None:
     store = MemoryStore()
     study = study_in(store)
     trained(store, study, 0)
-    name = job_name(study.id, 1, 0, 0)
+    name = job_name(study.id, study.nonce, 1, 0, 0)
     start = record.read(store, facts.span_key(study.id, name, "start"))
     end = record.read(store, facts.span_key(study.id, name, "end"))
     assert (start["iteration"], end["iteration"], end["exit_code"]) == (0, 3, 0)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from liverseg.errors import SettingsError
@@ -19,7 +18,7 @@ from liverseg.settings import digest, overlay
 Manifest = dict[str, Any]
 
 SPEC_SHA256 = "liverseg.io/spec-sha256"
-STUDY, STORE = "liverseg.io/study", "liverseg.io/store"
+STUDY, NONCE = "liverseg.io/study", "liverseg.io/nonce"
 JOB_NAME = "batch.kubernetes.io/job-name"
 QUEUE = "kueue.x-k8s.io/queue-name"
 # A pod is killed when it takes this many times as long as it should; the first seconds are for the
@@ -94,9 +93,9 @@ class PodSettings:
         return found
 
 
-def selector(study: str, store: str) -> str:
-    """Return the label selector of all Jobs and pods of a study in a store."""
-    return f"{STUDY}={study},{STORE}={_store_label(store)}"
+def selector(study: str, nonce: str) -> str:
+    """Return the label selector of all Jobs and pods of a study; its nonce stands for the store."""
+    return f"{STUDY}={study},{NONCE}={nonce}"
 
 
 def manifest(
@@ -120,7 +119,7 @@ def manifest(
         "app.kubernetes.io/component": "trainer",
         "app.kubernetes.io/managed-by": "liverseg",
         STUDY: job.study,
-        STORE: _store_label(store),
+        NONCE: job.nonce,
         "liverseg.io/seed": f"{job.seed:04d}",
         "liverseg.io/rung": str(job.rung_name),
         "liverseg.io/attempt": str(job.attempt),
@@ -292,11 +291,6 @@ def _should_be_gone_for(pod: Mapping[str, Any], now: float) -> float:
 def unix_time(text: str | None) -> float | None:
     """Return an RFC 3339 time of the API as unix time."""
     return None if text is None else datetime.fromisoformat(text).timestamp()
-
-
-def _store_label(store: str) -> str:
-    # A URL is no label, and the same study may be raced in two stores.
-    return sha256(store.encode()).hexdigest()[:16]
 
 
 def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:

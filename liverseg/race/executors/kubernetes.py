@@ -19,6 +19,7 @@ from liverseg.race.executors import job_manifest
 from liverseg.race.executors.job_manifest import PodSettings
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.job_name import job_name
+from liverseg.race.records.study import Study
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PAGE = 500
@@ -27,13 +28,13 @@ _TIMEOUT = (5.0, 30.0)
 
 
 class KubernetesExecutor:
-    """An Executor of one study in one store.
+    """An Executor of one study.
 
     Args:
         api: A client of the cluster (`connect`).
         namespace: Where the Jobs are.
         store: URL that trainers are given.
-        study: Only this study's Jobs are looked at.
+        study: Only its Jobs, which carry its nonce, are looked at.
         settings: How pods look.
         owner: Owner reference of the Jobs, or None: deleting the owner deletes them.
         clock: Unix time.
@@ -46,7 +47,7 @@ class KubernetesExecutor:
         api: client.ApiClient,
         namespace: str,
         store: str,
-        study: str,
+        study: Study,
         settings: PodSettings,
         *,
         owner: Mapping[str, Any] | None = None,
@@ -60,7 +61,7 @@ class KubernetesExecutor:
         self._settings = settings
         self._owner = owner
         self._clock = clock
-        self._selector = job_manifest.selector(study, store)
+        self._selector = job_manifest.selector(study.id, study.nonce)
         self._known: dict[str, JobState] = {}
         self._nodes: dict[str, str] = {}
 
@@ -71,7 +72,8 @@ class KubernetesExecutor:
         earlier = [
             self._nodes[name]
             for attempt in range(job.attempt)
-            if (name := job_name(job.study, job.seed, job.rung_name, attempt)) in self._nodes
+            if (name := job_name(job.study, job.nonce, job.seed, job.rung_name, attempt))
+            in self._nodes
         ]
         wanted = job_manifest.manifest(job, self._store, self._settings, self._owner, earlier)
         try:
@@ -106,16 +108,20 @@ class KubernetesExecutor:
         if job is not None:
             self._delete(name, job["metadata"]["uid"])
 
-    def interrupt(self, study: str) -> None:
+    def remove(self, name: str) -> None:
+        """Delete a Job that has ended; its pod and log go with it."""
+        self.cancel(name)
+
+    def interrupt(self, study: str, nonce: str) -> None:
         """Delete every Job of the study that has not ended: trainers save, and are resumed."""
-        if study != self._study:
+        if (study, nonce) != (self._study.id, self._study.nonce):
             return
         for job in list(self._list(self._jobs.list_namespaced_job)):
             name = job["metadata"]["name"]
             if job_manifest.states([job], [], self._clock())[name].running:
                 self._delete(name, job["metadata"]["uid"])
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """Nothing: the next controller adopts the Jobs, and without one they end themselves."""
 
     def _adopt(self, wanted: job_manifest.Manifest) -> None:

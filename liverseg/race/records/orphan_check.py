@@ -17,6 +17,7 @@ class OrphanCheck:
         self,
         store: ObjectStore,
         study: str,
+        nonce: str,
         seed: int,
         rung: RungName,
         attempt: int,
@@ -24,9 +25,10 @@ class OrphanCheck:
     ) -> None:
         self._store = store
         self._study = study
+        self._nonce = nonce
         self._attempt = attempt
         self._orphan_grace = orphan_grace
-        name = job_name(study, seed, rung, attempt)
+        name = job_name(study, nonce, seed, rung, attempt)
         self._attempts = facts.spans_prefix(study) + name.removesuffix(str(attempt))
         self._heartbeat: facts.Heartbeat | None = None
         self._changed: float | None = None
@@ -34,10 +36,14 @@ class OrphanCheck:
     def is_alone(self, now: float) -> bool:
         """Return whether to save and end with 76. `now`: the trainer's clock, in seconds."""
         heartbeat = facts.read_heartbeat(self._store, self._study)
+        if heartbeat is None and self._heartbeat is not None:
+            return True  # the study was deleted
         if self._changed is None or heartbeat != self._heartbeat:
             self._heartbeat, self._changed = heartbeat, now
         # Without any heartbeat the trainer was started by hand.
         if heartbeat is not None and now - self._changed > self._orphan_grace:
+            return True
+        if heartbeat is not None and heartbeat.nonce != self._nonce:
             return True
         return self._has_successor()
 

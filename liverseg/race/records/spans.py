@@ -5,7 +5,8 @@ from typing import Any
 
 from liverseg.core.race.ledger import Sample, Span
 from liverseg.race.records import facts
-from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.job_name import JobName, parse_job_name
+from liverseg.race.records.study import stored_nonce
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -18,6 +19,8 @@ class SpanReader:
 
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
+        self._study = study
+        self._nonce: str | None = None
         self._prefix = facts.spans_prefix(study)
         self._records: dict[str, dict[str, dict[str, Any]]] = {}
         self._known: dict[str, Span] = {}
@@ -48,6 +51,8 @@ class SpanReader:
 
     def all(self) -> tuple[Span, ...]:
         """Return the span of every job of the study, sorted by name."""
+        if self._nonce is None:
+            self._nonce = stored_nonce(self._store, self._study)
         keys: dict[str, list[str]] = {}
         for key in self._store.keys(self._prefix):
             keys.setdefault(key.removeprefix(self._prefix).partition("/")[0], []).append(key)
@@ -58,6 +63,9 @@ class SpanReader:
         return tuple(self._known[job] for job in sorted(self._known))
 
     def _look(self, job: str, keys: Iterable[str]) -> None:
+        name = parse_job_name(job)
+        if name is None or name.nonce != self._nonce:
+            return  # a trainer of the study that was here before the store was emptied
         records = self._records.setdefault(job, {})
         for key in keys:
             part = key.rpartition("/")[2].removesuffix(".json")
@@ -65,16 +73,13 @@ class SpanReader:
                 records[part] = record.read(self._store, key)
         if "closed" in records:
             self.closed.add(job)
-        span = _span(job, records)
+        span = _span(name, records)
         if span is not None:
             self._known[job] = span
 
 
-def _span(job: str, records: Mapping[str, Mapping[str, Any]]) -> Span | None:
+def _span(name: JobName, records: Mapping[str, Mapping[str, Any]]) -> Span | None:
     """Return a job's life: its own words, from and until when its platform knew it."""
-    name = parse_job_name(job)
-    if name is None:
-        return None
     middle = sorted(
         (records[part] for part in records if part.isdigit()), key=lambda r: int(r["iteration"])
     )

@@ -1,5 +1,11 @@
-"""A study: one race, made of settings and a dataset, whose id is their hash."""
+"""A study: one race, made of settings and a dataset, whose id is their hash.
 
+Its nonce is chosen when it is opened in a store: the same study in another store, or in this one
+after it was emptied, is another race, and its jobs are not touched.
+"""
+
+import re
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +21,7 @@ from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 _ID_LENGTH = 12
+_NONCE = re.compile("[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Study:
     id: str
     settings: Settings
     dataset: Dataset
+    nonce: str
+    """Eight hexadecimal digits, chosen when the study was opened in its store."""
     parent: str | None = None
     """Id of the study that this one extends; no part of its own id."""
 
@@ -52,26 +61,38 @@ def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int
     return digest(whole)[:_ID_LENGTH]
 
 
+def new_nonce() -> str:
+    """Return eight hexadecimal digits by chance."""
+    return secrets.token_hex(4)
+
+
 def open_study(
     store: ObjectStore,
     settings: Settings,
     dataset: Dataset,
     clock: Callable[[], float] = time.time,
     parent: str | None = None,
+    nonce: Callable[[], str] = new_nonce,
 ) -> Study:
-    """Return the study of these settings and data; its spec.json is written once."""
+    """Return the study of these settings and data; its spec.json is written once.
+
+    Whoever opens it second gets the nonce of the first.
+    """
     require_prepared_alike(settings, dataset)
-    study = Study(study_id(settings, dataset), settings, dataset, parent)
+    study = Study(study_id(settings, dataset), settings, dataset, nonce(), parent)
     spec = {
         "study": study.id,
+        "nonce": study.nonce,
         "settings": to_mapping(settings),
         "dataset": dataset.to_mapping(),
         "training_version": TRAINING_VERSION,
         "code_version": __version__,
         "time": clock(),
     } | ({"parent": parent} if parent else {})
-    record.write_new(store, facts.spec_key(study.id), spec)
-    return study
+    key = facts.spec_key(study.id)
+    record.write_new(store, key, spec)
+    # Read back: somebody else may have been first, also where the store told both that they were.
+    return replace(study, nonce=_nonce(record.read(store, key), key))
 
 
 def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
@@ -101,7 +122,32 @@ def load_study(store: ObjectStore, study: str) -> Study:
             f"'{key}' is damaged: its dataset's digest is {dataset.digest}, "
             f"it says {spec['dataset']['digest']}"
         )
-    return Study(study, from_mapping(spec["settings"]), dataset, spec.get("parent"))
+    return Study(
+        study, from_mapping(spec["settings"]), dataset, _nonce(spec, key), spec.get("parent")
+    )
+
+
+def stored_nonce(store: ObjectStore, study: str) -> str | None:
+    """Return the nonce of a study as the store has it now, or None where it has no such study."""
+    key = facts.spec_key(study)
+    try:
+        return _nonce(record.read(store, key), key)
+    except NotFound:
+        return None
+
+
+def _nonce(spec: Mapping[str, Any], key: str) -> str:
+    found = spec.get("nonce")
+    if found is None:
+        raise StudyError(
+            f"'{key}' has no nonce: the study was opened by an earlier version of liverseg, whose "
+            "stores this one does not read; use an empty store"
+        )
+    if not isinstance(found, str) or not _NONCE.fullmatch(found):
+        raise IntegrityError(
+            f"'{key}' is damaged: its nonce is {found!r}, not eight hexadecimal digits"
+        )
+    return found
 
 
 def require_known(store: ObjectStore, study: str) -> None:

@@ -89,7 +89,7 @@ def run(
     except StudyError as error:
         raise SettingsDiffer(str(error)) from error
     target = _target(study, seed, rung)
-    watch = OrphanCheck(store, study_id, seed, rung, attempt, orphan_grace)
+    watch = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
     device = best_device(device_index)
     trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
     if not trainer.begin(pod):
@@ -160,7 +160,7 @@ class _Trainer:
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
-        name = job_name(self.study.id, self.seed, self.rung, self.attempt)
+        name = job_name(self.study.id, self.study.nonce, self.seed, self.rung, self.attempt)
         if pod:
             with suppress(NotFound):
                 key = facts.span_key(self.study.id, name, "start")
@@ -172,7 +172,7 @@ class _Trainer:
 
     def span(self, part: str, **more: int | str) -> None:
         """Record how far this process is; the ledger of GPU time is made of these."""
-        name = job_name(self.study.id, self.seed, self.rung, self.attempt)
+        name = job_name(self.study.id, self.study.nonce, self.seed, self.rung, self.attempt)
         key = facts.span_key(self.study.id, name, part)
         values = self._who() | {"iteration": self.iteration, "time": self.now()} | more
         record.write(self.store, key, values)

@@ -55,7 +55,7 @@ class TrainerBackend:
         api, namespace = connect(self.pods)
         pod = os.environ.get("KFP_POD_NAME")
         owner = workflow_of(api, namespace, pod) if pod else None
-        words = (api, namespace, store.url, study.id, self.pods)
+        words = (api, namespace, store.url, study, self.pods)
         return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
 
 
