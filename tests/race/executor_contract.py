@@ -100,3 +100,15 @@ class ExecutorContract:
         executor.interrupt(self.study, self.nonce)
         self.wait(executor, self.short().name)
         assert executor.states()[self.short().name].exit_code != 0
+
+    def test_a_job_that_ended_is_removed_and_one_that_runs_stays(self):
+        executor = self.make()
+        executor.submit(self.short())
+        executor.remove(self.short(1).name)
+        self.wait(executor, self.short().name)
+        executor.submit(self.short(1))
+        executor.remove(self.short().name)
+        assert executor.states()[self.short(1).name].running
+        self.wait(executor, self.short(1).name)
+        executor.remove(self.short(1).name)
+        assert not any(state.running for state in executor.states().values())

@@ -1,5 +1,6 @@
 """What Jobs and pods say, as the API server has said it (fields of batch/v1 and core/v1)."""
 
+import re
 from typing import Any
 
 import pytest
@@ -177,6 +178,17 @@ def test_an_existing_job_is_the_same_whoever_owns_it_and_wherever_it_may_not_go(
     settings = PodSettings(image="trainer@sha256:1")
     other = job_manifest.manifest(JOB, STORE, settings, owner, avoid=["node1"])
     assert job_manifest.difference(manifest(), other) is None
+
+
+def test_a_name_is_valid_in_kubernetes_and_a_job_has_its_studys_nonce() -> None:
+    longest = Job.of("0123456789ab", NONCE, 9999, 4, 1234, 80_000)
+    assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", longest.name)
+    assert len(longest.name) < 63
+    made = job_manifest.manifest(longest, STORE, PodSettings(image="i"), None)
+    for labels in (made["metadata"]["labels"], made["spec"]["template"]["metadata"]["labels"]):
+        assert labels["liverseg.io/nonce"] == NONCE
+    chosen = job_manifest.selector("0123456789ab", NONCE)
+    assert chosen == f"liverseg.io/study=0123456789ab,liverseg.io/nonce={NONCE}"
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,14 @@ class Lease:
             held, self.generation = self.generation, 0
             if not held:
                 return
-            now = facts.read_heartbeat(self._store, self._study.id)
-            if now is not None and now.owner == self.owner:
+            if self.is_mine():
                 self.waiting = {}
                 self._write(held, released=True)
+
+    def is_mine(self) -> bool:
+        """Return whether the heartbeat in the store is this controller's."""
+        now = facts.read_heartbeat(self._store, self._study.id)
+        return now is not None and now.owner == self.owner
 
     @contextmanager
     def released_at_the_end(self) -> Iterator[None]:
@@ -170,15 +174,14 @@ class Lease:
     def _take(self, before: Heartbeat | None) -> bool:
         """Write the next generation; return whether it is still there a moment later."""
         with self._lock:
-            self.generation = before.generation + 1 if before else 1
-            self._write()
-            now = facts.read_heartbeat(self._store, self._study.id)
-            if now is None or now.owner != self.owner:
-                self.generation = 0
-                return False
             # A study that was deleted while this one waited would come to life again.
             self._require_current()
-        return True
+            self.generation = before.generation + 1 if before else 1
+            self._write()
+            if self.is_mine():
+                return True
+            self.generation = 0
+        return False
 
     def _renew(self) -> None:
         now = facts.read_heartbeat(self._store, self._study.id)

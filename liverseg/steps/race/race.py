@@ -122,14 +122,15 @@ def status(
         "remaining_seconds": progress.remaining_seconds(state, rows, spans),
         "heard": heartbeat.time if heartbeat else None,
         "controller": heartbeat.owner if heartbeat and not heartbeat.released else None,
-        "state": _controller_state(heartbeat, snapshot),
+        "state": controller_state(heartbeat, snapshot.stopped),
     }
 
 
-def _controller_state(heartbeat: facts.Heartbeat | None, snapshot: Snapshot) -> str:
+def controller_state(heartbeat: facts.Heartbeat | None, stopped: bool) -> str:
+    """Return what the controller does or did last; see `status`."""
     if heartbeat is None:
         return "not started"
-    if heartbeat.state == facts.STOPPED_BY_HAND and not snapshot.stopped:
+    if heartbeat.state == facts.STOPPED_BY_HAND and not stopped:
         return "resumed"
     if heartbeat.state == "running" and heartbeat.released:
         return "not running"
