@@ -400,7 +400,7 @@ def test_an_interrupt_deletes_what_runs_and_leaves_what_has_ended(
     running = Job.of(STUDY, NONCE, 1, 0, 0, 2)
     executor.submit(running)
     server.sleep(2)
-    executor.interrupt(STUDY)
+    executor.interrupt(STUDY, NONCE)
     assert set(server.jobs) == {JOB.name}
 
 
