@@ -69,29 +69,60 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
         (
             "reports/0/0003-a0.json",
             {"best_jaccard": 0.9},
-            "names '[0-9a-f]{64}'; it says Jaccard 0.9",
+            "seed 3 is .*, expected attempt 0, Jaccard 0.9, SHA-256 [0-9a-f]{64} by '.*03-a0",
         ),
-        ("reports/2/0003-a0.json", {"last_jaccard": 0.1}, "SHA-256 is .*, 'studies"),
+        (
+            "reports/2/0003-a0.json",
+            {"last_jaccard": 0.1},
+            "'last_jaccard' is 0.1, expected 0.38[0-9]* by",
+        ),
         ("reports/0/0003-a0.json", {"seed": 2}, "belongs under '.*/0002-a0.json'"),
-        ("reports/0/0003-a0.json", {"checkpoint": "elsewhere/"}, "not below"),
-        ("reports/baseline/9999-a0.json", {"best_jaccard": 0.9}, "says best Jaccard 0.9"),
-        ("promotions/0/0003.json", {"inputs": []}, "with 4 seeds still to come .* make no seed"),
+        (
+            "reports/0/0003-a0.json",
+            {"checkpoint": "a/"},
+            "'checkpoint' is 'a/', expected 'studies/.*/2-a<",
+        ),
+        (
+            "reports/baseline/9999-a0.json",
+            {"best_jaccard": 0.9},
+            "'best_jaccard' is 0.9, expected 0.99",
+        ),
+        (
+            "promotions/0/0003.json",
+            {"inputs": []},
+            "one of \\[\\] by its inputs, with 4 seeds still",
+        ),
         ("promotions/0/0003.json", {"seed": 2}, "belongs under"),
-        ("decisions/0.json", {"promoted": [2, 3]}, "promoted: seeds 2, 3; .* make it seeds 3, 2"),
-        ("decisions/1.json", {"promoted": [2], "pruned": [3]}, "make it seeds 3\n"),
-        ("decisions/1.json", {"inputs": []}, "at the rung are seeds 2, 3"),
-        ("decisions/1.json", {"iterations": 5}, "says 5 iterations, the schedule 4"),
-        ("failures/0/0001-a0.json", {"kind": "infrastructure"}, "exit code 78 makes 'model'"),
-        ("failures/0/0000-a0.json", {"kind": "model"}, "exit code -9 makes 'infrastructure'"),
-        ("result.json", {"seed": 2}, "says seed 2, .* makes seed 3 win"),
-        ("result.json", {"jaccard": 0.9}, "says Jaccard 0.9, .* says 0.38"),
-        ("result.json", {"weights_sha256": "0" * 64}, "says weights '0{64}'"),
-        ("baseline.json", {"iterations": 2}, "says iterations 2"),
-        ("curves/0003/2-a0.json", {"jaccard": 0.9}, "the mean of its cases is 0.32"),
-        ("spec.json", {"training_version": 0}, "make '"),
-        ("spec.json", {"study": "another"}, "says study 'another'"),
-        ("model/model.json", {"seed": 2}, "SHA-256 is .* promises"),
-        ("checkpoints/0003/2-a0/manifest.json", {"seed": 2}, "reports/0/0003-a0.json' says"),
+        ("decisions/0.json", {"promoted": [2, 3]}, r"'promoted' is \(2, 3\), expected \(3, 2\)"),
+        (
+            "decisions/1.json",
+            {"promoted": [2], "pruned": [3]},
+            r"'pruned' is \(3,\), expected \(2,\)",
+        ),
+        ("decisions/1.json", {"inputs": []}, r"of seeds \[\], expected seeds \[2, 3\]"),
+        ("decisions/1.json", {"iterations": 5}, "'iterations' is 5, expected 4 by the sche"),
+        ("failures/0/0001-a0.json", {"kind": "infrastructure"}, "expected 'model' by exit code 78"),
+        ("failures/0/0000-a0.json", {"kind": "model"}, "expected 'infrastructure' by exit code -9"),
+        ("result.json", {"seed": 2}, "'seed' is 2, expected 3 by '.*decisions/2.json'"),
+        ("result.json", {"jaccard": 0.9}, "'jaccard' is 0.9, expected 0.38[0-9]* by '.*0003-a0"),
+        ("result.json", {"weights_sha256": "0" * 64}, "'weights_sha256' is '0{64}', expected '"),
+        ("baseline.json", {"iterations": 2}, "'iterations' is 2, expected 8 by '.*9999-a0"),
+        (
+            "curves/0003/2-a0.json",
+            {"jaccard": 0.9},
+            "'jaccard' is 0.9, expected 0.32[0-9]* by its cases",
+        ),
+        ("spec.json", {"training_version": 0}, "'study' is '[0-9a-f]+', expected '"),
+        ("spec.json", {"dataset_sha256": "0" * 64}, "is '0{64}', expected '.*' by its cases"),
+        ("spec.json", {"study": "another"}, "'study' is 'another', expected '"),
+        ("model/model.json", {"seed": 2}, "SHA-256 is .*, expected .* by its manifest"),
+        ("model/model.json", {"synthetic": False}, "'synthetic' is False, expected True by"),
+        ("checkpoints/0003/2-a0/manifest.json", {"seed": 2}, "by '.*reports/0/0003-a0.json'"),
+        (
+            "promotions/0/0003.json",
+            {"inputs": [{"attempt": 0, "jaccard": 0.5, "seed": 1, "sha256": "0" * 64}]},
+            "input of seed 1 is attempt 0, Jaccard 0.5, .*, expected none by the reports",
+        ),
     ],
 )
 def test_an_altered_record_is_named_with_what_it_says_and_what_follows(short, change, problem):
@@ -112,13 +143,15 @@ def test_a_report_altered_together_with_every_hash_of_it_is_still_named():
             if entry["seed"] == 2:
                 entry["sha256"] = digest
 
-    claims = [key(rehearsal, short) for short in ("decisions/0.json", "promotions/0/0003.json")]
-    for claim in claims:
-        altered(rehearsal, claim, follow)
+    concluded = [key(rehearsal, name) for name in ("decisions/0.json", "promotions/0/0003.json")]
+    for where in concluded:
+        altered(rehearsal, where, follow)
     found = named(rehearsal)
-    assert "says Jaccard 0.22 of seed 2" in found[claims[0]]
-    assert "says Jaccard 0.9, the mean of its cases is 0.22" in found[report]
-    assert "curves/0002/2-a0.json' says 0.22 at iteration 2" in found[report]
+    for where in concluded:
+        assert "input of seed 2 is attempt 0, Jaccard 0.22" in found[where]
+        assert "expected attempt 0, Jaccard 0.9" in found[where]
+    assert "'best_jaccard' is 0.9, expected 0.22 by its cases" in found[report]
+    assert re.search(r"is 0\.9, expected 0\.22 by '.*curves/0002/2-a0\.json'", found[report])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +178,7 @@ def test_a_setting_of_the_study_is_named():
     spec = key(rehearsal, "spec.json")
     altered(rehearsal, spec, lambda values: values["settings"]["training"].update(batch_size=3))
     found = named(rehearsal)
-    assert "its settings, data and training version make '" in found[spec]
+    assert "by its settings, data set and training version" in found[spec]
 
 
 def test_a_curve_that_was_better_than_the_report_says_is_named():
@@ -155,7 +188,8 @@ def test_a_curve_that_was_better_than_the_report_says_is_named():
     altered(rehearsal, curve, lambda values: values.update(better))
     found = named(rehearsal)
     report = key(rehearsal, "reports/2/0003-a0.json")
-    assert f"at iteration 8, '{curve}' says 0.95 at iteration 4" in found[report]
+    assert f", expected 0.95 by '{curve}'" in found[report]
+    assert f"'best_iteration' is 8, expected 4 by '{curve}'" in found[report]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_study_that_extends_another_is_accepted_where_new_seeds_beat_the_old_o
     own = record.read(store, facts.report_key(child.id, 1, 7, 0))
     record.write(store, key, own | {"seed": 0})
     found = {finding["problem"] for finding in replay.run(store, child.id)["findings"]}
-    assert "seed 0 was not promoted to rung 1" in found
+    assert "seed 0 is at rung 1, expected only [4, 5, 6, 7]" in found
 
 
 def test_a_study_that_does_not_exist_is_refused():

@@ -38,7 +38,7 @@ def spec_key(study: str) -> str:
 
 
 def heartbeat_key(study: str) -> str:
-    """Epoch, owner and time of the controller: the only record that changes."""
+    """Generation, owner and time of the lease: the only record that changes."""
     return study_prefix(study) + "heartbeat.json"
 
 
@@ -297,9 +297,14 @@ def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> lis
     return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
 
 
+def all_checkpoints_prefix(study: str) -> str:
+    """Return where the checkpoints of all seeds lie."""
+    return study_prefix(study) + "checkpoints/"
+
+
 def checkpoints_prefix(study: str, seed: int) -> str:
     """Return where the checkpoints of a seed lie."""
-    return f"{study_prefix(study)}checkpoints/{seed:04d}/"
+    return f"{all_checkpoints_prefix(study)}{seed:04d}/"
 
 
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
