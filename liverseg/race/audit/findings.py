@@ -62,8 +62,8 @@ class Audit:
         """Note every field that is not as `expected`, which is by `source`."""
         stored = vars(fact) if isinstance(fact, Fact) else fact
         for name, value in expected.items():
-            if (found := stored.get(name)) != value:
-                text = f"field '{name}' is {shown(found)}, expected {shown(value)} by {source}"
+            if (actual := stored.get(name)) != value:
+                text = f"field '{name}' is {shown(actual)}, expected {shown(value)} by {source}"
                 self.note(key, text)
 
     def read(self, key: str, kind: type[Kind]) -> Entry[Kind] | None:
