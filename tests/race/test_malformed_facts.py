@@ -13,7 +13,6 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Heartbeat, Report, Result, Stop
-from liverseg.race.records.span_records import SpanClosed, SpanEnd, SpanProgress, SpanStart
 from liverseg.race.records.study import Spec, load_study, open_study
 from liverseg.settings import to_mapping
 from liverseg.steps.data.cases import CaseManifest
@@ -35,10 +34,6 @@ GOOD: dict[type, Any] = {
         Failure(7, "baseline", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
         Promotion(2, 7, (INPUT,)),
         Decision(2, 20_000, (INPUT,), (7,), ()),
-        SpanStart(7, 2, 0, 0, 1e9, "node1 cpu", "pod"),
-        SpanProgress(7, 2, 0, 500, 1e9),
-        SpanEnd(7, 2, 0, 500, 1e9, 75),
-        SpanClosed(7, 2, 0, 500, 1e9, None, None),
         Spec("ab12", to_mapping(SETTINGS), DATASET, SHA, 1, "0.1.0", 1e9, None),
         DATASET,
         bundle.Manifest(FILES),
@@ -93,10 +88,6 @@ MALFORMED = [
     (Decision, "inputs[0].jaccard", -1, "expected `float` >= 0.0"),
     (Decision, "promoted[0]", 10_000, "expected `int` <= 9999"),
     (Decision, "pruned", "all", "expected `array`, got `str`"),
-    (SpanStart, "device", 0, "expected `str`, got `int`"),
-    (SpanProgress, "iteration", "500", "expected `int`, got `str`"),
-    (SpanEnd, "exit_code", None, "expected `int`, got `null`"),
-    (SpanClosed, "started", "now", "expected `float | null`, got `str`"),
     (Spec, "settings", [], "expected `object`, got `array`"),
     (Spec, "dataset.cases[0]", {"name": "a"}, "missing required field `patient`"),
     (Spec, "dataset_sha256", "5" * 65, "matching regex"),
@@ -151,7 +142,7 @@ def test_infinity_and_nan_are_refused():
             record.decode(good.replace("1000000000.0", text).encode(), "k", Stop)
 
 
-@pytest.mark.parametrize("kind", [Report, Failure, Promotion, Decision, Heartbeat, Stop])
+@pytest.mark.parametrize("kind", [Failure, Decision, Heartbeat, Stop])
 def test_a_controller_that_meets_a_malformed_fact_ends_with_its_key(kind):
     rehearsal = Rehearsal(MemoryStore())
     study, store = rehearsal.study.id, rehearsal.store
@@ -159,9 +150,7 @@ def test_a_controller_that_meets_a_malformed_fact_ends_with_its_key(kind):
     facts.set_stopped(store, study, False, 1e9)
     fact = GOOD[kind]
     keys = {
-        Report: lambda: facts.report_key(study, fact.rung, fact.seed, fact.attempt),
         Failure: lambda: facts.failure_key(study, fact.rung, fact.seed, fact.attempt),
-        Promotion: lambda: facts.promotion_key(study, fact.rung, fact.seed),
         Decision: lambda: facts.decision_key(study, fact.rung),
         Heartbeat: lambda: facts.heartbeat_key(study),
         Stop: lambda: store.keys(facts.stops_prefix(study))[-1],

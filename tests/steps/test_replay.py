@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -7,12 +8,14 @@ from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.records import facts
+from liverseg.race.records.facts import Report
+from liverseg.race.records.reports import write_report
 from liverseg.race.records.study import load_study, open_study
 from liverseg.settings import from_mapping
 from liverseg.steps.race import extend, replay
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, report_key, rising
 from tests.steps.tiny_study import finished_study
 
 
@@ -28,7 +31,7 @@ def test_the_latest_study_is_replayed_and_the_outcome_is_ready_for_json():
 def test_a_race_of_real_networks_is_accepted_and_one_altered_report_is_named():
     store, study = finished_study(MemoryStore())
     assert replay.run(store, study.id)["findings"] == []
-    key = facts.report_key(study.id, 0, 1, 0)
+    key = report_key(store, study.id, 0, 1, 0)
     record.write(store, key, record.read(store, key) | {"best_jaccard": 0.999})
     assert key in {finding["key"] for finding in replay.run(store, study.id)["findings"]}
 
@@ -44,9 +47,8 @@ def test_a_study_that_extends_another_is_accepted_where_new_seeds_beat_the_old_o
     assert facts.read_result(store, child.id).seed == 7
     assert replay.run(store, child.id)["findings"] == []
     # A report that was never trained is not taken over: its checkpoint is the child's own.
-    key = facts.report_key(child.id, 1, 0, 0)
-    own = record.read(store, facts.report_key(child.id, 1, 7, 0))
-    record.write(store, key, own | {"seed": 0})
+    own = record.read(store, report_key(store, child.id, 1, 7, 0), Report)
+    write_report(store, child.id, dataclasses.replace(own, seed=0))
     found = {finding["problem"] for finding in replay.run(store, child.id)["findings"]}
     assert "seed 0 is at rung 1, expected only [4, 5, 6, 7]" in found
 

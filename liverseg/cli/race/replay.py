@@ -49,7 +49,7 @@ def replay(store: str, study: str | None, as_json: bool) -> None:
         number = len(replayed["findings"])
         raise IntegrityError(f"study {replayed['study']}: {number} differences; see above")
     if not as_json:
-        click.echo(f"study {replayed['study']}: {_summary(found['checked'])}: nothing differs")
+        click.echo(f"study {replayed['study']}: {_summary(replayed['checked'])}: nothing differs")
 
 
 def _summary(checked: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from liverseg.core.race.halving import Rung, promotion_slots
 from liverseg.core.race.ledger import RungName
 from liverseg.race.audit.findings import Audit, Entry, Kind
-from liverseg.race.records import facts
+from liverseg.race.records import facts, reports
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm, CurvePoint, Report, Result
 from liverseg.race.records.lineage import ids
@@ -22,8 +22,8 @@ ARMS: tuple[Arm, Arm] = ("multi", "baseline")
 class RecordedFacts:
     """The facts of a study that can be read; what cannot is noted.
 
-    Decisions are read before the reports they rest on, so that they rest on nothing that a running
-    race writes in between.
+    A store lists decisions and promotions before the reports of their rung, so that they rest on
+    nothing that a running race writes in between.
     """
 
     def __init__(
@@ -35,36 +35,34 @@ class RecordedFacts:
         self.lineage = ids(audit.store, study)
         results = {arm: audit.read(facts.result_key(study, arm), Result) for arm in ARMS}
         self.results = {arm: entry for arm, entry in results.items() if entry is not None}
+        keys: dict[str, list[str]] = defaultdict(list)
+        for key in audit.store.keys(facts.rungs_prefix(study)):
+            keys[facts.kind_at_rung(key)].append(key)
         self.promotions = audit.facts(
-            self._keys("promotions"),
+            keys["promotions"],
             Promotion,
             lambda e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
         )
         self.decisions = audit.facts(
-            self._keys("decisions"), Decision, lambda e: facts.decision_key(study, e.fact.rung)
+            keys["decision.json"], Decision, lambda e: facts.decision_key(study, e.fact.rung)
         )
         self.all_decided_known = not audit.unreadable
         self.failures = audit.facts(
-            self._keys("failures"),
+            keys["failures"],
             Failure,
             lambda e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
         )
         self.reports = audit.facts(
-            self._keys("reports"),
-            Report,
-            lambda e: facts.report_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
+            keys["reports"], Report, lambda e: reports.key_of(study, e.fact, e.sha256)
         )
         self.validations = audit.facts(
-            self._keys("curves"),
+            audit.store.keys(facts.all_curves_prefix(study)),
             CurvePoint,
-            lambda e: facts.curve_key(study, e.fact.seed, e.fact.iteration, e.fact.attempt),
+            lambda e: facts.curve_key(study, e.fact),
         )
         for kind in ("results", "promotions", "decisions", "failures", "reports", "validations"):
             if number := len(getattr(self, kind)):
                 audit.checked[kind] = number
-
-    def _keys(self, kind: str) -> list[str]:
-        return self.audit.store.keys(f"{facts.study_prefix(self.study)}{kind}/")
 
     def decision(self, rung: int) -> Entry[Decision] | None:
         """Return a rung's decision."""

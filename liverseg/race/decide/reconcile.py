@@ -16,6 +16,7 @@ from liverseg.race.records.facts import Arm
 from liverseg.race.records.job import NOT_FINITE, Job, JobState
 from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.race.records.snapshot import Snapshot
+from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.settings import BASELINE_SEED
 
 Until = int | Literal["baseline", "end"]
@@ -64,7 +65,7 @@ def reconcile(
     states: Mapping[str, JobState],
     capacity: Capacity,
     generation: int,
-    silent: Collection[str] = (),
+    silent: Collection[Attempt] = (),
 ) -> Actions:
     """Return the next actions; StudyError if no seed of a rung is left.
 
@@ -82,7 +83,9 @@ def reconcile(
             *stragglers(state, snapshot, jobs, generation),
         ),
         closed=tuple(
-            s for _, s in jobs.values() if not s.running and s.name not in snapshot.closed
+            job
+            for parts, job in jobs.values()
+            if not job.running and attempt_of(parts) not in snapshot.closed
         ),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
@@ -102,7 +105,9 @@ def reconcile(
     return Actions(
         jobs=tuple(chosen),
         cancelled=tuple(
-            n for n, parts in running.items() if n in silent or _is_stray(state, parts)
+            n
+            for n, parts in running.items()
+            if attempt_of(parts) in silent or _is_stray(state, parts)
         ),
         waits=not running and not chosen,
     )
@@ -130,13 +135,13 @@ def _failures(
     generation: int,
 ) -> Iterator[Failure]:
     """Every job that ended while its seed has no report that counts; exit code 0 included."""
-    for name, (parts, job) in jobs.items():
+    for parts, job in jobs.values():
         seed_state = state.seed_state(parts.seed, parts.rung)
         if job.running or seed_state is None or seed_state.report or seed_state.lost:
             continue
         if any(failure.attempt == parts.attempt for failure in seed_state.failures):
             continue
-        span = snapshot.spans.get(name)
+        span = snapshot.spans.get(attempt_of(parts))
         code = span.exit_code if span and job.exit_code is None else job.exit_code
         yield Failure(
             seed=parts.seed,
@@ -155,11 +160,12 @@ def _hanging(
     snapshot: Snapshot,
     jobs: Mapping[str, tuple[JobName, JobState]],
     generation: int,
-    silent: Collection[str],
+    silent: Collection[Attempt],
 ) -> Iterator[Failure]:
     """Every running job that has been silent for too long and has not reported."""
-    for name in sorted(silent):
-        parts, job = jobs[name]
+    for parts, job in jobs.values():
+        if attempt_of(parts) not in silent:
+            continue
         seed_state = state.seed_state(parts.seed, parts.rung)
         if not job.running or seed_state is None or seed_state.report or seed_state.lost:
             continue
@@ -172,7 +178,7 @@ def _hanging(
             exit_code=None,
             reason=f"has said nothing for too long; {job.message}",
             kind="infrastructure",
-            iteration=snapshot.spans[name].samples[-1].iteration,
+            iteration=snapshot.spans[attempt_of(parts)].samples[-1].iteration,
             generation=generation,
         )
 
@@ -295,5 +301,5 @@ def _is_stray(state: RaceState, parts: JobName) -> bool:
     if seed_state is None:
         return True
     if seed_state.report is not None:
-        return seed_state.report.report.attempt != parts.attempt
+        return seed_state.report.attempt != parts.attempt
     return seed_state.lost or any(f.attempt == parts.attempt for f in seed_state.failures)

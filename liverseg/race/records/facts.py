@@ -7,6 +7,7 @@ is open, promoted or over is computed from these records at every turn.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -47,49 +48,71 @@ def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> st
     return f"{checkpoints_prefix(study, seed)}{iteration}-a{attempt}/"
 
 
+def all_curves_prefix(study: str) -> str:
+    """Return where the validations of all seeds are stored."""
+    return study_prefix(study) + "curves/"
+
+
 def curves_prefix(study: str, seed: int) -> str:
     """Return where the validations of a seed lie."""
-    return f"{study_prefix(study)}curves/{seed:04d}/"
+    return f"{all_curves_prefix(study)}{seed:04d}/"
 
 
-def curve_key(study: str, seed: int, iteration: int, attempt: int) -> str:
+def curve_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
+    """Return what the key of one validation begins with; its mean Jaccard follows."""
+    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}_"
+
+
+def curve_key(study: str, point: "CurvePoint") -> str:
     """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
-    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}.json"
+    prefix = curve_prefix(study, point.seed, point.iteration, point.attempt)
+    # What is not finite is null in the record, too.
+    known = point.jaccard is not None and math.isfinite(point.jaccard)
+    return f"{prefix}{repr(point.jaccard) if known else 'none'}.json"
 
 
-def report_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
-    """What a trainer that reached its rung says; written by the trainer."""
-    return f"{study_prefix(study)}reports/{rung}/{seed:04d}-a{attempt}.json"
+def rungs_prefix(study: str) -> str:
+    """Return where everything is stored that happens at the rungs."""
+    return study_prefix(study) + "rungs/"
+
+
+def rung_prefix(study: str, rung: RungName) -> str:
+    """Return where everything of one rung is stored.
+
+    Stores list in the order of keys, so what is below `attempts/` is looked at before `reports/`:
+    a trainer reports and then ends, and an attempt that is seen to have ended has its report seen.
+    """
+    return f"{rungs_prefix(study)}{rung}/"
+
+
+def kind_at_rung(key: str) -> str:
+    """Return what a key below a rung is of: attempts, failures, promotions, reports, ..."""
+    return "".join(key.split("/")[4:5])
 
 
 def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
     """Why an attempt ended without a report; written by the controller."""
-    return f"{study_prefix(study)}failures/{rung}/{seed:04d}-a{attempt}.json"
+    return f"{rung_prefix(study, rung)}failures/{seed:04d}-a{attempt}.json"
 
 
 def promotion_key(study: str, rung: int, seed: int) -> str:
-    """A seed that may go on before its rung is decided; written by the controller."""
-    return f"{study_prefix(study)}promotions/{rung}/{seed:04d}.json"
+    """A seed that is promoted before its rung is decided; written by the controller."""
+    return f"{rung_prefix(study, rung)}promotions/{seed:04d}.json"
 
 
 def decision_key(study: str, rung: int) -> str:
-    """Who goes on and who does not; closes the rung; written by the controller."""
-    return f"{study_prefix(study)}decisions/{rung}.json"
+    """Who is promoted and who is pruned; closes the rung; written by the controller."""
+    return f"{rung_prefix(study, rung)}decision.json"
 
 
-def spans_prefix(study: str) -> str:
-    """Return where all spans of a study lie."""
-    return study_prefix(study) + "spans/"
-
-
-def span_key(study: str, job: str, part: int | str) -> str:
-    """How far a job was when: "start", an iteration, "end"; "closed" is the controller's."""
-    return f"{spans_prefix(study)}{job}/{part}.json"
+def results_prefix(study: str) -> str:
+    """Return where the results of both arms are stored."""
+    return study_prefix(study) + "results/"
 
 
 def result_key(study: str, arm: Arm = "multi") -> str:
     """The race's winner, or A2's end; written by the controller."""
-    return study_prefix(study) + ("result.json" if arm == "multi" else "baseline.json")
+    return f"{results_prefix(study)}{arm}.json"
 
 
 def model_prefix(study: str, arm: Arm = "multi") -> str:
@@ -254,12 +277,6 @@ def ended_arms(store: ObjectStore, study: str) -> dict[Arm, str]:
     return {arm: result.weights_sha256 for arm, result in results.items() if result is not None}
 
 
-def write_report(store: ObjectStore, study: str, report: Report) -> None:
-    """Commit a report; one of the same attempt that is there already stays as it is."""
-    key = report_key(study, report.rung, report.seed, report.attempt)
-    record.write_new(store, key, report.to_mapping())
-
-
 def is_stopped(store: ObjectStore, study: str) -> bool:
     """Return whether the last word of the study's people is to stop."""
     keys = store.keys(stops_prefix(study))
@@ -278,27 +295,36 @@ def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> b
 
 
 def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
-    """Record a validation; one of the same attempt that is there already stays as it is."""
-    key = curve_key(study, point.seed, point.iteration, point.attempt)
-    record.write_new(store, key, point.to_mapping())
+    """Record a validation; the same one that is there already stays as it is."""
+    record.write_new(store, curve_key(study, point), point.to_mapping())
 
 
-def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> list[dict[str, Any]]:
+def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
     """Return a seed's validations in order of iteration, each of its lowest attempt.
 
-    Each has the entries of `CurvePoint`. Those up to iteration `after` are not read.
+    Each has the entries of `CurvePoint`.
     """
-    prefix = curves_prefix(study, seed)
     lowest: dict[int, tuple[int, str]] = {}
-    for key in store.keys(prefix):
-        iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))
+    for key in store.keys(curves_prefix(study, seed)):
+        iteration, attempt = _numbers(key.rpartition("/")[2].partition("_")[0])
         lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
-    keys = [lowest[i][1] for i in sorted(lowest) if i > after]
+    keys = [lowest[i][1] for i in sorted(lowest)]
     return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
 
 
+def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
+    """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
+    best: dict[int, float] = {}
+    for key in store.keys(all_curves_prefix(study)):
+        seed, name = key.split("/")[3:]
+        jaccard = name.removesuffix(".json").partition("_")[2]
+        if jaccard != "none":
+            best[int(seed)] = max(best.get(int(seed), 0.0), float(jaccard))
+    return best
+
+
 def all_checkpoints_prefix(study: str) -> str:
-    """Return where the checkpoints of all seeds lie."""
+    """Return where the checkpoints of all seeds are stored."""
     return study_prefix(study) + "checkpoints/"
 
 
