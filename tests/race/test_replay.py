@@ -68,7 +68,7 @@ def named(rehearsal: Rehearsal) -> dict[str, str]:
 
 
 def key(rehearsal: Rehearsal, short: str) -> str:
-    """Return the key that begins so; of reports and validations the data in the name is left out."""
+    """Return a key; of reports and validations, the one that begins so."""
     prefix = facts.study_prefix(rehearsal.study.id) + short
     return next(iter(rehearsal.store.keys(prefix))) if short.endswith("_") else prefix
 
