@@ -77,6 +77,14 @@ class Audit:
             self._refuse(key, str(error).removeprefix(f"'{key}' "))
             return None
 
+    def parse(self, keys: Iterable[str], parser: Callable[[str], object]) -> None:
+        """Note every key that `parser` refuses."""
+        for key in keys:
+            try:
+                parser(key)
+            except IntegrityError as error:
+                self._refuse(key, str(error).removeprefix(f"'{key}' "))
+
     def facts(
         self, keys: Iterable[str], kind: type[Kind], key_of: Callable[[Entry[Kind]], str]
     ) -> list[Entry[Kind]]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from liverseg.core.race.halving import Rung, promotion_slots
 from liverseg.core.race.ledger import RungName
 from liverseg.race.audit.findings import Audit, Entry, Kind
-from liverseg.race.records import facts, reports
+from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm, CurvePoint, Report, Result
 from liverseg.race.records.lineage import ids
@@ -38,6 +38,8 @@ class RecordedFacts:
         keys: dict[str, list[str]] = defaultdict(list)
         for key in audit.store.keys(facts.rungs_prefix(study)):
             keys[facts.kind_at_rung(key)].append(key)
+        for key in keys[""]:
+            audit.note(key, "is no key of a race")
         self.promotions = audit.facts(
             keys["promotions"],
             Promotion,
@@ -47,6 +49,7 @@ class RecordedFacts:
             keys["decision.json"], Decision, lambda e: facts.decision_key(study, e.fact.rung)
         )
         self.all_decided_known = not audit.unreadable
+        audit.parse(keys["attempts"], spans.parse)
         self.failures = audit.facts(
             keys["failures"],
             Failure,

@@ -101,10 +101,11 @@ def span_of(attempt: Attempt, names: Iterable[str]) -> Span | None:
     process tells nothing of itself before Python has started, and nothing once it was killed.
     """
     events: dict[type, list[Any]] = {}
+    folder = f"rungs/{attempt.rung}/attempts/{attempt.seed:04d}-a{attempt.attempt}"
     # Of several of a kind the first counts: a second pod of one attempt does not train, and two
     # controllers may both have closed it.
     for name in sorted(names):
-        event = _parsed(attempt, name)
+        event = parse(f"{folder}/{name}.json")
         events.setdefault(type(event), []).append(event)
     begun = min(events.get(_Start, ()), key=lambda start: start.time, default=None)
     (ended, *_), (seen, *_) = events.get(_End, [None]), events.get(_Closed, [None])
@@ -154,10 +155,14 @@ class _Closed:
 _EVENTS = {"start": _Start, "sample": _Sample, "end": _End, "closed": _Closed}
 
 
-def _parsed(attempt: Attempt, name: str) -> _Start | _Sample | _End | _Closed:
-    """Return the event of a name; IntegrityError for one that nobody writes."""
-    key = f"rungs/{attempt.rung}/attempts/{attempt.seed:04d}-a{attempt.attempt}/{name}.json"
-    kind, *texts = name.split("_")
+def parse(key: str) -> _Start | _Sample | _End | _Closed:
+    """Return the event that a key is; IntegrityError for one that nobody writes."""
+    try:
+        rung, _, folder, name = key.split("/")[-4:]
+        parse_attempt(rung, folder)
+    except ValueError as error:
+        raise IntegrityError(f"'{key}' is no event of an attempt ({error}); delete it") from error
+    kind, *texts = name.removesuffix(".json").split("_")
     event = _EVENTS.get(kind)
     names = [field.name for field in fields(event)] if event else []
     if event is None or len(texts) != len(names):
