@@ -22,6 +22,7 @@ from liverseg.errors import (
     StoreError,
     StudyError,
 )
+from liverseg.exit_codes import ExitCode
 from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import ATTEMPTS, RaceState, SeedState, fold
@@ -29,7 +30,7 @@ from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import SETTINGS_DIFFER, JobState
+from liverseg.race.records.job import JobState
 from liverseg.race.records.job_name import job_name, parse_job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.reports import ReportKey, read_report
@@ -55,7 +56,7 @@ _MENDABLE: tuple[type[LiversegError], ...] = (
     IntegrityError,
     StudyError,
 )
-_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {SETTINGS_DIFFER: StudyError}
+_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {ExitCode.SETTINGS_DIFFER: StudyError}
 
 
 class Controller:
@@ -97,6 +98,7 @@ class Controller:
         self._away_since: float | None = None
         self._stalls = StallDetector()
         self._seen: set[str] = set()
+        self._begun: frozenset[Attempt] = frozenset()
         self._cancelled: set[str] = set()
         self._waiting: dict[str, float] = {}
 
@@ -121,7 +123,7 @@ class Controller:
                     return
                 if not acted:
                     self._sleep(self._poll_seconds)
-        except Fenced:
+        except (Fenced, SettingsError):
             raise
         except KeyboardInterrupt:
             with suppress(PlatformError):
@@ -162,7 +164,10 @@ class Controller:
             self._capacity,
             self._lease.generation,
             self._stalls.look(self._clock(), self._attempts(self._running(states)), snapshot.spans),
+            # Begun before this look: one that its queue lets in just now is suspended, then begins.
+            self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
+        self._begun = frozenset(snapshot.spans)
         if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"

@@ -103,6 +103,23 @@ def test_running_jobs_occupy_places_whatever_they_are():
     assert planned(running=(job(0), job(1)), gpus=1).jobs == ()
 
 
+def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is_cancelled_only():
+    span = Span(0, 0, 0, (Sample(2, 100.0),), False, None, "")
+    states = {job(0).name: JobState(job(0).name, running=True, suspended=True)}
+
+    def after(*recorded: ReportKey | Failure) -> Actions:
+        seen = snapshot(*recorded, spans={attempt(job(0)): span})
+        state = fold(RUNGS, RACE, seen, EPOCH)
+        return reconcile("s", state, seen, states, Capacity(1, False), EPOCH, (), [attempt(job(0))])
+
+    (failed,) = after().failures
+    assert (failed.exit_code, failed.iteration) == (-15, 2)
+    assert "suspended after it had begun" in failed.reason
+    assert after(failed).cancelled == (job(0).name,)
+    reported = after(report(0, 0.5))
+    assert (reported.failures, reported.cancelled) == ((), (job(0).name,))
+
+
 def test_a_seed_that_runs_gets_no_second_job():
     assert seeds(planned(running=(job(1),), gpus=8)) == [0, 2, 3]
 

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
+from liverseg.exit_codes import ExitCode
 from liverseg.race.audit.findings import Audit, Entry
 from liverseg.race.audit.recorded import RecordedFacts
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import CurvePoint, Report
-from liverseg.race.records.job import NOT_FINITE
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage.record import shown
 
@@ -46,7 +46,7 @@ def check_report(recorded: RecordedFacts, entry: Entry[Report]) -> None:
 def check_failure(audit: Audit, entry: Entry[Failure]) -> None:
     """Note a failure whose kind does not follow from its exit code."""
     failure = entry.fact
-    kind = "model" if failure.exit_code == NOT_FINITE else "infrastructure"
+    kind = "model" if failure.exit_code == ExitCode.NOT_FINITE else "infrastructure"
     # A straggler is ended while it runs: it has no exit code yet.
     if not (failure.kind == "straggler" and failure.exit_code is None):
         source = f"exit code {failure.exit_code}"

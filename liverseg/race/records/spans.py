@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 from liverseg.core.race.ledger import RungName, Sample, Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
-from liverseg.race.records.decisions import ExitCode
+from liverseg.race.records.decisions import ProcessExitCode
 from liverseg.race.records.job_name import JobName
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -142,14 +142,14 @@ class _Sample:
 class _End:
     iteration: Count
     time: Time
-    exit_code: ExitCode
+    exit_code: ProcessExitCode
 
 
 @dataclass(frozen=True)
 class _Closed:
     started: Time | None
     ended: Time | None
-    exit_code: ExitCode | None
+    exit_code: ProcessExitCode | None
 
 
 _EVENTS = {"start": _Start, "sample": _Sample, "end": _End, "closed": _Closed}
