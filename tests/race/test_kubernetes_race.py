@@ -125,7 +125,7 @@ def undisturbed() -> tuple[list[Any], str]:
     rehearsal = Rehearsal()
     rehearsal.run()
     keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
-    decisions = [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    decisions = [record.read(rehearsal.store, key, Decision) for key in keys]
     result = facts.read_result(rehearsal.store, rehearsal.study.id)
     assert result is not None
     return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
