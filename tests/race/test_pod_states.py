@@ -47,14 +47,19 @@ def test_a_pod_that_waits_for_a_gpu_runs_and_says_what_it_waits_for() -> None:
     unscheduled = {"type": "PodScheduled", "status": "False", "message": message}
     waits = pod("Pending", status={"conditions": [unscheduled]})
     assert told(waits, job={}).waits_for == message
-    expected = JobState(JOB.name, True, message="no pod yet", waits_for="no pod yet")
+    expected = JobState(
+        JOB.name,
+        True,
+        message="its pod has not been created",
+        waits_for="its pod has not been created",
+    )
     assert told(job={}) == expected
 
 
 def test_a_pod_that_is_being_started_says_so_and_one_that_runs_waits_for_nothing() -> None:
     creating = told(pod("Pending", {"waiting": {"reason": "ContainerCreating"}}), job={})
-    assert creating.waits_for == "its pod is being started"
-    assert told(pod("Pending"), job={}).waits_for == "its pod is being started"
+    assert creating.waits_for == "its pod has not started"
+    assert told(pod("Pending"), job={}).waits_for == "its pod has not started"
     for phase in ("Pending", "Running"):
         state = told(pod(phase, {"running": {}}), job={})
         assert state == JobState(JOB.name, True, message="pod pod-1 on node1")
