@@ -21,6 +21,7 @@ from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure
 from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import job_name
+from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import open_study
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
@@ -97,8 +98,7 @@ class ClusterRace:
         return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
 
     def failures(self) -> list[Failure]:
-        keys = self.store.keys(f"studies/{self.study.id}/failures/")
-        return [Failure.from_mapping(record.read(self.store, key)) for key in keys]
+        return read_failures(self.store, self.study.id)
 
     def close(self) -> None:
         for made in self._clients:

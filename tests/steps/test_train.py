@@ -4,13 +4,12 @@ import signal
 import pytest
 
 from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError
-from liverseg.race.records import facts
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records import facts, spans
 from liverseg.race.records.study import Study
 from liverseg.steps.race import train
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import CURVE_ENTRIES
+from tests.race.rehearsal import CURVE_ENTRIES, report_key
 from tests.steps.tiny_study import study_in
 
 
@@ -32,7 +31,7 @@ def trained(
 
 
 def report(store: MemoryStore, study: Study, rung: int, attempt: int = 0) -> dict[str, object]:
-    return record.read(store, facts.report_key(study.id, rung, 1, attempt))
+    return record.read(store, report_key(store, study.id, rung, 1, attempt))
 
 
 def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
@@ -132,17 +131,18 @@ def test_a_loss_that_is_nan_ends_with_78_and_without_a_report() -> None:
     store = MemoryStore()
     study = study_in(store, factor=float("nan"))
     assert trained(store, study, 0) == train.NOT_FINITE
-    assert not store.keys(f"studies/{study.id}/reports/")
+    assert not store.keys(f"studies/{study.id}/rungs/0/reports/")
 
 
-def test_the_segments_tell_where_a_process_began_and_how_it_ended() -> None:
+def test_the_span_tells_where_a_process_began_and_how_it_ended() -> None:
     store = MemoryStore()
     study = study_in(store)
     trained(store, study, 0)
-    name = job_name(study.id, 1, 0, 0)
-    start = record.read(store, facts.span_key(study.id, name, "start"))
-    end = record.read(store, facts.span_key(study.id, name, "end"))
-    assert (start["iteration"], end["iteration"], end["exit_code"]) == (0, 3, 0)
+    attempt = spans.Attempt(0, 1, 0)
+    span = spans.span_of(attempt, spans.events(store, study.id, attempt))
+    assert span is not None
+    assert [s.iteration for s in span.samples] == [0, 0, 2, 3, 3]
+    assert (span.ended, span.exit_code) == (True, 0)
 
 
 def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
     store.objects[saved.prefix + "state.safetensors"] += b"x"
     with pytest.raises(IntegrityError, match=r"state.safetensors.*SHA-256 is .*promises"):
         trained(store, study, 1)
-    assert not store.keys(f"studies/{study.id}/reports/1/")
+    assert not store.keys(f"studies/{study.id}/rungs/1/reports/")
 
 
 def test_a_study_of_another_version_is_refused() -> None:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from liverseg.core.race.halving import decide, guaranteed, promotion_slots
-from liverseg.race.audit.findings import shown
 from liverseg.race.audit.recorded import Testimony
 from liverseg.race.decide.state import failed_for_good
 from liverseg.race.records import facts
@@ -12,6 +11,7 @@ from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import Report
 from liverseg.race.records.job import NOT_FINITE
 from liverseg.settings import BASELINE_SEED
+from liverseg.storage.record import shown
 
 
 def check_claims(told: Testimony) -> None:

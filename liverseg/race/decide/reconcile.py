@@ -16,6 +16,7 @@ from liverseg.race.records.facts import Arm
 from liverseg.race.records.job import ASKED_TO_END, NOT_FINITE, Job, JobState
 from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.race.records.snapshot import Snapshot
+from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.settings import BASELINE_SEED
 
 Until = int | Literal["baseline", "end"]
@@ -64,8 +65,8 @@ def reconcile(
     states: Mapping[str, JobState],
     capacity: Capacity,
     generation: int,
-    silent: Collection[str] = (),
-    evicted: Collection[str] = (),
+    silent: Collection[Attempt] = (),
+    evicted: Collection[Attempt] = (),
 ) -> Actions:
     """Return the next actions; StudyError if no seed of a rung is left.
 
@@ -85,7 +86,9 @@ def reconcile(
             *stragglers(state, snapshot, jobs, generation),
         ),
         closed=tuple(
-            s for _, s in jobs.values() if not s.running and s.name not in snapshot.closed
+            job
+            for parts, job in jobs.values()
+            if not job.running and attempt_of(parts) not in snapshot.closed
         ),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
@@ -107,7 +110,7 @@ def reconcile(
         cancelled=tuple(
             n
             for n, parts in running.items()
-            if n in silent or n in evicted or _is_stray(state, parts)
+            if attempt_of(parts) in {*silent, *evicted} or _is_stray(state, parts)
         ),
         waits=not running and not chosen,
     )
@@ -135,13 +138,13 @@ def _failures(
     generation: int,
 ) -> Iterator[Failure]:
     """Every job that ended while its seed has no report that counts; exit code 0 included."""
-    for name, (parts, job) in jobs.items():
+    for parts, job in jobs.values():
         seed_state = state.seed_state(parts.seed, parts.rung)
         if job.running or seed_state is None or seed_state.report or seed_state.lost:
             continue
         if any(failure.attempt == parts.attempt for failure in seed_state.failures):
             continue
-        span = snapshot.spans.get(name)
+        span = snapshot.spans.get(attempt_of(parts))
         code = span.exit_code if span and job.exit_code is None else job.exit_code
         yield Failure(
             seed=parts.seed,
@@ -160,12 +163,14 @@ def _given_up(
     snapshot: Snapshot,
     jobs: Mapping[str, tuple[JobName, JobState]],
     generation: int,
-    silent: Collection[str],
-    evicted: Collection[str],
+    silent: Collection[Attempt],
+    evicted: Collection[Attempt],
 ) -> Iterator[Failure]:
     """Every running job that was evicted or silent for too long, and has not reported."""
-    for name in sorted({*silent, *evicted}):
-        parts, job = jobs[name]
+    for parts, job in jobs.values():
+        attempt = attempt_of(parts)
+        if attempt not in silent and attempt not in evicted:
+            continue
         seed_state = state.seed_state(parts.seed, parts.rung)
         if not job.running or seed_state is None or seed_state.report or seed_state.lost:
             continue
@@ -175,12 +180,12 @@ def _given_up(
             seed=parts.seed,
             rung=parts.rung,
             attempt=parts.attempt,
-            exit_code=ASKED_TO_END if name in evicted else None,
+            exit_code=ASKED_TO_END if attempt in evicted else None,
             reason="its Job was suspended after it had begun"
-            if name in evicted
+            if attempt in evicted
             else f"has said nothing for too long; {job.message}",
             kind="infrastructure",
-            iteration=snapshot.spans[name].samples[-1].iteration,
+            iteration=snapshot.spans[attempt].samples[-1].iteration,
             generation=generation,
         )
 
@@ -303,5 +308,5 @@ def _is_stray(state: RaceState, parts: JobName) -> bool:
     if seed_state is None:
         return True
     if seed_state.report is not None:
-        return seed_state.report.report.attempt != parts.attempt
+        return seed_state.report.attempt != parts.attempt
     return seed_state.lost or any(f.attempt == parts.attempt for f in seed_state.failures)

@@ -22,6 +22,7 @@ from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
 from liverseg.race.decide.state import fold
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Report
+from liverseg.race.records.reports import read_report
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study
 from liverseg.settings import RESULT_VERSION
@@ -44,10 +45,10 @@ def networks(store: ObjectStore, study: Study) -> list[Report]:
     With fewer rungs those of the first.
     """
     snapshot = SnapshotReader(store, study.id).read()
-    # What failed for good is no question of an epoch here: those that reported are wanted.
+    # Whatever the lease generation: those that reported are wanted.
     rung = fold(study.rungs, study.settings.race, snapshot, generation=-1).rungs[-LAST_RUNGS:][0]
-    found = [place.report.report for place in rung.seeds.values() if place.report is not None]
-    return [report for report in found if report.score("best") is not None]
+    keys = [state.report for state in rung.seeds.values() if state.report is not None]
+    return [read_report(store, study.id, key) for key in keys if key.best_jaccard is not None]
 
 
 def run(store: ObjectStore, study: Study) -> dict[str, Any]:
