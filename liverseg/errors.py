@@ -1,7 +1,7 @@
 """Every error a user can meet, by what the caller may do about it.
 
 LiversegError            exit code 1
-├─ SettingsError         2   a setting, flag or split is wrong: correct it and start again
+├─ SettingsError         2   a setting, flag, split or right is wrong: correct it and start again
 ├─ CaseError             3   one case cannot be used: mend it or leave it out
 ├─ StoreError            4   the store refuses (rights, disk, network): mend it and start again
 │  └─ NotFound               no such key
@@ -21,7 +21,7 @@ class LiversegError(Exception):
 
 
 class SettingsError(LiversegError):
-    """A setting, flag or split file is wrong."""
+    """A setting, flag or split file is wrong, or the cluster does not allow what is asked."""
 
     exit_code = 2
 
@@ -63,7 +63,7 @@ class Stopped(StudyError):
 
 
 class PlatformError(LiversegError):
-    """What runs the trainers, such as a cluster's API, is away or refuses."""
+    """What runs the trainers, such as a cluster's API, is away or cannot answer now."""
 
     exit_code = 7
 

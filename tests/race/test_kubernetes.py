@@ -1,5 +1,9 @@
 """The Kubernetes executor, against an API server of the tests' own."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -398,6 +402,50 @@ def test_an_interrupt_deletes_what_runs_and_leaves_what_has_ended(
     server.sleep(2)
     executor.interrupt(STUDY)
     assert set(server.jobs) == {JOB.name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("namespace", ["", NAMESPACE])
+def test_a_cluster_is_found_by_its_kubeconfig_and_a_tasks_workflow_owns_its_jobs(
+    server: KubernetesServer, tmp_path: Path, namespace: str
+) -> None:
+    context = {"cluster": "c", "user": "u"} | ({} if namespace else {"namespace": NAMESPACE})
+    written = {
+        "current-context": "k",
+        "clusters": [{"name": "c", "cluster": {"server": server.host}}],
+        "users": [{"name": "u", "user": {"token": "a-token"}}],
+        "contexts": [{"name": "k", "context": context}],
+    }
+    (tmp_path / "config").write_text(yaml.safe_dump(written))
+    owners = [
+        {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "0"},
+        {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "run", "uid": "1"},
+    ]
+    server.pods["task"] = {"metadata": {"name": "task", "ownerReferences": owners}}
+    code = (
+        "import json\nfrom liverseg.race.executors.kubernetes_api import connect\n"
+        f"api = connect({namespace!r})\n"
+        "print(json.dumps([api.namespace, api.workflow_of('task'), api.workflow_of('absent')]))"
+    )
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("KUBERNETES_")}
+    environment["KUBECONFIG"] = str(tmp_path / "config")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [NAMESPACE, owners[1], None]
+
+
+@pytest.mark.slow
+def test_without_a_cluster_the_message_says_what_to_set(tmp_path: Path) -> None:
+    code = "from liverseg.race.executors.kubernetes_api import connect\nconnect()"
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("KUBERNETES_")}
+    environment["KUBECONFIG"] = str(tmp_path / "absent")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "SettingsError: no cluster: " in done.stderr
+    assert "set KUBECONFIG, or run here with --executor process" in done.stderr
 
 
 def test_the_pod_runs_the_arguments_of_its_attempt(
