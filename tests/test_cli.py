@@ -13,7 +13,8 @@ import click
 import pytest
 
 from liverseg import errors
-from liverseg.cli import EPILOG, main, root
+from liverseg.cli import main, root
+from liverseg.exit_codes import ExitCode
 from liverseg.race.records.facts import disagreement_key
 from liverseg.race.records.study import open_study
 from liverseg.settings import to_mapping
@@ -97,11 +98,22 @@ def test_no_example_names_an_option_that_the_command_lacks(name: str) -> None:
     assert set(re.findall(r"--[a-z-]+", ALL[name].epilog or "")) <= known
 
 
-def test_help_lists_the_exit_code_of_every_error() -> None:
+def test_every_error_ends_with_an_exit_code_that_is_listed() -> None:
     kinds = [e for e in vars(errors).values() if isinstance(e, type)]
-    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.LiversegError)}
-    listed = {int(code) for code in re.findall(r"^ +(\d+)", EPILOG, re.MULTILINE)}
-    assert codes <= listed
+    codes = [kind.exit_code for kind in kinds if issubclass(kind, errors.LiversegError)]
+    assert codes
+    assert [code for code in codes if not isinstance(code, ExitCode)] == []
+
+
+def test_help_lists_every_exit_code_on_a_line_of_its_own(liverseg: CommandLine) -> None:
+    shown = liverseg("--help").out
+    assert [c for c in ExitCode if f"\n    {c:<3} {c.meaning}\n" not in shown] == []
+
+
+def test_help_of_train_lists_the_ways_a_trainer_ends(liverseg: CommandLine) -> None:
+    shown = liverseg("train", "--help").out
+    listed = re.findall(r"^    (\d+) +\S", shown, re.MULTILINE)
+    assert listed == ["0", "75", "76", "77", "78"]
 
 
 def test_help_comes_out_with_its_examples_line_by_line(liverseg: CommandLine) -> None:

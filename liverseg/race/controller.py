@@ -22,6 +22,7 @@ from liverseg.errors import (
     StoreError,
     StudyError,
 )
+from liverseg.exit_codes import ExitCode
 from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import ATTEMPTS, RaceState, SeedState, fold
@@ -29,7 +30,7 @@ from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import SETTINGS_DIFFER, JobState
+from liverseg.race.records.job import JobState
 from liverseg.race.records.job_name import job_name, parse_job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.reports import ReportKey, read_report
@@ -55,7 +56,7 @@ _MENDABLE: tuple[type[LiversegError], ...] = (
     IntegrityError,
     StudyError,
 )
-_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {SETTINGS_DIFFER: StudyError}
+_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {ExitCode.SETTINGS_DIFFER: StudyError}
 
 
 class Controller:

@@ -6,6 +6,7 @@ import pytest
 
 from liverseg.core.race.ledger import OUTCOMES, Sample, Span
 from liverseg.errors import PlatformError, Stopped, StoreError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
@@ -13,7 +14,6 @@ from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.executors.faults import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
 from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
-from liverseg.race.records.job import INTERRUPTED, ORPHANED
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.spans import Attempt
 from liverseg.settings import from_mapping
@@ -64,7 +64,7 @@ def exit_codes(rehearsal: Rehearsal) -> dict[str, int | None]:
 def test_a_trainer_on_a_lost_node_is_replaced_and_ends_when_it_sees_its_successor() -> None:
     rehearsal = disturbed(NodeLost(seed=7, rung=1, iteration=600))
     codes = exit_codes(rehearsal)
-    assert codes["s0007-r1-a0"] == ORPHANED
+    assert codes["s0007-r1-a0"] == ExitCode.ORPHANED
     assert codes["s0007-r1-a1"] == 0
 
 
@@ -102,7 +102,7 @@ def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -
     # At 1,000 it has reported, and hangs instead of ending.
     rehearsal = disturbed(Hangs(seed=7, rung=1, iteration=iteration))
     codes = exit_codes(rehearsal)
-    assert codes["s0007-r1-a0"] == INTERRUPTED
+    assert codes["s0007-r1-a0"] == ExitCode.INTERRUPTED
     assert ("s0007-r1-a1" in codes) == (iteration < 1000)
     # Ten validations, or half an hour.
     assert rehearsal.executor.now - undisturbed().executor.now < 2 * 1800

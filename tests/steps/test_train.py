@@ -4,6 +4,7 @@ import signal
 import pytest
 
 from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, spans
 from liverseg.race.records.study import Study
 from liverseg.steps.race import train
@@ -37,14 +38,14 @@ def report(store: MemoryStore, study: Study, rung: int, attempt: int = 0) -> dic
 def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     paused, straight = MemoryStore(), MemoryStore()
     study = study_in(paused)
-    assert trained(paused, study, 0) == train.REPORTED
+    assert trained(paused, study, 0) == ExitCode.DONE
     assert report(paused, study, 0)["iterations"] == 3
-    assert trained(paused, study, 1) == train.REPORTED
+    assert trained(paused, study, 1) == ExitCode.DONE
     # Never paused, but validated at the same iterations.
     study_in(straight)
     with_stop = report(paused, study, 1)
-    assert trained(straight, study, 0) == train.REPORTED
-    assert trained(straight, study, 1) == train.REPORTED
+    assert trained(straight, study, 0) == ExitCode.DONE
+    assert trained(straight, study, 1) == ExitCode.DONE
     assert with_stop["weights_sha256"] == report(straight, study, 1)["weights_sha256"]
     curve = facts.read_curve(paused, study.id, 1)
     assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
@@ -78,7 +79,7 @@ def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> Non
             trained(crashed, study, 1)
         except Crash:
             crashed.before_write = lambda _number, _key: None
-            assert trained(crashed, study, 1, attempt=1) == train.REPORTED
+            assert trained(crashed, study, 1, attempt=1) == ExitCode.DONE
             assert report(crashed, study, 1, 1)["weights_sha256"] == expected, writes
             writes += 1
         else:
@@ -96,7 +97,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
             os.kill(os.getpid(), signal.SIGTERM)
 
     code = train.run(store, study.id, 1, 1, 0, orphan_grace=60, now=Clock(), progress=terminate)
-    assert code == train.INTERRUPTED
+    assert code == ExitCode.INTERRUPTED
     assert facts.checkpoints(store, study.id, 1)[0].iteration == 5
     seen: list[int] = []
     again = train.run(
@@ -109,7 +110,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
         now=Clock(),
         progress=lambda _what, done, _total: seen.append(done),
     )
-    assert (again, seen) == (train.REPORTED, [6])
+    assert (again, seen) == (ExitCode.DONE, [6])
     trained(undisturbed, study, 1)
     assert (
         report(store, study, 1, 1)["weights_sha256"]
@@ -123,14 +124,14 @@ def test_a_trainer_whose_controller_is_gone_saves_and_ends_with_76() -> None:
     record.write(
         store, facts.heartbeat_key(study.id), {"generation": 1, "owner": "gone", "time": 900.0}
     )
-    assert trained(store, study, 1, step=11.0) == train.ORPHANED
+    assert trained(store, study, 1, step=11.0) == ExitCode.ORPHANED
     assert facts.checkpoints(store, study.id, 1)
 
 
 def test_a_loss_that_is_nan_ends_with_78_and_without_a_report() -> None:
     store = MemoryStore()
     study = study_in(store, factor=float("nan"))
-    assert trained(store, study, 0) == train.NOT_FINITE
+    assert trained(store, study, 0) == ExitCode.NOT_FINITE
     assert not store.keys(f"studies/{study.id}/rungs/0/reports/")
 
 
@@ -177,8 +178,8 @@ def test_a_second_pod_of_one_attempt_ends_with_75_and_writes_nothing() -> None:
     store = MemoryStore()
     study = study_in(store)
     first = {"orphan_grace": 60, "now": Clock(), "pod": "first"}
-    assert train.run(store, study.id, 1, 0, 0, **first) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 0, **first) == ExitCode.DONE
     before = dict(store.objects)
-    assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == train.INTERRUPTED
+    assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == ExitCode.INTERRUPTED
     assert store.objects == before
-    assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == ExitCode.DONE

@@ -1,6 +1,6 @@
 """The cases of a study: what they are, where they stand, and the digest of it all."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from liverseg.settings import PreparationSettings, digest
@@ -45,7 +45,7 @@ class Dataset:
         What a result depends on, and what it is called.
         """
         cases = sorted([c.key, c.name, c.patient, c.role, c.synthetic] for c in self.cases)
-        return digest([cases, asdict(self.preparation)])
+        return digest([cases, self.preparation.changed])
 
     def role(self, role: Role) -> tuple[CaseRecord, ...]:
         """Return the cases that train, validate or test."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from liverseg.errors import StudyError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.decide.state import RaceState, RungState
 from liverseg.race.decide.stragglers import stragglers
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import ASKED_TO_END, NOT_FINITE, Job, JobState
+from liverseg.race.records.job import ASKED_TO_END, Job, JobState
 from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.spans import Attempt, attempt_of
@@ -152,7 +153,7 @@ def _failures(
             attempt=parts.attempt,
             exit_code=code,
             reason=f"{_ending(code)}; {job.message}" if job.message else _ending(code),
-            kind="model" if code == NOT_FINITE else "infrastructure",
+            kind="model" if code == ExitCode.NOT_FINITE else "infrastructure",
             iteration=span.samples[-1].iteration if span else 0,
             generation=generation,
         )
@@ -193,9 +194,9 @@ def _given_up(
 def _ending(code: int | None) -> str:
     if code is None:
         return "ended, exit code unknown"
-    if code == NOT_FINITE:
+    if code == ExitCode.NOT_FINITE:
         return "the loss is not finite"
-    if code == 0:
+    if code == ExitCode.DONE:
         return "ended without a report"
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from liverseg.core.race.halving import Rung, Standing, decide, guaranteed, hopeful, promotion_slots
 from liverseg.core.race.ledger import RungName
+from liverseg.exit_codes import ExitCode
 from liverseg.race.records.decisions import Decision, Failure, Input
-from liverseg.race.records.job import INTERRUPTED, ORPHANED, SETTINGS_DIFFER
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.settings import BASELINE_SEED, RaceSettings
@@ -196,4 +196,5 @@ def failed_for_good(failures: Iterable[Failure], before: int, generation: int) -
 
 def _was_ended(code: int | None) -> bool:
     """Return whether somebody else ended the trainer; it may have saved and said so."""
-    return code is None or code < 0 or code in (INTERRUPTED, ORPHANED, SETTINGS_DIFFER)
+    told = (ExitCode.INTERRUPTED, ExitCode.ORPHANED, ExitCode.SETTINGS_DIFFER)
+    return code is None or code < 0 or code in told

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.faults import (
     Fault,
     Hangs,
@@ -20,7 +21,7 @@ from liverseg.race.executors.faults import (
 )
 from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.facts import Report
-from liverseg.race.records.job import ORPHANED, Job
+from liverseg.race.records.job import Job
 from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.reports import write_report
 from liverseg.race.records.spans import Attempt
@@ -83,13 +84,13 @@ class SimulatedTrainer:
             position = position.after(target, self.score(job.seed, target))
             self._validated(job, position, pace, started)
             if position.iteration < job.iterations and watch.is_alone(self.clock()):
-                self._record(job, spans.end(position.iteration, self._now(job), ORPHANED))
-                return ORPHANED
+                self._record(job, spans.end(position.iteration, self._now(job), ExitCode.ORPHANED))
+                return ExitCode.ORPHANED
         self._report(job, position)
         if hangs is not None:
             yield math.inf
-        self._record(job, spans.end(position.iteration, self._now(job), 0))
-        return 0
+        self._record(job, spans.end(position.iteration, self._now(job), ExitCode.DONE))
+        return ExitCode.DONE
 
     def _restored(self, job: Job) -> "_Position":
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)

@@ -5,12 +5,6 @@ from dataclasses import dataclass
 from liverseg.core.race.ledger import RungName
 from liverseg.race.records.job_name import job_name, rung_name
 
-# Exit codes of a trainer; everything else, and every other signal, is an infrastructure failure.
-REPORTED = 0
-INTERRUPTED = 75
-ORPHANED = 76
-SETTINGS_DIFFER = 77
-NOT_FINITE = 78
 # Of a trainer that its platform ended (SIGTERM), which says nothing of its seed (decide/state.py).
 ASKED_TO_END = -15
 

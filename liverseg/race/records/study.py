@@ -11,7 +11,14 @@ from liverseg.core.race.halving import Rung, schedule
 from liverseg.errors import IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Fact
-from liverseg.settings import TRAINING_VERSION, Settings, digest, from_mapping, to_mapping
+from liverseg.settings import (
+    TRAINING_VERSION,
+    Settings,
+    differing,
+    digest,
+    from_mapping,
+    to_mapping,
+)
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Sha256
@@ -53,17 +60,23 @@ class Spec(Fact):
 
 
 def study_id(settings: Settings, dataset: Dataset) -> str:
-    """Return the hash of everything that weights depend on; the preset's name is not part."""
+    """Return the hash of everything that weights depend on.
+
+    Of the settings what differs from the defaults counts, without the preset's name: a setting
+    that is added with a default leaves every id as it was.
+    """
     return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
 
 
 def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
     """Return the id that a spec.json makes; `dataset` is the digest.
 
-    Taken from the record as it stands, an older version's id comes out too.
+    Taken from the record as it stands. That of another training version comes out where its
+    defaults were those of this one.
     """
+    named = {topic: values for topic, values in settings.items() if topic != "preset"}
     whole = {
-        "settings": {k: v for k, v in settings.items() if k != "preset"},
+        "settings": differing(named, to_mapping(Settings())),
         "dataset": dataset,
         "training_version": training_version,
     }

@@ -11,7 +11,7 @@ from liverseg.core.data.case import PreparedCase, decode
 from liverseg.core.data.dataset import Dataset
 from liverseg.core.volumes.volume import FloatArray
 from liverseg.errors import IntegrityError, NotFound, StudyError
-from liverseg.settings import RESULT_VERSION
+from liverseg.settings import PREDICTION_VERSION
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
@@ -39,18 +39,18 @@ def case_prefix(key: str) -> str:
 
 def prediction_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of what a network predicted for a case lies."""
-    return f"predictions/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+    return f"predictions/{weights_sha256[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def segmentation_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of the segmentation of a case by a network lies."""
-    return f"segmentations/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+    return f"segmentations/{weights_sha256[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def votes_prefix(weights_sha256: Collection[str], key: str) -> str:
     """Return where the bundle of how many of these networks call each voxel a lesion lies."""
     several = sha256("\n".join(sorted(weights_sha256)).encode()).hexdigest()
-    return f"votes/{several[:16]}-v{RESULT_VERSION}/{key}/"
+    return f"votes/{several[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def dataset_key(digest: str) -> str:

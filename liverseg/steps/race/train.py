@@ -1,7 +1,7 @@
 """One trainer: a seed goes up to a rung, reports, and its process ends.
 
 It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
-it ended (docs/architecture.md); what follows is the controller's decision.
+it ended (docs/architecture.md section 6); what follows is the controller's decision.
 """
 
 import signal
@@ -24,11 +24,11 @@ from liverseg.errors import (
     SettingsError,
     StudyError,
 )
+from liverseg.exit_codes import ExitCode
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.race.records import facts, lineage, spans
-from liverseg.race.records.job import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
 from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.reports import write_report
 from liverseg.race.records.spans import Attempt
@@ -38,8 +38,6 @@ from liverseg.steps.data.cases import load_case
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
-# What the exit code of a crash would be; written as the end of a span that had none of its own.
-CRASHED = 1
 WATCH_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
 
@@ -94,8 +92,9 @@ def run(
     device = best_device(device_index)
     trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
     if not trainer.begin(pod):
-        return INTERRUPTED
-    code = CRASHED
+        return ExitCode.INTERRUPTED
+    # That of a crash; written as the end of a span that had none of its own.
+    code: int = ExitCode.DEFECT
     try:
         code = trainer.run()
     except LiversegError as error:
@@ -155,9 +154,9 @@ class _Trainer:
                     self._commit(training)
                     return stop.code
         except LossNotFiniteError:
-            return NOT_FINITE
+            return ExitCode.NOT_FINITE
         self._report(training)
-        return REPORTED
+        return ExitCode.DONE
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
@@ -247,11 +246,11 @@ class _Trainer:
         if iteration == self.target:
             return
         if self.interrupted:
-            raise _Stop(INTERRUPTED)
+            raise _Stop(ExitCode.INTERRUPTED)
         if self.now() - self.checked >= WATCH_SECONDS:
             self.checked = self.now()
             if self.watch.is_alone(self.checked):
-                raise _Stop(ORPHANED)
+                raise _Stop(ExitCode.ORPHANED)
 
     def _commit(self, training: Training) -> None:
         """Commit a checkpoint; what it makes superfluous is removed after that."""

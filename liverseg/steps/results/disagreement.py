@@ -25,7 +25,7 @@ from liverseg.race.records.facts import Report
 from liverseg.race.records.reports import read_report
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study
-from liverseg.settings import RESULT_VERSION
+from liverseg.settings import PREDICTION_VERSION
 from liverseg.steps.data.cases import (
     VOTES_FILE,
     load_case,
@@ -77,7 +77,7 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
         "iterations": reports[0].iterations if reports else None,
         "weights": _weights(reports),
         "winner": winner,
-        "result_version": RESULT_VERSION,
+        "prediction_version": PREDICTION_VERSION,
         "why_not": why_not,
         "cases": cases,
     }
@@ -89,10 +89,10 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
     """Return where a study's networks differ; raises StudyError where nobody has looked.
 
     Keys: `study`; `rung` and `iterations` of the networks; `weights`, their SHA-256 by seed;
-    `winner`, the SHA-256 of the network whose lesions are counted; `result_version`; `why_not`, why
-    there are no numbers, else None; `cases`, by name `uncertainty` (1 minus the networks' mean Dice
-    with each other) and `lesions`, each with `number`, `voxels`, `ml`, `slice` and `uncertainty`
-    (see core/evaluation/disagreement.py).
+    `winner`, the SHA-256 of the network whose lesions are counted; `prediction_version`;
+    `why_not`, why there are no numbers, else None; `cases`, by name `uncertainty` (1 minus the
+    networks' mean Dice with each other) and `lesions`, each with `number`, `voxels`, `ml`, `slice`
+    and `uncertainty` (see core/evaluation/disagreement.py).
     """
     try:
         return record.read(store, facts.disagreement_key(study))
@@ -109,8 +109,8 @@ def known(store: ObjectStore, study: Study) -> dict[str, Any] | None:
     except NotFound:
         return None
     weights = _weights(networks(store, study))
-    told = (found["weights"], found["winner"], found["result_version"])
-    current = (weights, facts.ended_arms(store, study.id).get("multi"), RESULT_VERSION)
+    told = (found["weights"], found["winner"], found["prediction_version"])
+    current = (weights, facts.ended_arms(store, study.id).get("multi"), PREDICTION_VERSION)
     prefixes = [votes_prefix(weights.values(), c.key) for c in study.dataset.role("test")]
     if found["why_not"] is not None or told != current:
         return None
