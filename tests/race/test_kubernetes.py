@@ -201,9 +201,9 @@ def test_a_right_that_is_missing_is_an_error_at_once_that_names_it(
     with pytest.raises(SettingsError) as caught:
         everything_a_controller_does(server, executor_of)
     message = str(caught.value)
-    assert f"does not let us {told} in namespace research (403)" in message
+    assert f"permission denied to {told} in namespace research (403)" in message
     assert f'liverseg-controller" cannot {verb} resource "{resource}"' in message
-    assert "RoleBinding (liverseg-controller;" in message
+    assert "(RoleBinding liverseg-controller," in message
 
 
 def test_a_controller_asks_for_what_its_role_grants_and_for_nothing_else(
@@ -252,7 +252,9 @@ def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
 ) -> None:
     message = f'jobs.batch "{JOB.name}" is forbidden: exceeded quota: team, requested: count/jobs=1'
     server.refusals = [Refusal(403, message)]
-    with pytest.raises(SettingsError, match=r"refuses to create .*exceeded quota: team") as caught:
+    with pytest.raises(
+        SettingsError, match=r"rejected .*exceeded quota: team"
+    ) as caught:
         executor_of().submit(JOB)
     assert "RoleBinding" not in str(caught.value)
 
@@ -260,7 +262,9 @@ def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
 def test_a_label_that_kubernetes_does_not_accept_is_a_setting_that_is_wrong(
     server: KubernetesServer, executor_of: Make
 ) -> None:
-    with pytest.raises(SettingsError, match=r"refuses to create .*\(422\): .*metadata.labels"):
+    with pytest.raises(
+        SettingsError, match=r"rejected .*\(422\): .*metadata.labels"
+    ):
         executor_of(labels={"team": "liver group"}).submit(JOB)
 
 
@@ -279,7 +283,7 @@ def test_a_server_that_has_just_come_back_may_not_know_our_rights_yet(
 ) -> None:
     executor = executor_of()
     server.stop()
-    with pytest.raises(PlatformError, match="is away"):
+    with pytest.raises(PlatformError, match="does not answer"):
         executor.states()
     server.start_again()
     server.denied.add(("list", "jobs"))
@@ -383,7 +387,7 @@ def test_a_job_in_a_queue_gets_its_pod_when_it_is_let_in(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     executor = executor_of(queue="gpus")
-    assert "queue has not let it in" in waits_for(server, executor, 100.0)
+    assert "queue has not admitted it" in waits_for(server, executor, 100.0)
     assert server.asked("list", "events") == 0
     server.suspend(JOB.name, False)
     server.sleep(2)

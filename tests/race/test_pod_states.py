@@ -78,7 +78,7 @@ def test_a_job_whose_pod_has_ended_and_that_has_not_counted_it_waits_for_nothing
 def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
     settings = PodSettings(image="trainer@sha256:1", queue="gpus")
     found = pod_states.states([manifest(JOB, "s3://bucket/store", settings, None)], [], NOON_UNIX)
-    assert "queue has not let it in" in found[JOB.name].waits_for
+    assert "queue has not admitted it" in found[JOB.name].waits_for
     assert found[JOB.name].suspended
 
 
@@ -87,7 +87,7 @@ def test_a_job_that_somebody_suspended_and_that_is_in_no_queue_says_so() -> None
     job["spec"]["suspend"] = True
     state = pod_states.states([job], [], NOON_UNIX)[JOB.name]
     assert (state.running, state.suspended) == (True, True)
-    assert "no queue will let it in" in state.waits_for
+    assert "in no queue" in state.waits_for
     saving = pod("Running", {"running": {}}, deletionTimestamp=LATER)
     assert not pod_states.states([job], [saving], NOON_UNIX)[JOB.name].suspended
 

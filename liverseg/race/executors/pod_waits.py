@@ -33,8 +33,8 @@ def waits_for(job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> s
     if is_suspended(job) and (pod is None or pod["status"].get("phase") in ("Succeeded", "Failed")):
         assert job is not None
         if QUEUE in job["metadata"].get("labels", {}):
-            return "its Job is suspended; its queue has not let it in"
-        return "its Job is suspended (spec.suspend), and no queue will let it in"
+            return "its Job is suspended; its queue has not admitted it"
+        return "its Job is suspended (spec.suspend) and in no queue"
     if pod is None:
         return (job and _condition(job)) or NO_POD
     return _pod_waits_for(pod["status"])
