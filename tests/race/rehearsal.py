@@ -6,14 +6,13 @@ from typing import Any
 from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide.reconcile import Capacity, Until
-from liverseg.race.executors.faults import Fault
-from liverseg.race.executors.simulated import SimulatedExecutor
-from liverseg.race.executors.simulated_trainer import Score
 from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import parse_job_name
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Fault
+from tests.race.faulty_executor import FaultyExecutor, Score
 
 SETTINGS = from_mapping(
     {
@@ -44,7 +43,7 @@ def rising(seed: int, iteration: int) -> float:
     return 0.1 * seed + 0.01 * iteration
 
 
-class WatchedExecutor(SimulatedExecutor):
+class WatchedExecutor(FaultyExecutor):
     """Fails the test where a job is started beyond capacity or beside one of the same seed."""
 
     gpus = 1

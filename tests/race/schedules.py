@@ -13,17 +13,7 @@ from liverseg.race.audit.replay import replay
 from liverseg.race.controller import Controller
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.faults import (
-    ApiAway,
-    Crash,
-    Fault,
-    Hangs,
-    Killed,
-    NodeLost,
-    SlowNode,
-    SlowStart,
-)
-from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
+from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision
 from liverseg.race.records.job_name import parse_job_name
@@ -33,6 +23,17 @@ from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
+from tests.race.fault_script import (
+    ApiAway,
+    Crash,
+    Fault,
+    Hangs,
+    Killed,
+    NodeLost,
+    SlowNode,
+    SlowStart,
+)
+from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET
 
 TURNS = 20_000
@@ -124,7 +125,7 @@ class Race:
             }
         )
         self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: BEGINNING)
-        self.executor = SimulatedExecutor(
+        self.executor = FaultyExecutor(
             self.store,
             self.study,
             seconds_per_iteration=10.0,
@@ -178,7 +179,7 @@ class Race:
 
     def check_jobs(self) -> None:
         """Nothing beyond capacity, one live attempt a seed; as the platform tells it."""
-        live = [n for n, p in self.executor._processes.items() if p.told.running]
+        live = self.executor.running()
         assert len(live) <= self.gpus, live
         seeds = Counter(name.seed for n in live if (name := parse_job_name(n)))
         assert not [s for s, attempts in seeds.items() if attempts > 1], live

@@ -1,10 +1,10 @@
 from liverseg.race.decide import cost
-from liverseg.race.executors.faults import Killed
 from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps.race import checkpoints
 from liverseg.storage import bundle
+from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
 
 SIXTEEN = from_mapping({"training": {"validation_interval": 5000}}, Settings())

@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from liverseg.race.executors.faults import Killed, NodeLost
 from tests.race import schedules
+from tests.race.fault_script import Killed, NodeLost
 from tests.race.schedules import Race, undisturbed
 
 # `SCHEDULES=1000 make test` runs them all.

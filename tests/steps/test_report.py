@@ -4,13 +4,13 @@ from html.parser import HTMLParser
 import pytest
 
 from liverseg.errors import StudyError
-from liverseg.race.executors.faults import Killed
 from liverseg.race.records import facts
 from liverseg.race.records.job import NOT_FINITE
 from liverseg.steps.race import race
 from liverseg.steps.results import disagreement, evaluate, report, rung_page
 from liverseg.steps.results.report_figures import by_rule
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import finished_study, study_in
 

@@ -1,132 +1,89 @@
-"""A trainer without a network: the protocol of the real one in virtual time, with a curve.
-
-It writes the same facts as steps/race/train.py, with invented weights and scores.
-"""
+"""A trainer without a network: the facts of the real one in virtual time, with invented scores."""
 
 import json
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from liverseg.race.executors.faults import (
-    Fault,
-    Hangs,
-    Killed,
-    NodeLost,
-    SlowNode,
-    SlowStart,
-    hitting,
-)
 from liverseg.race.records import facts, lineage
 from liverseg.race.records.facts import Report
-from liverseg.race.records.job import ORPHANED, Job
-from liverseg.race.records.orphan_check import OrphanCheck
-from liverseg.race.records.study import Study, load_study
+from liverseg.race.records.job import Job
+from liverseg.race.records.study import Study
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
-# Seed and iteration to a Jaccard from 0 to 1.
-Score = Callable[[int, int], float]
-
 
 @dataclass(frozen=True)
+class Position:
+    """All that a simulated training has to remember."""
+
+    iteration: int = 0
+    best_iteration: int = 0
+    best_jaccard: float = -1.0
+    last_jaccard: float = -1.0
+
+    def after(self, iteration: int, jaccard: float) -> "Position":
+        """Return the position after a validation."""
+        if jaccard > self.best_jaccard:
+            return Position(iteration, iteration, jaccard, jaccard)
+        return replace(self, iteration=iteration, last_jaccard=jaccard)
+
+
+@dataclass
 class SimulatedTrainer:
-    """What all trainers of a simulated race share."""
+    """The trainer of one job; the tests extend `train`, `score`, `validated` and `report`."""
 
     store: ObjectStore
     study: Study
-    score: Score
+    job: Job
     seconds_per_iteration: float
-    """On a node that no fault slows down."""
     startup_seconds: float
-    """From a job's start to its first iteration."""
-    orphan_grace: float
-    """Seconds without a new heartbeat after which a trainer saves and ends."""
-    faults: Sequence[Fault]
+    """From the start to the first iteration."""
     clock: Callable[[], float]
-    skew: Callable[[int], float]
-    """By seed, how many seconds its clock is ahead."""
-    cut_off: Callable[[str], None]
-    """Called with a job's name when its node is lost."""
 
-    def run(self, job: Job) -> Generator[float, None, int]:
+    def run(self) -> Generator[float, None, int]:
         """Yield the seconds to the next step; the generator's return value is the exit code."""
-        slow = hitting(job, SlowStart, self.faults)
-        yield slow.seconds if slow else 0.0
-        started = self.clock() + self.skew(job.seed)
-        self._span(job, "start", 0)
+        self.write_span("start", 0)
         yield self.startup_seconds
-        position = self._restored(job)
-        self._span(job, position.iteration, position.iteration)
-        killed, lost = hitting(job, Killed, self.faults), hitting(job, NodeLost, self.faults)
-        node, hangs = hitting(job, SlowNode, self.faults), hitting(job, Hangs, self.faults)
-        pace = self.seconds_per_iteration * (node.factor if node else 1.0)
+        position = self._restored()
+        self.write_span(position.iteration, position.iteration)
         interval = self.study.settings.training.validation_interval
-        watch = OrphanCheck(
-            self.store, job.study, job.seed, job.rung_name, job.attempt, self.orphan_grace
-        )
-        watch.is_alone(self.clock())
-        while position.iteration < job.iterations:
-            target = min(job.iterations, (position.iteration // interval + 1) * interval)
-            if hangs is not None and hangs.iteration <= target < job.iterations:
-                yield math.inf
-            if killed is not None and killed.iteration <= target:
-                yield max(0, killed.iteration - position.iteration) * pace
-                return killed.exit_code
-            yield (target - position.iteration) * pace
-            if lost is not None and lost.iteration <= target:
-                self.cut_off(job.name)
-                lost = None
-            position = position.after(target, self.score(job.seed, target))
-            self._validated(job, position, pace, started)
-            if position.iteration < job.iterations and watch.is_alone(self.clock()):
-                self._span(job, "end", position.iteration, exit_code=ORPHANED)
-                return ORPHANED
-        self._report(job, position)
-        if hangs is not None:
-            yield math.inf
-        self._span(job, "end", position.iteration, exit_code=0)
+        while position.iteration < self.job.iterations:
+            target = min(self.job.iterations, (position.iteration // interval + 1) * interval)
+            yield from self.train(position.iteration, target)
+            position = position.after(target, self.score(target))
+            self.validated(position)
+        self.report(position)
+        self.write_span("end", position.iteration, exit_code=0)
         return 0
 
-    def _restored(self, job: Job) -> "_Position":
-        saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
-        usable = [checkpoint for checkpoint in saved if checkpoint.iteration <= job.iterations]
-        if not usable:
-            return _Position()
-        return _Position(**json.loads(bundle.load(self.store, usable[0].prefix)["state.json"]))
+    def train(self, iteration: int, target: int) -> Generator[float, None, None]:
+        """Yield the seconds that it takes from `iteration` to the validation at `target`."""
+        yield (target - iteration) * self.seconds_per_iteration
 
-    def _validated(self, job: Job, position: "_Position", pace: float, started: float) -> None:
-        seed, iteration = job.seed, position.iteration
-        now = self.clock() + self.skew(seed)
-        point = facts.CurvePoint(
-            seed=seed,
-            rung=job.rung_name,
-            attempt=job.attempt,
-            iteration=iteration,
-            jaccard=position.last_jaccard,
-            cases={"simulated": position.last_jaccard},
-            loss=1 - position.last_jaccard,
-            seconds_per_iteration=pace,
-            waiting_share=0.0,
-            seconds=now - started,
-            time=now,
-        )
-        facts.write_curve(self.store, job.study, point)
-        self._span(job, iteration, iteration)
+    def score(self, iteration: int) -> float:
+        """Return the Jaccard of a validation, 0 to 1."""
+        return invented_score(self.job.seed, iteration)
+
+    def validated(self, position: Position) -> None:
+        """Save a checkpoint, and record that it was reached."""
+        job, iteration = self.job, position.iteration
+        self.write_span(iteration, iteration)
         files = {
-            "state.safetensors": f"state of seed {seed} at {iteration}".encode(),
-            "best.safetensors": f"weights of seed {seed} at {position.best_iteration}".encode(),
+            "state.safetensors": f"state of seed {job.seed} at {iteration}".encode(),
+            "best.safetensors": f"weights of seed {job.seed} at {position.best_iteration}".encode(),
             "state.json": record.encode(vars(position)),
         }
-        extra = {"seed": seed, "iteration": iteration, "attempt": job.attempt}
-        prefix = facts.checkpoint_prefix(job.study, seed, iteration, job.attempt)
+        extra = {"seed": job.seed, "iteration": iteration, "attempt": job.attempt}
+        prefix = facts.checkpoint_prefix(job.study, job.seed, iteration, job.attempt)
         bundle.commit(self.store, prefix, files, extra)
-        lineage.remove_superseded(self.store, self.study, seed, iteration)
+        lineage.remove_superseded(self.store, self.study, job.seed, iteration)
 
-    def _report(self, job: Job, position: "_Position") -> None:
-        saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
-        prefix = next(c.prefix for c in saved if c.iteration == job.iterations)
+    def report(self, position: Position) -> None:
+        """Write the report of the checkpoint at the job's last iteration."""
+        job = self.job
+        prefix = next(c.prefix for c in self._checkpoints() if c.iteration == job.iterations)
         files = bundle.manifest(self.store, prefix)["files"]
         report = Report(
             seed=job.seed,
@@ -143,31 +100,26 @@ class SimulatedTrainer:
         )
         facts.write_report(self.store, job.study, report)
 
-    def _span(self, job: Job, part: str | int, iteration: int, **more: int) -> None:
+    def _restored(self) -> Position:
+        usable = [c for c in self._checkpoints() if c.iteration <= self.job.iterations]
+        if not usable:
+            return Position()
+        return Position(**json.loads(bundle.load(self.store, usable[0].prefix)["state.json"]))
+
+    def _checkpoints(self) -> list[facts.Checkpoint]:
+        return lineage.checkpoints(self.store, self.study, self.job.seed)
+
+    def write_span(self, part: str | int, iteration: int, **more: int) -> None:
+        """Record where the job stands: at its "start", at an iteration, or at its "end"."""
         values: dict[str, object] = {
-            "seed": job.seed,
-            "rung": job.rung_name,
-            "attempt": job.attempt,
+            "seed": self.job.seed,
+            "rung": self.job.rung_name,
+            "attempt": self.job.attempt,
             "iteration": iteration,
-            "time": self.clock() + self.skew(job.seed),
+            "time": self.clock(),
         }
-        key = facts.span_key(job.study, job.name, part)
+        key = facts.span_key(self.job.study, self.job.name, part)
         record.write(self.store, key, values | more)
-
-
-@dataclass(frozen=True)
-class _Position:
-    """All that a simulated training has to remember."""
-
-    iteration: int = 0
-    best_iteration: int = 0
-    best_jaccard: float = -1.0
-    last_jaccard: float = -1.0
-
-    def after(self, iteration: int, jaccard: float) -> "_Position":
-        if jaccard > self.best_jaccard:
-            return _Position(iteration, iteration, jaccard, jaccard)
-        return replace(self, iteration=iteration, last_jaccard=jaccard)
 
 
 def invented_score(seed: int, iteration: int) -> float:
