@@ -69,7 +69,6 @@ class SnapshotReader:
         decided = {decision.rung for decision in decisions}
         promotions = self._all("promotions", _parsed(Promotion), decided)
         asked = frozenset(jobs)
-        # Spans first: a trainer reports, and then ends.
         spans = self._spans.read(asked.union(besides))
         reports = self._all("reports", _recorded)
         failures = self._all("failures", _parsed(Failure))
