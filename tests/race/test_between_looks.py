@@ -3,16 +3,14 @@
 import itertools
 from collections.abc import Callable, Mapping
 
-from liverseg.race.audit.replay import replay
 from liverseg.race.controller import Controller
 from liverseg.race.records import facts
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.settings import from_mapping
 from liverseg.storage.memory import MemoryStore
-from tests.race.fault_script import Killed, SlowStart
+from tests.race.fault_script import Killed
 from tests.race.faulty_executor import FaultyExecutor
-from tests.race.rehearsal import SETTINGS, Rehearsal, rising
+from tests.race.rehearsal import Rehearsal, rising
 from tests.race.stepped import View
 
 
@@ -169,20 +167,3 @@ def turns(controller: Controller, executor: FaultyExecutor, until: Callable[[], 
         controller.reconcile("end")
         executor.sleep(1.0)
     raise AssertionError("it did not happen in 100 turns")
-
-
-def test_a_seed_is_promoted_early_where_fewer_seeds_live_than_a_rung_has_room_for() -> None:
-    """The seeds that failed for good do not come any more, so nobody waits for them."""
-    settings = from_mapping({"race": {"seeds": 16, "maximum_iterations": 32}}, SETTINGS)
-    nan = [Killed(seed, 0, 1, exit_code=78) for seed in range(13)]
-    rehearsal = Rehearsal(
-        settings=settings,
-        score=lambda seed, iteration: rising(seed, iteration) / 10,
-        gpus=16,
-        # The last one at rung 1, which has four promotion slots, while 14 and 15 are at rung 2.
-        faults=[*nan, SlowStart(13, 1, seconds=60.0)],
-    )
-    rehearsal.run()
-    promoted = [(e["rung"], e["seed"]) for e in rehearsal.told("promoted")]
-    assert (2, 15) in promoted
-    assert list(replay(rehearsal.store, rehearsal.study.id).findings) == []
