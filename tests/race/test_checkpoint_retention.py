@@ -1,3 +1,5 @@
+import pytest
+
 from liverseg.race.decide import cost
 from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader
@@ -36,6 +38,7 @@ def test_of_a_race_that_is_over_the_last_three_rungs_stay() -> None:
     assert prune(rehearsal)["deleted"] == []
 
 
+@pytest.mark.slow
 def test_pruning_at_any_moment_changes_no_result_and_nothing_is_trained_again() -> None:
     undisturbed = Rehearsal(settings=SIXTEEN, score=None, gpus=3)
     undisturbed.run()

@@ -16,6 +16,7 @@ def test_a_race_with_everything_going_wrong_ends_and_breaks_no_rule(number: int)
     schedules.run_number(number)
 
 
+@pytest.mark.slow
 def test_the_schedules_are_not_all_alike() -> None:
     """What the sweep is worth: most races meet a failure, some lose a seed, many have rivals."""
     failed = lost = rivals = 0

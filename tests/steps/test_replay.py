@@ -25,6 +25,7 @@ def test_the_latest_study_is_replayed_and_the_outcome_is_ready_for_json():
     assert told["checked"]["reports"] == 7
 
 
+@pytest.mark.slow
 def test_a_race_of_real_networks_is_accepted_and_one_altered_report_is_named():
     store, study = finished_study(MemoryStore())
     assert replay.run(store, study.id)["findings"] == []
