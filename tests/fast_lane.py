@@ -1,7 +1,7 @@
-"""A pytest plugin: `--fast` runs what takes no minute and no torch, and `slow` marks what is slow.
+"""A pytest plugin: `--fast` for a run of less than a minute, and a check of the mark `slow`.
 
-The lane is `FAST` without the tests marked `slow`. In it an import of `REFUSED` fails, so that a
-run proves that nothing of it is needed.
+The fast lane is `FAST` without the tests marked `slow`. In it an import of a package of `REFUSED`
+fails, so that every run proves that none of them is needed.
 """
 
 import os

@@ -39,6 +39,7 @@ def test_the_lane_is_collected_without_torch_monai_and_kfp() -> None:
     assert "tests/network" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_import_of_something_heavy_fails_in_the_lane(elsewhere: pytest.Pytester) -> None:
     tests = [f"def test_{name}():\n    import {name}\n" for name in sorted(fast_lane.REFUSED)]
     elsewhere.makepyfile("\n".join(tests))
@@ -47,6 +48,7 @@ def test_an_import_of_something_heavy_fails_in_the_lane(elsewhere: pytest.Pytest
     done.stdout.fnmatch_lines(["*torch is not for the fast lane*"])
 
 
+@pytest.mark.slow
 def test_a_test_that_takes_long_fails_unless_it_is_marked(elsewhere: pytest.Pytester) -> None:
     elsewhere.makepyfile(
         """
