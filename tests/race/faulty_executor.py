@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from liverseg.errors import LiversegError, PlatformError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor, SimulatedProcess
 from liverseg.race.executors.simulated_trainer import (
     Position,
@@ -13,8 +14,8 @@ from liverseg.race.executors.simulated_trainer import (
     invented_score,
     uniform,
 )
-from liverseg.race.records import facts
-from liverseg.race.records.job import ORPHANED, Job, JobState
+from liverseg.race.records import facts, spans
+from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.study import Study
 from liverseg.storage.port import ObjectStore
@@ -212,8 +213,8 @@ class FaultyTrainer(SimulatedTrainer):
         facts.write_curve(self.store, job.study, point)
         super().validated(position)
         if position.iteration < job.iterations and self._orphan_check.is_alone(now):
-            self.write_span("end", position.iteration, exit_code=ORPHANED)
-            raise _Ends(ORPHANED)
+            self.record(spans.end(position.iteration, now, ExitCode.ORPHANED))
+            raise _Ends(ExitCode.ORPHANED)
 
     def report(self, position: Position) -> None:
         super().report(position)

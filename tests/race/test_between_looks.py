@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from liverseg.race.controller import Controller
 from liverseg.race.records import facts
 from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.snapshot import read_failures
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Killed
 from tests.race.faulty_executor import FaultyExecutor
@@ -33,8 +33,8 @@ def attempt(rehearsal: Rehearsal, seed: int, number: int = 0) -> Job:
 
 def failed(rehearsal: Rehearsal) -> list[tuple[int, int]]:
     """The (seed, attempt) of every failure."""
-    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
-    return [(failure.seed, failure.attempt) for failure in snapshot.failures]
+    failures = read_failures(rehearsal.store, rehearsal.study.id)
+    return [(failure.seed, failure.attempt) for failure in failures]
 
 
 class Interleaved(View):

@@ -3,6 +3,7 @@ import random
 
 import pytest
 
+from liverseg.race.records.snapshot import read_failures
 from tests.race import schedules
 from tests.race.fault_script import Killed, NodeLost
 from tests.race.schedules import Race, undisturbed
@@ -27,7 +28,7 @@ def test_the_schedules_are_not_all_alike() -> None:
             race.run(rng)
         except schedules.StudyError:
             continue
-        failed += bool(race.store.keys(f"studies/{race.study.id}/failures/"))
+        failed += bool(read_failures(race.store, race.study.id))
         lost += bool(race.lost())
     assert failed > 50
     assert rivals > 30

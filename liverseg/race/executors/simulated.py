@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.simulated_trainer import SimulatedTrainer
-from liverseg.race.records.job import INTERRUPTED, Job, JobState
+from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.study import Study
 from liverseg.storage.port import ObjectStore
 
@@ -91,7 +92,7 @@ class SimulatedExecutor:
             process = min(live, key=lambda p: (p.next, p.job.name))
             self.now = process.next
             if process.dies < process.due:
-                # As a cluster tells it of a node that it takes away (job_manifest.py).
+                # As a cluster tells it of a node that it takes away (pod_states.py).
                 self.end(process, -15)
             else:
                 self.step(process)
@@ -130,7 +131,7 @@ class SimulatedExecutor:
         """End the job at once, without a word; an unknown name or an ended job is no error."""
         process = self.processes.get(name)
         if process is not None and process.state.running:
-            self.end(process, INTERRUPTED)
+            self.end(process, ExitCode.INTERRUPTED)
 
     def interrupt(self, study: str) -> None:
         """Cancel every job of the study."""

@@ -6,9 +6,12 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from liverseg.race.records import facts, lineage
+from liverseg.exit_codes import ExitCode
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.facts import Report
 from liverseg.race.records.job import Job
+from liverseg.race.records.reports import write_report
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
@@ -44,10 +47,10 @@ class SimulatedTrainer:
 
     def run(self) -> Generator[float, None, int]:
         """Yield the seconds to the next step; the generator's return value is the exit code."""
-        self.write_span("start", 0)
+        self.record(spans.start(self.clock(), "simulated"))
         yield self.startup_seconds
         position = self._restored()
-        self.write_span(position.iteration, position.iteration)
+        self.record(spans.sample(position.iteration, self.clock()))
         interval = self.study.settings.training.validation_interval
         while position.iteration < self.job.iterations:
             target = min(self.job.iterations, (position.iteration // interval + 1) * interval)
@@ -55,8 +58,8 @@ class SimulatedTrainer:
             position = position.after(target, self.score(target))
             self.validated(position)
         self.report(position)
-        self.write_span("end", position.iteration, exit_code=0)
-        return 0
+        self.record(spans.end(position.iteration, self.clock(), ExitCode.DONE))
+        return ExitCode.DONE
 
     def train(self, iteration: int, target: int) -> Generator[float, None, None]:
         """Yield the seconds that it takes from `iteration` to the validation at `target`."""
@@ -69,7 +72,7 @@ class SimulatedTrainer:
     def validated(self, position: Position) -> None:
         """Save a checkpoint, and record that it was reached."""
         job, iteration = self.job, position.iteration
-        self.write_span(iteration, iteration)
+        self.record(spans.sample(iteration, self.clock()))
         files = {
             "state.safetensors": f"state of seed {job.seed} at {iteration}".encode(),
             "best.safetensors": f"weights of seed {job.seed} at {position.best_iteration}".encode(),
@@ -84,7 +87,7 @@ class SimulatedTrainer:
         """Write the report of the checkpoint at the job's last iteration."""
         job = self.job
         prefix = next(c.prefix for c in self._checkpoints() if c.iteration == job.iterations)
-        files = bundle.manifest(self.store, prefix)["files"]
+        files = bundle.manifest(self.store, prefix).files
         report = Report(
             seed=job.seed,
             rung=job.rung_name,
@@ -96,9 +99,9 @@ class SimulatedTrainer:
             cases={"simulated": position.best_jaccard},
             checkpoint=prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, prefix),
-            weights_sha256=files["best.safetensors"]["sha256"],
+            weights_sha256=files["best.safetensors"].sha256,
         )
-        facts.write_report(self.store, job.study, report)
+        write_report(self.store, job.study, report)
 
     def _restored(self) -> Position:
         usable = [c for c in self._checkpoints() if c.iteration <= self.job.iterations]
@@ -109,17 +112,10 @@ class SimulatedTrainer:
     def _checkpoints(self) -> list[facts.Checkpoint]:
         return lineage.checkpoints(self.store, self.study, self.job.seed)
 
-    def write_span(self, part: str | int, iteration: int, **more: int) -> None:
-        """Record where the job stands: at its "start", at an iteration, or at its "end"."""
-        values: dict[str, object] = {
-            "seed": self.job.seed,
-            "rung": self.job.rung_name,
-            "attempt": self.job.attempt,
-            "iteration": iteration,
-            "time": self.clock(),
-        }
-        key = facts.span_key(self.job.study, self.job.name, part)
-        record.write(self.store, key, values | more)
+    def record(self, event: str) -> None:
+        """Write an event of records/spans.py."""
+        attempt = Attempt(self.job.rung_name, self.job.seed, self.job.attempt)
+        spans.write(self.store, self.job.study, attempt, event)
 
 
 def invented_score(seed: int, iteration: int) -> float:
