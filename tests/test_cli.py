@@ -122,6 +122,7 @@ def test_help_comes_out_with_its_examples_line_by_line(liverseg: CommandLine) ->
     assert "\n    liverseg phantom build/phantom\n" in done.out
 
 
+@pytest.mark.slow
 def test_the_papers_figures_come_out_of_plan(liverseg: CommandLine) -> None:
     words = ("--seeds", 16, "--gpus", 4, "--seconds-per-iteration", 0.763, "--json")
     cost = json.loads(liverseg("study", "plan", *words).out)
@@ -330,6 +331,7 @@ def test_brackets_in_a_message_are_not_taken_for_markup(
     assert "a[bold]b" in done.err
 
 
+@pytest.mark.slow
 def test_a_store_without_rights_ends_with_4_and_one_line(
     liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
 ) -> None:
@@ -350,6 +352,7 @@ def test_a_store_without_rights_ends_with_4_and_one_line(
         assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_predict_refuses_a_model_folder_that_is_none(
     liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
 ) -> None:
@@ -362,6 +365,7 @@ def test_predict_refuses_a_model_folder_that_is_none(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_rung_that_is_no_number_is_refused(liverseg: CommandLine, tmp_path: Path) -> None:
     words = ("--store", tmp_path, "--study", "x", "--seed", 0, "--rung", "last")
     done = liverseg("train", *words)
@@ -430,6 +434,7 @@ def test_the_preset_is_not_a_setting(liverseg: CommandLine) -> None:
     assert "use --preset" in done.err
 
 
+@pytest.mark.slow
 def test_plan_takes_the_seeds_from_the_settings(liverseg: CommandLine) -> None:
     eight = json.loads(liverseg("study", "plan", "--set", "race.seeds=8", "--json").out)
     assert [rung["seeds"] for rung in eight["rungs"]] == [8, 4, 2, 1, 1]
@@ -447,6 +452,7 @@ def test_a_split_that_names_nobody_is_the_split_s_fault(
     assert "'nobody'" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "postprocess"])
 def test_nothing_is_evaluated_before_there_is_a_model(
     liverseg: CommandLine, tmp_path: Path, command: str
@@ -458,6 +464,7 @@ def test_nothing_is_evaluated_before_there_is_a_model(
     assert not (tmp_path / "studies" / study.id / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:
@@ -470,6 +477,7 @@ def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     assert store.get(disagreement_key(study.id)) == before
 
 
+@pytest.mark.slow
 def test_a_path_that_looks_like_markup_is_shown_as_it_is(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:
@@ -478,6 +486,7 @@ def test_a_path_that_looks_like_markup_is_shown_as_it_is(
     assert told.splitlines()[0] == str(out / "training.yaml")
 
 
+@pytest.mark.slow
 def test_a_file_where_a_folder_is_needed_is_one_line_and_no_defect(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:

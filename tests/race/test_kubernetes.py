@@ -256,9 +256,7 @@ def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
 ) -> None:
     message = f'jobs.batch "{JOB.name}" is forbidden: exceeded quota: team, requested: count/jobs=1'
     server.refusals = [Refusal(403, message)]
-    with pytest.raises(
-        SettingsError, match=r"rejected .*exceeded quota: team"
-    ) as caught:
+    with pytest.raises(SettingsError, match=r"rejected .*exceeded quota: team") as caught:
         executor_of().submit(JOB)
     assert "RoleBinding" not in str(caught.value)
 
@@ -266,9 +264,7 @@ def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
 def test_a_label_that_kubernetes_does_not_accept_is_a_setting_that_is_wrong(
     server: KubernetesServer, executor_of: Make
 ) -> None:
-    with pytest.raises(
-        SettingsError, match=r"rejected .*\(422\): .*metadata.labels"
-    ):
+    with pytest.raises(SettingsError, match=r"rejected .*\(422\): .*metadata.labels"):
         executor_of(labels={"team": "liver group"}).submit(JOB)
 
 

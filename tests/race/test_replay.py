@@ -12,13 +12,13 @@ import pytest
 
 from liverseg.errors import Fenced
 from liverseg.race.audit.replay import replay
-from liverseg.race.executors.faults import Crash, Killed
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, reports
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, sha256
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Crash, Killed
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
 Change = Callable[[dict[str, Any]], object]

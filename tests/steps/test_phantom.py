@@ -68,6 +68,7 @@ def test_three_cases_have_one_of_each_role(tmp_path):
     assert phantom.split(3) == {"test": ["phantom_03"], "validation": ["phantom_02"]}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
     phantom.run(tmp_path, cases=2)
     whole = {name: data for name, (data, _) in contents(tmp_path).items()}
@@ -80,6 +81,7 @@ def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
     assert {name: data for name, (data, _) in contents(tmp_path).items()} == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cases", "seed"), [(1, 8), (1, 7)])
 def test_a_folder_with_another_phantom_is_refused(tmp_path, cases, seed):
     phantom.run(tmp_path, cases=2, seed=7)

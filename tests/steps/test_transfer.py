@@ -70,6 +70,7 @@ def test_a_second_push_sends_nothing_and_one_changed_file_is_one_file(data, stor
     assert third.sent == 1
 
 
+@pytest.mark.slow
 def test_a_push_cut_short_at_any_write_is_seen_by_nobody_and_goes_on(data):
     whole = MemoryStore()
     transfer.push(data, whole, SETTINGS)
