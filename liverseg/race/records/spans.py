@@ -1,7 +1,8 @@
 """When each attempt had its GPU, as its trainer and the controller recorded it.
 
-An event is a key below `rungs/<rung>/attempts/<seed>-a<attempt>/`; its name says all of it, so that
-a LIST reads the spans of a whole race:
+An event is a key below `rungs/<rung>/attempts/<seed>-a<attempt>-<nonce>/`; its name says all of it,
+so that a LIST reads the spans of a whole race. What a trainer writes that was started before its
+store was emptied has another nonce, and is nobody's. The events:
 
     start_<time>_<device>_<pod>.json          trainer: its process begins; pod is a uid, or empty
     sample_<iteration>_<time>.json            trainer: where it resumed, then each validation
@@ -21,6 +22,7 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import ProcessExitCode
 from liverseg.race.records.job_name import JobName
+from liverseg.race.records.study import Study
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Time
@@ -46,9 +48,10 @@ def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
     return f"{facts.rung_prefix(study, rung)}attempts/{seed:04d}-a"
 
 
-def span_prefix(study: str, attempt: Attempt) -> str:
+def span_prefix(study: Study, attempt: Attempt) -> str:
     """Return where the events of an attempt are stored."""
-    return f"{attempts_prefix(study, attempt.rung, attempt.seed)}{attempt.attempt}/"
+    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
+    return f"{prefix}{attempt.attempt}-{study.nonce}/"
 
 
 def start(time: float, device: str, pod: str = "") -> str:
@@ -71,12 +74,12 @@ def closed(started: float | None, ended: float | None, code: int | None) -> str:
     return f"closed_{_shown(started)}_{_shown(ended)}_{_NONE if code is None else code}"
 
 
-def write(store: ObjectStore, study: str, attempt: Attempt, event: str) -> None:
+def write(store: ObjectStore, study: Study, attempt: Attempt, event: str) -> None:
     """Record an event."""
     record.write_new(store, f"{span_prefix(study, attempt)}{event}.json", {})
 
 
-def events(store: ObjectStore, study: str, attempt: Attempt) -> list[str]:
+def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
     """Return the events of an attempt."""
     prefix = span_prefix(study, attempt)
     return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
@@ -89,7 +92,7 @@ def pods(names: Iterable[str]) -> list[str]:
 
 
 def parse_attempt(rung: str, name: str) -> Attempt:
-    """Return the attempt of a folder `name` below a rung's `attempts/`."""
+    """Return the attempt that a name such as "0007-a0", at a rung, tells."""
     seed, number = name.split("-a")
     return Attempt("baseline" if rung == "baseline" else int(rung), int(seed), int(number))
 
@@ -105,7 +108,7 @@ def span_of(attempt: Attempt, names: Iterable[str]) -> Span | None:
     # Of several of a kind the first counts: a second pod of one attempt does not train, and two
     # controllers may both have closed it.
     for name in sorted(names):
-        event = parse(f"{folder}/{name}.json")
+        event = _parsed(name, f"{folder}/{name}.json")
         events.setdefault(type(event), []).append(event)
     begun = min(events.get(_Start, ()), key=lambda start: start.time, default=None)
     (ended, *_), (seen, *_) = events.get(_End, [None]), events.get(_Closed, [None])
@@ -159,10 +162,14 @@ def parse(key: str) -> _Start | _Sample | _End | _Closed:
     """Return the event that a key is; IntegrityError for one that nobody writes."""
     try:
         rung, _, folder, name = key.split("/")[-4:]
-        parse_attempt(rung, folder)
+        parse_attempt(rung, folder.rpartition("-")[0])
     except ValueError as error:
         raise IntegrityError(f"'{key}' is no event of an attempt ({error}); delete it") from error
-    kind, *texts = name.removesuffix(".json").split("_")
+    return _parsed(name.removesuffix(".json"), key)
+
+
+def _parsed(name: str, key: str) -> _Start | _Sample | _End | _Closed:
+    kind, *texts = name.split("_")
     event = _EVENTS.get(kind)
     names = [field.name for field in fields(event)] if event else []
     if event is None or len(texts) != len(names):
