@@ -167,11 +167,12 @@ class _Rung:
                 kind, _, name = key.split("/", 4)[4].partition("/")
                 if kind == "attempts":
                     folder, _, event = name.removesuffix(".json").partition("/")
-                    name, _, nonce = folder.rpartition("-")
-                    attempt = spans.parse_attempt(self.name, name)
-                    if nonce == self._nonce:
-                        self._events.setdefault(attempt, []).append(event)
-                        grown.add(attempt)
+                    number, _, nonce = folder.rpartition("-")
+                    if nonce != self._nonce:
+                        continue
+                    attempt = spans.parse_attempt(self.name, number)
+                    self._events.setdefault(attempt, []).append(event)
+                    grown.add(attempt)
                 else:
                     self._take_record(kind, key, name.removesuffix(".json"))
             except (ValueError, IndexError) as error:
