@@ -71,8 +71,8 @@ def define(cluster: Cluster | None) -> BaseComponent:
         """Train, choose, apply and evaluate.
 
         Args:
-            data: Folder with one folder a case (image, liver, tumor_R1 .. tumor_Rn, case.json), or
-                the URL that `liverseg dataset push` has printed.
+            data: Folder with one folder per case (image, liver, tumor_R1 .. tumor_Rn, case.json),
+                or the URL that `liverseg dataset push` has printed.
             store: Where prepared cases, checkpoints and results lie, such as file:///data/store.
             preset: Network, schedule and patch that belong together: paper, small or demo.
             split: JSON file that names test and validation cases, path or URL; empty for the

@@ -4,7 +4,8 @@ import SimpleITK as sitk
 
 from liverseg.errors import CaseError
 from liverseg.imaging.files import read
-from liverseg.imaging.integrity import check_complete, data_file
+from liverseg.imaging.integrity import check_complete
+from liverseg.imaging.stored_file import data_file, load
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def image():
 def test_a_truncated_file_is_refused_by_name(tmp_path, image, suffix, missing):
     path = tmp_path / f"image{suffix}"
     sitk.WriteImage(image, str(path), useCompression=True)
-    check_complete(path)
+    check_complete(load(path))
     path.write_bytes(path.read_bytes()[:-missing])
     with pytest.raises(CaseError, match=f"'image{suffix}'"):
         read(path)
@@ -69,10 +70,10 @@ def test_a_big_endian_header_is_understood(tmp_path, image):
     swapped[72:74] = data[72:74][::-1]
     swapped[108:112] = data[108:112][::-1]
     path.write_bytes(swapped)
-    check_complete(path)
+    check_complete(load(path))
     path.write_bytes(swapped[:-1])
     with pytest.raises(CaseError, match="truncated"):
-        check_complete(path)
+        check_complete(load(path))
 
 
 def test_the_voxels_of_an_mhd_header_lie_in_the_file_that_it_names(tmp_path, image):

@@ -174,7 +174,7 @@ def test_a_case_without_lesion_is_fine(data, store, split, write_case, tiny_case
     write_case(data / "healthy", seed=9, replace={"tumor_R1": none, "tumor_R2": None})
     result = scan.run(data, store, SETTINGS, split)
     assert result.findings == []
-    assert next(r for r in result.rows if r.case == "healthy").lesion_ml == {"R1": 0.0}
+    assert next(c for c in result.cases if c.name == "healthy").lesion_ml == {"R1": 0.0}
 
 
 def test_all_formats_may_be_mixed(tmp_path, store, split, write_case):
@@ -208,9 +208,9 @@ def test_a_wrong_case_json_is_refused(data, store, split, text, message):
 def test_files_that_cannot_be_told_apart_or_understood_are_refused(data, store, split):
     for name, copy in (("image.nii.gz", "image.nii"), ("tumor_R1.nii.gz", "tumor_r3.nii.gz")):
         (data / "a" / copy).write_bytes((data / "a" / name).read_bytes())
-    found = problems(scan.run(data, store, SETTINGS, split), "a")
-    assert any("'tumor_r3.nii.gz' is not understood" in p for p in found)
-    assert any("there are several: 'image.nii', 'image.nii.gz'" in p for p in found)
+    of_a = problems(scan.run(data, store, SETTINGS, split), "a")
+    assert any("'tumor_r3.nii.gz' is not understood" in p for p in of_a)
+    assert any("there are several: 'image.nii', 'image.nii.gz'" in p for p in of_a)
 
 
 def test_a_wrong_split_is_listed_beside_what_is_wrong_with_the_cases(data, store, tmp_path):
@@ -242,7 +242,7 @@ def test_no_such_folder_and_an_empty_folder_are_refused(tmp_path, store):
         scan.run(tmp_path / "no-such", store, SETTINGS)
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(SettingsError, match="has no case: it needs one folder a case"):
+    with pytest.raises(SettingsError, match="has no case: it needs one folder per case"):
         scan.run(tmp_path, store, SETTINGS)
 
 
@@ -280,8 +280,8 @@ def test_prepared_cases_are_recognised_and_give_the_same_data_set(data, store, s
     preprocess.run(data, store, first.dataset, SETTINGS)
     second = scan.run(data, store, SETTINGS, split)
     assert second.dataset == first.dataset
-    assert [r.prepared for r in first.rows + second.rows] == [False] * 4 + [True] * 4
-    assert [r.lesion_ml for r in second.rows] == [r.lesion_ml for r in first.rows]
+    assert [c.prepared for c in first.cases + second.cases] == [False] * 4 + [True] * 4
+    assert [c.lesion_ml for c in second.cases] == [c.lesion_ml for c in first.cases]
 
 
 @pytest.mark.real_data
@@ -289,4 +289,4 @@ def test_prepared_cases_are_recognised_and_give_the_same_data_set(data, store, s
 def test_real_mr_is_read_and_nothing_is_wrong_with_it(real_data, store):
     result = scan.run(real_data, store, from_mapping({"data": {"test_fraction": 0.4}}))
     assert [f for f in result.findings if f.case] == []
-    assert all(row.shape is not None for row in result.rows)
+    assert all(case.shape is not None for case in result.cases)

@@ -1,4 +1,4 @@
-"""The cases of a study: what they are, where they stand, and the digest of it all."""
+"""The cases of a study: what they are, where their files lie, and the digest of it all."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ Role = Literal["training", "validation", "test"]
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case as the scan found it."""
+    """One case of a data set, as every step after the scan knows it."""
 
     name: str
     """Folder name; shown to people, never part of a key."""
@@ -27,6 +27,8 @@ class CaseRecord:
     spacing_mm: tuple[float, float, float]
     synthetic: bool = False
     """case.json says so; shown wherever the case is shown."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """SHA-256 (hex) of every file when it was scanned, by the same names as `files`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Dataset:
             "digest": self.digest,
             "cases": cases,
             "preparation": asdict(self.preparation),
-            "excluded": [list(one) for one in self.excluded],
+            "excluded": [[case, problem] for case, problem in self.excluded],
         }
 
     @classmethod
