@@ -178,19 +178,17 @@ def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
     temporary one.
     """
     name = file.path.name
-    with tempfile.TemporaryDirectory() as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
             path, not_finite = unpack(file, Path(folder))
-        except OSError as error:
-            reason = error.strerror or error
-            raise StoreError(
-                f"cannot unpack '{name}' into '{folder}': {reason}; set TMPDIR to another folder"
-            ) from error
-        try:
             image = sitk.ReadImage(str(path))
-        except RuntimeError as error:
-            reason = _reason(error).replace(str(path), name)
-            raise CaseError(f"'{name}' cannot be read: {reason}") from error
+    except OSError as error:
+        raise StoreError(
+            f"cannot unpack '{name}' into a temporary folder: {error}; set TMPDIR to a folder that "
+            "can be written"
+        ) from error
+    except RuntimeError as error:
+        raise CaseError(f"'{name}' cannot be read: {_reason(error)}") from error
     size = image.GetSize()
     if len(size) != 3 or min(size) < 2:
         raise CaseError(f"'{name}' is not a volume: it has {_times(size)} voxels (x, y, ...)")

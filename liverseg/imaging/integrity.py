@@ -70,14 +70,7 @@ def _check(file: StoredFile, target: BinaryIO) -> int:
             return _check_nifti(file, target)
         if file.path.suffix in (".mha", ".mhd"):
             _check_meta_image(file)
-    except (
-        EOFError,
-        gzip.BadGzipFile,
-        zlib.error,
-        struct.error,
-        ValueError,
-        OverflowError,
-    ) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
         raise CaseError(f"'{file.path.name}' is truncated or damaged: {error}") from error
     header = file.content
     if file.voxels is not None:
@@ -95,19 +88,19 @@ def _is_nifti(path: Path) -> bool:
 def _check_nifti(file: StoredFile, target: BinaryIO) -> int:
     """Go through all (unpacked) bytes once: how many there are, and how many are no numbers."""
     chunks = _unpacked(file)
-    first = next(chunks, b"")
-    header = _nifti_header(first, file.path)
+    chunk = next(chunks, b"")
+    header = _nifti_header(chunk, file.path)
     skip, rest, voxel_bytes, not_finite = header.offset, b"", 0, 0
-    while first:  # to the end: the checksum of a gzip file comes last
-        target.write(first)
-        data, skip = first[skip:], max(0, skip - len(first))
+    while chunk:  # to the end: the checksum of a gzip file comes last
+        target.write(chunk)
+        data, skip = chunk[skip:], max(0, skip - len(chunk))
         voxel_bytes += len(data)
         if header.floats is not None:
             data = rest + data
             whole = len(data) - len(data) % header.floats.itemsize
             values, rest = np.frombuffer(data[:whole], header.floats), data[whole:]
             not_finite += int(values.size - np.isfinite(values).sum())
-        first = next(chunks, b"")
+        chunk = next(chunks, b"")
     if voxel_bytes < header.voxel_bytes:
         raise CaseError(
             f"'{file.path.name}' is truncated: {voxel_bytes} bytes of voxels instead of "
@@ -140,7 +133,9 @@ def _nifti_header(data: bytes, path: Path) -> _NiftiHeader:
             continue
         voxels = math.prod(dims[1 : 1 + dims[0]])
         floats = np.dtype(order + _FLOATS[datatype]) if datatype in _FLOATS else None
-        return _NiftiHeader(max(0, int(offset)), voxels * bits // 8, floats)
+        if not 0 <= offset < math.inf:
+            raise CaseError(f"'{path.name}' is damaged: its voxels begin at byte {offset:g}")
+        return _NiftiHeader(int(offset), voxels * bits // 8, floats)
     raise CaseError(f"'{path.name}' is not a NIfTI file: its header says neither 348 nor 540")
 
 

@@ -12,6 +12,7 @@ from liverseg.steps.data import preparation, preprocess, scan
 from liverseg.steps.data.cases import case_prefix, load_case, load_dataset
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
+from tests.file_opens import counted_opens
 
 SETTINGS = Settings()
 NAMES = ["a", "b", "c", "d", "e"]
@@ -106,6 +107,15 @@ def test_a_file_that_changed_since_the_scan_is_named_with_both_hashes(data, stor
         preprocess.run(data, store, dataset, SETTINGS)
     assert load_case(store, dataset.cases[0].key)
     assert not bundle.exists(store, case_prefix(dataset.cases[1].key))
+
+
+def test_a_shard_opens_each_file_of_its_own_cases_once(data, store, dataset):
+    with counted_opens(data) as opens:
+        preprocess.run(data, store, dataset, SETTINGS, 0, 3)
+    assert opens == {path: 1 for c in dataset.cases for path in c.files.values() if c.name in "ad"}
+    with counted_opens(data) as opens:
+        preprocess.run(data, store, dataset, SETTINGS, 0, 3)
+    assert opens == {}
 
 
 def test_a_file_that_is_gone_since_the_scan_is_named(data, store, dataset):

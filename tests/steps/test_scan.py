@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,9 @@ from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps.data import preprocess, scan
-from liverseg.steps.data.cases import load_dataset
+from liverseg.steps.data.cases import case_prefix, load_dataset
 from liverseg.storage.memory import MemoryStore
+from tests.file_opens import counted_opens
 
 SETTINGS = Settings()
 EXCLUDE = from_mapping({"data": {"refused_cases": "exclude"}})
@@ -282,6 +284,73 @@ def test_prepared_cases_are_recognised_and_give_the_same_data_set(data, store, s
     assert second.dataset == first.dataset
     assert [c.prepared for c in first.cases + second.cases] == [False] * 4 + [True] * 4
     assert [c.lesion_ml for c in second.cases] == [c.lesion_ml for c in first.cases]
+
+
+def once(data, cases="abcd"):
+    """One opening of every file of these cases."""
+    return {path.relative_to(data).as_posix(): 1 for c in cases for path in (data / c).iterdir()}
+
+
+def test_a_scan_opens_every_file_once_and_so_does_one_of_prepared_cases(data, store, split):
+    with counted_opens(data) as opens:
+        scan.run(data, store, SETTINGS, split, keep_prepared=True)
+    assert opens == once(data)
+    with counted_opens(data) as opens:
+        assert all(c.prepared for c in scan.run(data, store, SETTINGS, split).cases)
+    assert opens == once(data)
+
+
+def test_the_voxels_beside_a_header_are_read_once_too(data, store, split):
+    image = sitk.ReadImage(str(data / "a" / "image.nii.gz"))
+    (data / "a" / "image.nii.gz").unlink()
+    sitk.WriteImage(image, str(data / "a" / "image.mhd"))
+    with counted_opens(data) as opens:
+        assert scan.run(data, store, SETTINGS, split).findings == []
+    assert opens == once(data)
+    assert opens["a/image.raw"] == 1
+
+
+def test_preparing_during_the_scan_gives_the_same_objects_as_preparing_after_it(data, store, split):
+    other = MemoryStore()
+    dataset = scan.run(data, other, SETTINGS, split).dataset
+    preprocess.run(data, other, dataset, SETTINGS)
+    result = scan.run(data, store, SETTINGS, split, keep_prepared=True)
+    assert [c.prepared for c in result.cases] == [False] * 4
+    assert store.objects == other.objects
+    assert preprocess.run(data, store, result.dataset, SETTINGS).done == []
+
+
+def test_a_scan_that_prepares_keeps_usable_cases_only(data, store, split):
+    (data / "a" / "tumor_R1.nii.gz").unlink()
+    (data / "b" / "liver.nii.gz").write_bytes(b"nothing")
+    result = scan.run(data, store, SETTINGS, split, keep_prepared=True)
+    assert result.dataset is None
+    usable = {case_prefix(c.key) + "manifest.json" for c in result.cases if c.name in "cd"}
+    assert {key for key in store.keys("") if key.endswith(".json")} == usable
+
+
+def test_a_scan_with_a_wrong_split_prepares_nothing(data, store, tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text('{"test": ["nobody"], "validation": ["c"]}')
+    scan.run(data, store, SETTINGS, path, keep_prepared=True)
+    assert store.keys("") == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_listed_beside_what_is_wrong_with_others(data, store, split):
+    (data / "a" / "image.nii.gz").chmod(0)
+    (data / "a" / "liver.nii.gz").write_bytes(b"nothing")
+    of_a = problems(scan.run(data, store, SETTINGS, split), "a")
+    assert [p.split(":")[0] for p in of_a] == ["image.nii.gz", "liver.nii.gz"]
+
+
+def test_a_header_without_its_voxels_is_listed_beside_what_is_wrong_with_others(data, store, split):
+    (data / "a" / "image.nii.gz").unlink()
+    (data / "a" / "image.mhd").write_text("NDims = 3\nElementDataFile = image.raw\n")
+    (data / "a" / "liver.nii.gz").write_bytes(b"nothing")
+    of_a = problems(scan.run(data, store, SETTINGS, split), "a")
+    assert [p.split(":")[0] for p in of_a] == ["image.mhd", "liver.nii.gz"]
+    assert "image.raw' holds its voxels; there is no such file" in of_a[0]
 
 
 @pytest.mark.real_data
