@@ -8,8 +8,15 @@ import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
-from liverseg.settings import Settings, from_mapping
+from liverseg.settings import (
+    PREPARATION_VERSION,
+    PreparationSettings,
+    Settings,
+    digest,
+    from_mapping,
+)
 from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data.case_files import case_key
 from liverseg.steps.data.cases import case_prefix, load_dataset
 from liverseg.storage.memory import MemoryStore
 from tests.file_opens import counted_opens
@@ -256,6 +263,14 @@ def test_the_key_depends_on_bytes_and_preparation_and_not_on_names(data, store, 
     spline = from_mapping({"preparation": {"interpolation": "bspline"}})
     changed = scan.run(data, store, spline, split).dataset.cases
     assert not {case.key for case in before} & {case.key for case in changed}
+
+
+def test_the_key_has_of_the_preparation_what_differs_from_its_defaults():
+    hashes = {"image": "0" * 64}
+    whole = {"files": hashes, "preparation": {}, "preparation_version": PREPARATION_VERSION}
+    assert case_key(hashes, PreparationSettings()) == digest(whole)
+    spline = whole | {"preparation": {"interpolation": "bspline"}}
+    assert case_key(hashes, PreparationSettings(interpolation="bspline")) == digest(spline)
 
 
 def test_one_changed_voxel_changes_one_key(data, store, split, write_case):

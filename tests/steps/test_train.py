@@ -4,13 +4,13 @@ import signal
 import pytest
 
 from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError
-from liverseg.race.records import facts
-from liverseg.race.records.job_name import job_name
+from liverseg.exit_codes import ExitCode
+from liverseg.race.records import facts, spans
 from liverseg.race.records.study import Study
 from liverseg.steps.race import train
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import CURVE_ENTRIES
+from tests.race.rehearsal import CURVE_ENTRIES, report_key
 from tests.steps.tiny_study import study_in
 
 
@@ -32,20 +32,20 @@ def trained(
 
 
 def report(store: MemoryStore, study: Study, rung: int, attempt: int = 0) -> dict[str, object]:
-    return record.read(store, facts.report_key(study.id, rung, 1, attempt))
+    return record.read(store, report_key(store, study.id, rung, 1, attempt))
 
 
 def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     paused, straight = MemoryStore(), MemoryStore()
     study = study_in(paused)
-    assert trained(paused, study, 0) == train.REPORTED
+    assert trained(paused, study, 0) == ExitCode.DONE
     assert report(paused, study, 0)["iterations"] == 3
-    assert trained(paused, study, 1) == train.REPORTED
+    assert trained(paused, study, 1) == ExitCode.DONE
     # Never paused, but validated at the same iterations.
     study_in(straight)
     with_stop = report(paused, study, 1)
-    assert trained(straight, study, 0) == train.REPORTED
-    assert trained(straight, study, 1) == train.REPORTED
+    assert trained(straight, study, 0) == ExitCode.DONE
+    assert trained(straight, study, 1) == ExitCode.DONE
     assert with_stop["weights_sha256"] == report(straight, study, 1)["weights_sha256"]
     curve = facts.read_curve(paused, study.id, 1)
     assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
@@ -79,7 +79,7 @@ def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> Non
             trained(crashed, study, 1)
         except Crash:
             crashed.before_write = lambda _number, _key: None
-            assert trained(crashed, study, 1, attempt=1) == train.REPORTED
+            assert trained(crashed, study, 1, attempt=1) == ExitCode.DONE
             assert report(crashed, study, 1, 1)["weights_sha256"] == expected, writes
             writes += 1
         else:
@@ -97,7 +97,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
             os.kill(os.getpid(), signal.SIGTERM)
 
     code = train.run(store, study.id, 1, 1, 0, orphan_grace=60, now=Clock(), progress=terminate)
-    assert code == train.INTERRUPTED
+    assert code == ExitCode.INTERRUPTED
     assert facts.checkpoints(store, study.id, 1)[0].iteration == 5
     seen: list[int] = []
     again = train.run(
@@ -110,7 +110,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
         now=Clock(),
         progress=lambda _what, done, _total: seen.append(done),
     )
-    assert (again, seen) == (train.REPORTED, [6])
+    assert (again, seen) == (ExitCode.DONE, [6])
     trained(undisturbed, study, 1)
     assert (
         report(store, study, 1, 1)["weights_sha256"]
@@ -124,25 +124,26 @@ def test_a_trainer_whose_controller_is_gone_saves_and_ends_with_76() -> None:
     record.write(
         store, facts.heartbeat_key(study.id), {"generation": 1, "owner": "gone", "time": 900.0}
     )
-    assert trained(store, study, 1, step=11.0) == train.ORPHANED
+    assert trained(store, study, 1, step=11.0) == ExitCode.ORPHANED
     assert facts.checkpoints(store, study.id, 1)
 
 
 def test_a_loss_that_is_nan_ends_with_78_and_without_a_report() -> None:
     store = MemoryStore()
     study = study_in(store, factor=float("nan"))
-    assert trained(store, study, 0) == train.NOT_FINITE
-    assert not store.keys(f"studies/{study.id}/reports/")
+    assert trained(store, study, 0) == ExitCode.NOT_FINITE
+    assert not store.keys(f"studies/{study.id}/rungs/0/reports/")
 
 
-def test_the_segments_tell_where_a_process_began_and_how_it_ended() -> None:
+def test_the_span_tells_where_a_process_began_and_how_it_ended() -> None:
     store = MemoryStore()
     study = study_in(store)
     trained(store, study, 0)
-    name = job_name(study.id, 1, 0, 0)
-    start = record.read(store, facts.span_key(study.id, name, "start"))
-    end = record.read(store, facts.span_key(study.id, name, "end"))
-    assert (start["iteration"], end["iteration"], end["exit_code"]) == (0, 3, 0)
+    attempt = spans.Attempt(0, 1, 0)
+    span = spans.span_of(attempt, spans.events(store, study.id, attempt))
+    assert span is not None
+    assert [s.iteration for s in span.samples] == [0, 0, 2, 3, 3]
+    assert (span.ended, span.exit_code) == (True, 0)
 
 
 def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
@@ -153,7 +154,7 @@ def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
     store.objects[saved.prefix + "state.safetensors"] += b"x"
     with pytest.raises(IntegrityError, match=r"state.safetensors.*SHA-256 is .*promises"):
         trained(store, study, 1)
-    assert not store.keys(f"studies/{study.id}/reports/1/")
+    assert not store.keys(f"studies/{study.id}/rungs/1/reports/")
 
 
 def test_a_study_of_another_version_is_refused() -> None:
@@ -177,8 +178,8 @@ def test_a_second_pod_of_one_attempt_ends_with_75_and_writes_nothing() -> None:
     store = MemoryStore()
     study = study_in(store)
     first = {"orphan_grace": 60, "now": Clock(), "pod": "first"}
-    assert train.run(store, study.id, 1, 0, 0, **first) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 0, **first) == ExitCode.DONE
     before = dict(store.objects)
-    assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == train.INTERRUPTED
+    assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == ExitCode.INTERRUPTED
     assert store.objects == before
-    assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == ExitCode.DONE

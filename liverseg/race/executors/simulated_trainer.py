@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.faults import (
     Fault,
     Hangs,
@@ -18,10 +19,12 @@ from liverseg.race.executors.faults import (
     SlowStart,
     hitting,
 )
-from liverseg.race.records import facts, lineage
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.facts import Report
-from liverseg.race.records.job import ORPHANED, Job
+from liverseg.race.records.job import Job
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.reports import write_report
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
@@ -54,11 +57,11 @@ class SimulatedTrainer:
         """Yield the seconds to the next step; the generator's return value is the exit code."""
         slow = hitting(job, SlowStart, self.faults)
         yield slow.seconds if slow else 0.0
-        started = self.clock() + self.skew(job.seed)
-        self._span(job, "start", 0)
+        started = self._now(job)
+        self._record(job, spans.start(started, "simulated"))
         yield self.startup_seconds
         position = self._restored(job)
-        self._span(job, position.iteration, position.iteration)
+        self._record(job, spans.sample(position.iteration, self._now(job)))
         killed, lost = hitting(job, Killed, self.faults), hitting(job, NodeLost, self.faults)
         node, hangs = hitting(job, SlowNode, self.faults), hitting(job, Hangs, self.faults)
         pace = self.seconds_per_iteration * (node.factor if node else 1.0)
@@ -81,13 +84,13 @@ class SimulatedTrainer:
             position = position.after(target, self.score(job.seed, target))
             self._validated(job, position, pace, started)
             if position.iteration < job.iterations and watch.is_alone(self.clock()):
-                self._span(job, "end", position.iteration, exit_code=ORPHANED)
-                return ORPHANED
+                self._record(job, spans.end(position.iteration, self._now(job), ExitCode.ORPHANED))
+                return ExitCode.ORPHANED
         self._report(job, position)
         if hangs is not None:
             yield math.inf
-        self._span(job, "end", position.iteration, exit_code=0)
-        return 0
+        self._record(job, spans.end(position.iteration, self._now(job), ExitCode.DONE))
+        return ExitCode.DONE
 
     def _restored(self, job: Job) -> "_Position":
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
@@ -98,7 +101,7 @@ class SimulatedTrainer:
 
     def _validated(self, job: Job, position: "_Position", pace: float, started: float) -> None:
         seed, iteration = job.seed, position.iteration
-        now = self.clock() + self.skew(seed)
+        now = self._now(job)
         point = facts.CurvePoint(
             seed=seed,
             rung=job.rung_name,
@@ -113,7 +116,7 @@ class SimulatedTrainer:
             time=now,
         )
         facts.write_curve(self.store, job.study, point)
-        self._span(job, iteration, iteration)
+        self._record(job, spans.sample(iteration, now))
         files = {
             "state.safetensors": f"state of seed {seed} at {iteration}".encode(),
             "best.safetensors": f"weights of seed {seed} at {position.best_iteration}".encode(),
@@ -127,7 +130,7 @@ class SimulatedTrainer:
     def _report(self, job: Job, position: "_Position") -> None:
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
         prefix = next(c.prefix for c in saved if c.iteration == job.iterations)
-        files = bundle.manifest(self.store, prefix)["files"]
+        files = bundle.manifest(self.store, prefix).files
         report = Report(
             seed=job.seed,
             rung=job.rung_name,
@@ -139,20 +142,16 @@ class SimulatedTrainer:
             cases={"simulated": position.best_jaccard},
             checkpoint=prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, prefix),
-            weights_sha256=files["best.safetensors"]["sha256"],
+            weights_sha256=files["best.safetensors"].sha256,
         )
-        facts.write_report(self.store, job.study, report)
+        write_report(self.store, job.study, report)
 
-    def _span(self, job: Job, part: str | int, iteration: int, **more: int) -> None:
-        values: dict[str, object] = {
-            "seed": job.seed,
-            "rung": job.rung_name,
-            "attempt": job.attempt,
-            "iteration": iteration,
-            "time": self.clock() + self.skew(job.seed),
-        }
-        key = facts.span_key(job.study, job.name, part)
-        record.write(self.store, key, values | more)
+    def _now(self, job: Job) -> float:
+        return self.clock() + self.skew(job.seed)
+
+    def _record(self, job: Job, event: str) -> None:
+        attempt = Attempt(job.rung_name, job.seed, job.attempt)
+        spans.write(self.store, job.study, attempt, event)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from liverseg.errors import CaseError, NotFound
 from liverseg.settings import Settings
 from liverseg.steps.data.case_files import case_key, decode_files, load_files
 from liverseg.steps.data.case_folder import ScannedCase
-from liverseg.steps.data.cases import case_prefix
+from liverseg.steps.data.cases import CaseManifest, case_prefix
 from liverseg.steps.data.preparation import prepare, volume_ml
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
@@ -60,14 +60,13 @@ def check_case(
 
 def _prepared_before(case: ScannedCase, store: ObjectStore) -> ScannedCase | None:
     try:
-        known = bundle.manifest(store, case_prefix(case.key))
+        known = bundle.manifest(store, case_prefix(case.key), CaseManifest)
     except NotFound:
         return None
-    (nz, ny, nx), (z, y, x) = known["shape"], known["spacing_mm"]
     return replace(
         case,
-        shape=(nz, ny, nx),
-        spacing_mm=(z, y, x),
-        lesion_ml=known["lesion_ml"],
+        shape=known.shape,
+        spacing_mm=known.spacing_mm,
+        lesion_ml=known.lesion_ml,
         prepared=True,
     )

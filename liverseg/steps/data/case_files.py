@@ -1,7 +1,6 @@
 """The files of one case: read once, hashed, decoded from the bytes that were hashed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from liverseg.core.volumes.volume import Volume
@@ -32,7 +31,7 @@ def case_key(sha256: Mapping[str, str], preparation: PreparationSettings) -> str
     return digest(
         {
             "files": dict(sha256),
-            "preparation": asdict(preparation),
+            "preparation": preparation.changed,
             "preparation_version": PREPARATION_VERSION,
         }
     )

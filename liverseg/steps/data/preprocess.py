@@ -85,10 +85,10 @@ def _prepare_files(data: Path, store: ObjectStore, record: CaseRecord, settings:
         raise CaseError(f"case '{record.name}': '{gone}' is gone since the scan; scan again")
     stored, problems = load_files(files)
     for name, file in stored.items():
-        if file.sha256 != record.sha256[name]:
+        if file.sha256 != record.sha256.get(name):
             raise CaseError(
                 f"case '{record.name}': '{file.path}' has changed since the scan: its SHA-256 is "
-                f"{file.sha256}, the scan saw {record.sha256[name]}; scan again"
+                f"{file.sha256}, the scan saw {record.sha256.get(name)}; scan again"
             )
     key = case_key(record.sha256, settings.preparation)
     if key != record.key:

@@ -1,13 +1,13 @@
 """One trainer: a seed goes up to a rung, reports, and its process ends.
 
 It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
-it ended (docs/architecture.md); what follows is the controller's decision.
+it ended (docs/architecture.md section 6); what follows is the controller's decision.
 """
 
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -24,21 +24,20 @@ from liverseg.errors import (
     SettingsError,
     StudyError,
 )
+from liverseg.exit_codes import ExitCode
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
-from liverseg.race.records import facts, lineage
-from liverseg.race.records.job import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.reports import write_report
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.data.cases import load_case
-from liverseg.storage import bundle, record
+from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
-# What the exit code of a crash would be; written as the end of a span that had none of its own.
-CRASHED = 1
 WATCH_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
 
@@ -93,15 +92,16 @@ def run(
     device = best_device(device_index)
     trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
     if not trainer.begin(pod):
-        return INTERRUPTED
-    code = CRASHED
+        return ExitCode.INTERRUPTED
+    # That of a crash; written as the end of a span that had none of its own.
+    code: int = ExitCode.DEFECT
     try:
         code = trainer.run()
     except LiversegError as error:
         code = error.exit_code
         raise
     finally:
-        trainer.span("end", exit_code=code)
+        trainer.end(code)
     return code
 
 
@@ -154,31 +154,30 @@ class _Trainer:
                     self._commit(training)
                     return stop.code
         except LossNotFiniteError:
-            return NOT_FINITE
+            return ExitCode.NOT_FINITE
         self._report(training)
-        return REPORTED
+        return ExitCode.DONE
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
-        name = job_name(self.study.id, self.seed, self.rung, self.attempt)
-        if pod:
-            with suppress(NotFound):
-                key = facts.span_key(self.study.id, name, "start")
-                if record.read(self.store, key).get("pod") != pod:
-                    return False
+        begun = spans.pods(spans.events(self.store, self.study.id, self._attempt))
+        if pod and begun and begun[0] != pod:
+            return False
         device = f"{socket.gethostname()} {device_name(self.device)}"
-        self.span("start", device=device, **({"pod": pod} if pod else {}))
+        self._record(spans.start(self.now(), device, pod))
         return True
 
-    def span(self, part: str, **more: int | str) -> None:
-        """Record how far this process is; the ledger of GPU time is made of these."""
-        name = job_name(self.study.id, self.seed, self.rung, self.attempt)
-        key = facts.span_key(self.study.id, name, part)
-        values = self._who() | {"iteration": self.iteration, "time": self.now()} | more
-        record.write(self.store, key, values)
+    def end(self, code: int) -> None:
+        """Record that the process is about to end."""
+        self._record(spans.end(self.iteration, self.now(), code))
 
-    def _who(self) -> dict[str, int | str]:
-        return {"seed": self.seed, "rung": self.rung, "attempt": self.attempt}
+    @property
+    def _attempt(self) -> Attempt:
+        return Attempt(self.rung, self.seed, self.attempt)
+
+    def _record(self, event: str) -> None:
+        """Record how far this process is; the ledger of GPU time is made of these."""
+        spans.write(self.store, self.study.id, self._attempt, event)
 
     def _restored(self) -> Training:
         """Return the training at the seed's newest checkpoint, or at its start."""
@@ -193,7 +192,7 @@ class _Trainer:
         if saved is not None:
             checkpoint.restore(training, saved)
         self.iteration = training.iteration
-        self.span(str(self.iteration))
+        self._record(spans.sample(self.iteration, self.now()))
         return training
 
     def _newest(self) -> dict[str, bytes] | None:
@@ -237,7 +236,7 @@ class _Trainer:
             time=now,
         )
         facts.write_curve(self.store, self.study.id, point)
-        self.span(str(validation.iteration))
+        self._record(spans.sample(validation.iteration, now))
         self._commit(training)
 
     def _after(self, iteration: int) -> None:
@@ -247,11 +246,11 @@ class _Trainer:
         if iteration == self.target:
             return
         if self.interrupted:
-            raise _Stop(INTERRUPTED)
+            raise _Stop(ExitCode.INTERRUPTED)
         if self.now() - self.checked >= WATCH_SECONDS:
             self.checked = self.now()
             if self.watch.is_alone(self.checked):
-                raise _Stop(ORPHANED)
+                raise _Stop(ExitCode.ORPHANED)
 
     def _commit(self, training: Training) -> None:
         """Commit a checkpoint; what it makes superfluous is removed after that."""
@@ -267,7 +266,7 @@ class _Trainer:
         # Its own, where it trained the last iterations itself: on a GPU another's may differ.
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, self.target, self.attempt)
         saved = next((c for c in reached if c.prefix == prefix), reached[0])
-        described = bundle.manifest(self.store, saved.prefix)["files"]
+        described = bundle.manifest(self.store, saved.prefix).files
         report = facts.Report(
             seed=self.seed,
             rung=self.rung,
@@ -279,9 +278,9 @@ class _Trainer:
             cases=dict(training.best.cases),
             checkpoint=saved.prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, saved.prefix),
-            weights_sha256=described[checkpoint.BEST]["sha256"],
+            weights_sha256=described[checkpoint.BEST].sha256,
         )
-        facts.write_report(self.store, self.study.id, report)
+        write_report(self.store, self.study.id, report)
 
     @contextmanager
     def signals(self) -> Iterator[None]:
