@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from liverseg.cli import main, root
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records.facts import disagreement_key
 from liverseg.race.records.study import open_study
-from liverseg.settings import to_mapping
+from liverseg.settings import from_mapping, to_mapping
 from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
@@ -388,6 +389,54 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     assert "stopped: by hand: `liverseg study resume` lets it go on" in done.err
     assert not store.keys(f"studies/{study.id}/rungs/")
     assert "is free to go on" in liverseg("study", "resume", "--store", tmp_path).out
+
+
+def test_a_command_that_changes_a_study_lists_several_and_takes_none(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path)
+    studies = [open_study(store, SETTINGS, DATASET).id]
+    studies.append(open_study(store, from_mapping({"race": {"seeds": 8}}, SETTINGS), DATASET).id)
+    before = store.keys("")
+    for words in (("stop",), ("resume",), ("prune-checkpoints",), ("extend", "--seeds", 9)):
+        done = liverseg("study", words[0], "--store", tmp_path, *words[1:])
+        assert done.code == 2
+        assert "2 studies without a winner; say with --study which one" in done.err
+        assert all(f"{study}  not started" in done.err for study in studies)
+    done = liverseg("study", "delete", "--store", tmp_path, "--yes")
+    assert done.code == 2
+    assert store.keys("") == before
+    assert liverseg("study", "stop", "--store", tmp_path, "--study", studies[0]).code == 0
+
+
+def test_a_study_is_deleted_when_it_was_asked_for_and_says_what_stays(
+    liverseg: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, study = raced(tmp_path / "store")
+    store.put("cases/key/case.npz", b"x")
+    words = ("study", "delete", "--store", tmp_path / "store")
+    for answer in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        done = liverseg(*words)
+        assert done.code == 130
+        assert f"Delete study {study}" in done.err
+        assert store.keys(f"studies/{study}/spec.json")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    done = liverseg(*words)
+    assert (done.code, store.keys("studies/")) == (0, [])
+    assert f"study {study} is deleted: " in done.out
+    assert "MB of checkpoints and networks freed" in done.out
+    assert done.out.endswith("kept, since other studies may use them: cases/\n")
+    assert liverseg(*words).code == 6
+
+
+def test_deleting_tells_a_machine_what_it_did(liverseg: CommandLine, tmp_path: Path) -> None:
+    _, study = raced(tmp_path / "store")
+    done = liverseg("study", "delete", "--store", tmp_path / "store", "--yes", "--json")
+    told = json.loads(done.out)
+    assert (told["study"], told["jobs"], told["kept"]) == (study, 0, [])
+    assert told["keys"] > 0
+    assert told["bytes"] > 0
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "two"])

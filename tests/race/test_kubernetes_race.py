@@ -83,6 +83,7 @@ class ClusterRace:
             self.study,
             Capacity(4, False),
             clock=self.server.clock,
+            monotonic=self.server.clock,
             sleep=sleep or self.server.sleep,
             poll_seconds=self.settings.poll_seconds,
             listener=lambda event: self.told.append({"at": self.server.now - NOON} | dict(event)),
@@ -121,7 +122,7 @@ def race_of() -> Iterator[Callable[..., ClusterRace]]:
 def undisturbed() -> tuple[list[Any], str]:
     rehearsal = Rehearsal()
     rehearsal.run()
-    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
+    keys = [key for key in rehearsal.store.keys("") if key.endswith("/decision.json")]
     decisions = [record.read(rehearsal.store, key, Decision) for key in keys]
     result = facts.read_result(rehearsal.store, rehearsal.study.id)
     assert result is not None

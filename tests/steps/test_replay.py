@@ -44,7 +44,9 @@ def test_a_study_that_extends_another_is_accepted_where_new_seeds_beat_the_old_o
     child = load_study(store, extend.run(store, rehearsal.study.id, seeds=8)["study"])
     executor = FaultyExecutor(store, child, score=rising, startup_seconds=1.0)
     clock, sleep = executor.clock, executor.wait
-    Controller(store, executor, child, Capacity(2, False), clock=clock, sleep=sleep).run("end")
+    Controller(
+        store, executor, child, Capacity(2, False), clock=clock, monotonic=clock, sleep=sleep
+    ).run("end")
     assert facts.read_result(store, child.id).seed == 7
     assert replay.run(store, child.id)["findings"] == []
     # A report that was never trained is not taken over: its checkpoint is the child's own.
