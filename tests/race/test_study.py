@@ -67,7 +67,7 @@ def test_a_setting_that_is_added_with_its_default_leaves_the_study_as_it_was(top
     older = load_study(store, study.id)
     assert older == study
     require_current(older)
-    digest = spec["dataset"]["digest"]
+    digest = spec["dataset_sha256"]
     assert recorded_id(spec["settings"], digest, spec["training_version"]) == study.id
 
 
