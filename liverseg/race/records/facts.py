@@ -39,7 +39,7 @@ def spec_key(study: str) -> str:
 
 
 def heartbeat_key(study: str) -> str:
-    """Epoch, owner and time of the controller: the only record that changes."""
+    """Generation, owner and time of the controller: the only record that changes."""
     return study_prefix(study) + "heartbeat.json"
 
 
@@ -153,12 +153,18 @@ class Heartbeat(Fact):
 
     generation: Count
     owner: str
+    nonce: str
+    """Of the study that it runs; after the store was emptied there may be another one."""
     time: float
-    """Unix time; a trainer that sees it grow old takes itself for an orphan."""
+    """Unix time, for people; whether the controller lives is told by that it changes."""
     state: str = "running"
     """What the controller does; "stopped: budget" and STOPPED_BY_HAND are its last words."""
     waiting: dict[str, str] = dataclasses.field(default_factory=dict)
     """By job that was started and waits to be scheduled: what for, in the platform's words."""
+    process: str = ""
+    """Which process the owner is (race/process_identity.py); empty: not known."""
+    released: bool = False
+    """The owner has ended and said so: nobody has to wait for it."""
 
 
 @dataclass(frozen=True)

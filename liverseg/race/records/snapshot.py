@@ -11,6 +11,7 @@ from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm, Fact, Stop
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.spans import Attempt
+from liverseg.race.records.study import stored_nonce
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -56,6 +57,7 @@ class SnapshotReader:
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
         self._study = study
+        self._nonce: str | None = None
         self._rungs: dict[str, _Rung] = {}
         self._records: dict[str, Any] = {}
 
@@ -96,6 +98,7 @@ class SnapshotReader:
     def _list(self) -> None:
         """Look at every rung that can have changed."""
         if not self._rungs:
+            self._nonce = stored_nonce(self._store, self._study)
             prefix = facts.rungs_prefix(self._study)
             keys: dict[str, list[str]] = {"0": []}
             for key in self._store.keys(prefix):
@@ -117,7 +120,7 @@ class SnapshotReader:
         return self._rungs[name]
 
     def _take(self, name: str, keys: Collection[str]) -> None:
-        self._rungs.setdefault(name, _Rung(name)).take(keys)
+        self._rungs.setdefault(name, _Rung(name, self._nonce)).take(keys)
 
     def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
         if key not in self._records:
@@ -138,8 +141,9 @@ class SnapshotReader:
 class _Rung:
     """What the keys below one rung say; a key is read once."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, nonce: str | None) -> None:
         self.name = name
+        self._nonce = nonce
         self.decision: str | None = None
         self.promotions: list[str] = []
         self.failures: list[str] = []
@@ -160,9 +164,11 @@ class _Rung:
             self._keys.add(key)
             kind, _, name = key.split("/", 4)[4].partition("/")
             if kind == "attempts":
-                attempt, _, event = name.removesuffix(".json").partition("/")
-                self._events.setdefault(attempt, []).append(event)
-                grown.add(attempt)
+                folder, _, event = name.removesuffix(".json").partition("/")
+                attempt, _, nonce = folder.rpartition("-")
+                if nonce == self._nonce:
+                    self._events.setdefault(attempt, []).append(event)
+                    grown.add(attempt)
             else:
                 self._take_record(kind, key, name.removesuffix(".json"))
         for name in grown:

@@ -1,7 +1,8 @@
 """When each attempt had its GPU, as its trainer and the controller recorded it.
 
-An event is a key below `rungs/<rung>/attempts/<seed>-a<attempt>/`; its name says all of it, so that
-a LIST reads the spans of a whole race:
+An event is a key below `rungs/<rung>/attempts/<seed>-a<attempt>-<nonce>/`; its name says all of it,
+so that a LIST reads the spans of a whole race. What a trainer writes that was started before its
+store was emptied has another nonce, and is nobody's. The events:
 
     start_<time>_<device>_<pod>.json          trainer: its process begins; pod is a uid, or empty
     sample_<iteration>_<time>.json            trainer: where it resumed, then each validation
@@ -19,6 +20,7 @@ from liverseg.core.race.ledger import RungName, Sample, Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.job_name import JobName
+from liverseg.race.records.study import Study
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -43,9 +45,10 @@ def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
     return f"{facts.rung_prefix(study, rung)}attempts/{seed:04d}-a"
 
 
-def span_prefix(study: str, attempt: Attempt) -> str:
+def span_prefix(study: Study, attempt: Attempt) -> str:
     """Return where the events of an attempt are stored."""
-    return f"{attempts_prefix(study, attempt.rung, attempt.seed)}{attempt.attempt}/"
+    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
+    return f"{prefix}{attempt.attempt}-{study.nonce}/"
 
 
 def start(time: float, device: str, pod: str = "") -> str:
@@ -68,12 +71,12 @@ def closed(started: float | None, ended: float | None, code: int | None) -> str:
     return f"closed_{_shown(started)}_{_shown(ended)}_{_NONE if code is None else code}"
 
 
-def write(store: ObjectStore, study: str, attempt: Attempt, event: str) -> None:
+def write(store: ObjectStore, study: Study, attempt: Attempt, event: str) -> None:
     """Record an event."""
     record.write_new(store, f"{span_prefix(study, attempt)}{event}.json", {})
 
 
-def events(store: ObjectStore, study: str, attempt: Attempt) -> list[str]:
+def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
     """Return the events of an attempt."""
     prefix = span_prefix(study, attempt)
     return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
@@ -86,7 +89,7 @@ def pods(names: Iterable[str]) -> list[str]:
 
 
 def parse_attempt(rung: str, name: str) -> Attempt:
-    """Return the attempt of a folder `name` below a rung's `attempts/`."""
+    """Return the attempt that a name such as "0007-a0", at a rung, tells."""
     seed, number = name.split("-a")
     return Attempt("baseline" if rung == "baseline" else int(rung), int(seed), int(number))
 
