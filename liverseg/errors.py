@@ -1,7 +1,7 @@
 """Every error a user can meet, by what the caller may do about it.
 
 LiversegError            a defect, where no class below fits
-├─ SettingsError         a setting, flag or split is wrong: correct it and start again
+├─ SettingsError         a setting, flag, split or right is wrong: correct it, start again
 ├─ CaseError             one case cannot be used: mend it or leave it out
 ├─ StoreError            no permission, no space, no connection: mend it and start again
 │  └─ NotFound           no such key
@@ -26,7 +26,7 @@ class LiversegError(Exception):
 
 
 class SettingsError(LiversegError):
-    """A setting, flag or split file is wrong."""
+    """A setting, flag or split file is wrong, or the cluster does not allow what is asked."""
 
     exit_code = ExitCode.SETTINGS
 
@@ -78,7 +78,7 @@ class Stopped(StudyError):
 
 
 class PlatformError(LiversegError):
-    """What runs the trainers, such as a cluster's API, is away or refuses."""
+    """What runs the trainers, such as a cluster's API, is away or cannot answer now."""
 
     exit_code = ExitCode.PLATFORM
 

@@ -64,7 +64,7 @@ def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys)
     assert [seed["waits_for"] for seed in found["seeds"]] == ["no 0", "no 0", "no 1", None]
     show(found)
     told = capsys.readouterr().out
-    assert "seed 0, 1 waits for: no 0\nseed 2 waits for: no 1\n" in told
+    assert "seed 0, 1 not running yet: no 0\nseed 2 not running yet: no 1\n" in told
     assert "4 have not reported" in told
 
 

@@ -187,7 +187,7 @@ class Controller:
             self._capacity,
             self._lease.generation,
             self._stalls.look(self._clock(), self._attempts(self._running(states)), snapshot.spans),
-            # Begun before this look: one that its queue lets in just now is suspended, then begins.
+            # Begun before this look: one that is admitted meanwhile is suspended, then begins.
             self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
         self._begun = frozenset(snapshot.spans)

@@ -125,7 +125,7 @@ def undisturbed() -> tuple[list[Any], str]:
     rehearsal = Rehearsal()
     rehearsal.run()
     keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
-    decisions = [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    decisions = [record.read(rehearsal.store, key, Decision) for key in keys]
     result = facts.read_result(rehearsal.store, rehearsal.study.id)
     assert result is not None
     return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
@@ -270,5 +270,5 @@ def test_why_pods_cannot_be_created_is_in_the_heartbeat_and_in_the_log_after_a_m
     assert [event["seed"] for event in waits] == [0, 1, 2, 3]
     assert all(quota in event["reason"] for event in waits)
     assert all(60 <= event["at"] <= 70 for event in waits)
-    assert waiting[0] == "no pod yet"
+    assert waiting[0] == "its pod has not been created"
     assert race.outcome() == undisturbed()

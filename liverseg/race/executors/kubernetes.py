@@ -148,7 +148,8 @@ class KubernetesExecutor:
         for name in self._unexplained.due(waiting, now):
             pod = pods.get(name)
             kind, of = ("Job", name) if pod is None else ("Pod", pod["metadata"]["name"])
-            self._unexplained.told(name, pod_waits.latest(self._api.events(kind, of)), now)
+            told = pod_waits.latest(self._api.events(kind, of), name)
+            self._unexplained.told(name, told, now)
         reasons = self._unexplained.reasons
         return {name: replace(states[name], waits_for=reason) for name, reason in reasons.items()}
 

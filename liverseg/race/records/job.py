@@ -56,4 +56,4 @@ class JobState:
     waits_for: str = ""
     """Why it does not run yet, in the platform's words; empty: it runs, or has ended."""
     suspended: bool = False
-    """Held back without a process: its queue has not let it in yet, or has evicted it."""
+    """Held back without a process: its queue has not admitted it yet, or has evicted it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from liverseg.core.race.ledger import Span
+from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm, Fact, Stop
@@ -153,31 +154,37 @@ class _Rung:
         self.failed: set[Attempt] = set()
         self.promoted: set[tuple[int, int]] = set()
         self._keys: set[str] = set()
-        self._events: dict[str, list[str]] = {}
+        self._events: dict[Attempt, list[str]] = {}
 
     def take(self, keys: Iterable[str]) -> None:
         """Note the keys that were not there before."""
-        grown: set[str] = set()
+        grown: set[Attempt] = set()
         for key in keys:
             if key in self._keys:
                 continue
             self._keys.add(key)
-            kind, _, name = key.split("/", 4)[4].partition("/")
-            if kind == "attempts":
-                folder, _, event = name.removesuffix(".json").partition("/")
-                attempt, _, nonce = folder.rpartition("-")
-                if nonce == self._nonce:
+            try:
+                kind, _, name = key.split("/", 4)[4].partition("/")
+                if kind == "attempts":
+                    folder, _, event = name.removesuffix(".json").partition("/")
+                    number, _, nonce = folder.rpartition("-")
+                    if nonce != self._nonce:
+                        continue
+                    attempt = spans.parse_attempt(self.name, number)
                     self._events.setdefault(attempt, []).append(event)
                     grown.add(attempt)
-            else:
-                self._take_record(kind, key, name.removesuffix(".json"))
-        for name in grown:
-            attempt_ = spans.parse_attempt(self.name, name)
-            span = spans.span_of(attempt_, self._events[name])
+                else:
+                    self._take_record(kind, key, name.removesuffix(".json"))
+            except (ValueError, IndexError) as error:
+                raise IntegrityError(
+                    f"'{key}' is no key of a race ({error}); see docs/store.md, and delete it"
+                ) from error
+        for attempt in grown:
+            span = spans.span_of(attempt, self._events[attempt])
             if span is not None:
-                self.spans[attempt_] = span
-            if any(event.startswith("closed_") for event in self._events[name]):
-                self.closed.add(attempt_)
+                self.spans[attempt] = span
+            if any(event.startswith("closed_") for event in self._events[attempt]):
+                self.closed.add(attempt)
 
     def _take_record(self, kind: str, key: str, name: str) -> None:
         if kind == "decision.json":
