@@ -1,8 +1,8 @@
 import pytest
+from liverseg.race.executors.faults import Crash
 
 from liverseg.core.data.dataset import Dataset
 from liverseg.errors import SettingsError, StudyError, StudyHeld
-from liverseg.race.executors.faults import Crash
 from liverseg.race.records import facts
 from liverseg.race.records.study import load_study, open_study, study_ids
 from liverseg.settings import from_mapping
