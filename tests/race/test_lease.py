@@ -11,7 +11,6 @@ import pytest
 
 from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
 from liverseg.race.controller import Controller
-from liverseg.race.executors.faults import Crash
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts
@@ -22,6 +21,7 @@ from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Crash
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal
 
 HELD = Heartbeat(3, "someone", NONCE, 0.0)

@@ -1,5 +1,4 @@
 import pytest
-from liverseg.race.executors.faults import Crash
 
 from liverseg.core.data.dataset import Dataset
 from liverseg.errors import SettingsError, StudyError, StudyHeld
@@ -10,6 +9,7 @@ from liverseg.steps.race import delete, extend
 from liverseg.steps.race.study_choice import study_to_change
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Crash
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
 
 LARGER = from_mapping({"race": {"seeds": 8}}, SETTINGS)
