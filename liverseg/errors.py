@@ -7,7 +7,8 @@ LiversegError            a defect, where no class below fits
 │  └─ NotFound           no such key
 ├─ IntegrityError        stored bytes differ from what their manifest promises
 ├─ StudyError            the race cannot continue or has not got that far
-│  ├─ Fenced             another controller has taken the study over
+│  ├─ StudyHeld          another controller runs the study
+│  ├─ Fenced             another controller has taken the study over: do not start again
 │  └─ Stopped            the budget is spent, or somebody stopped the study
 ├─ PlatformError         what runs the trainers does not answer: start again when it does
 └─ SettingsDiffer        a trainer of another version than its study's; the controller stops
@@ -56,6 +57,10 @@ class StudyError(LiversegError):
     """The race cannot go on, or has not got as far as the step needs."""
 
     exit_code = ExitCode.STUDY
+
+
+class StudyHeld(StudyError):
+    """Another controller runs the study; the message names it."""
 
 
 class Fenced(StudyError):

@@ -18,12 +18,14 @@ from liverseg.race.executors.kubernetes_api import KubernetesApi
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
+from liverseg.race.records.study import Study
 from tests.race.executor_contract import ExecutorContract
 from tests.race.kubernetes_server import NAMESPACE, KubernetesServer, Refusal, short
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 
 STORE = "s3://bucket/store"
 STUDY = "study1"
-JOB = Job.of(STUDY, 0, 0, 0, 2)
+JOB = Job.of(STUDY, NONCE, 0, 0, 0, 2)
 ROLE = Path(__file__).parents[2] / "manifests" / "base" / "controller-role.yaml"
 LOOK = [("list", "jobs"), ("list", "pods")]
 Make = Callable[..., KubernetesExecutor]
@@ -47,7 +49,9 @@ def executor_of(server: KubernetesServer) -> Iterator[Make]:
         clients.append(client.ApiClient(configuration))
         api = KubernetesApi(clients[-1], NAMESPACE, monotonic=server.clock)
         settings = PodSettings(**({"image": "trainer@sha256:1"} | pods))
-        return KubernetesExecutor(api, STORE, study, settings, clock=server.clock)
+        return KubernetesExecutor(
+            api, STORE, Study(study, SETTINGS, DATASET, NONCE), settings, clock=server.clock
+        )
 
     yield make
     for made in clients:
@@ -72,8 +76,8 @@ def test_a_look_is_one_list_of_jobs_and_one_of_pods_however_many_there_are(
 ) -> None:
     executor, another = executor_of(), executor_of("another")
     for seed in range(20):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
-        another.submit(Job.of("another", seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
+        another.submit(Job.of("another", NONCE, seed, 0, 0, 2))
     server.sleep(2)
     server.requests.clear()
     assert len(executor.states()) == 20
@@ -85,7 +89,7 @@ def test_a_list_is_read_in_pages_and_from_the_start_when_one_has_expired(
 ) -> None:
     executor = executor_of()
     for seed in range(20):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
     server.page, server.expired = 7, 1
     server.requests.clear()
     assert len(executor.states()) == 20
@@ -98,7 +102,7 @@ def test_what_was_listed_before_a_page_expired_may_be_gone(
 ) -> None:
     executor, answer = executor_of(), server.answer
     for seed in range(3):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
     executor.states()
     server.page, server.expired = 2, 1
 
@@ -252,7 +256,7 @@ def everything_a_controller_does(server: KubernetesServer, executor_of: Make) ->
     server.sleep(5)
     executor.states()
     server.forbidden = "exceeded quota: liverseg"
-    waiting = Job.of(STUDY, 1, 0, 0, 2)
+    waiting = Job.of(STUDY, NONCE, 1, 0, 0, 2)
     executor.submit(waiting)
     executor.states()
     server.sleep(30)
@@ -377,7 +381,7 @@ def test_the_events_of_many_jobs_are_asked_for_a_few_at_a_time_and_all_in_turn(
 ) -> None:
     server.forbidden, executor = QUOTA, executor_of()
     for seed in range(40):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
     executor.states()
     server.sleep(20)
     # Those that nobody has asked for come before those whose reason may have changed meanwhile.
@@ -420,10 +424,10 @@ def test_an_interrupt_deletes_what_runs_and_leaves_what_has_ended(
     executor = executor_of()
     executor.submit(JOB)
     server.sleep(10)
-    running = Job.of(STUDY, 1, 0, 0, 2)
+    running = Job.of(STUDY, NONCE, 1, 0, 0, 2)
     executor.submit(running)
     server.sleep(2)
-    executor.interrupt(STUDY)
+    executor.interrupt(STUDY, NONCE)
     assert set(server.jobs) == {JOB.name}
 
 

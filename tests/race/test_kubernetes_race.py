@@ -18,16 +18,16 @@ from liverseg.race.executors.kubernetes_api import KubernetesApi
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.simulated_trainer import SimulatedTrainer
 from liverseg.race.records import facts
-from liverseg.race.records.decisions import Decision, Failure
+from liverseg.race.records.decisions import Failure
 from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import job_name
-from liverseg.race.records.snapshot import read_failures
+from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import open_study
-from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.kubernetes_server import NAMESPACE, NOON, KubernetesServer
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
 
+Outcome = tuple[list[Any], str]
 LOOK = [("list", "jobs"), ("list", "pods")]
 
 
@@ -61,6 +61,7 @@ class ClusterRace:
         index = int(given["rung"])
         job = Job.of(
             given["study"],
+            self.study.nonce,
             int(given["seed"]),
             index,
             int(given["attempt"]),
@@ -80,22 +81,19 @@ class ClusterRace:
         return Controller(
             self.store,
             KubernetesExecutor(
-                api, "s3://bucket/store", self.study.id, self.settings, clock=self.server.clock
+                api, "s3://bucket/store", self.study, self.settings, clock=self.server.clock
             ),
             self.study,
             Capacity(4, False),
             clock=self.server.clock,
+            monotonic=self.server.clock,
             sleep=sleep or self.server.sleep,
             poll_seconds=self.settings.poll_seconds,
             listener=lambda event: self.told.append({"at": self.server.now - NOON} | dict(event)),
         )
 
-    def outcome(self) -> tuple[list[Any], str]:
-        keys = self.store.keys(f"studies/{self.study.id}/decisions/")
-        decisions = [Decision.from_mapping(record.read(self.store, key)) for key in keys]
-        result = facts.read_result(self.store, self.study.id)
-        assert result is not None
-        return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+    def outcome(self) -> Outcome:
+        return outcome(self.store, self.study.id)
 
     def failures(self) -> list[Failure]:
         return read_failures(self.store, self.study.id)
@@ -120,14 +118,19 @@ def race_of() -> Iterator[Callable[..., ClusterRace]]:
         race.close()
 
 
-def undisturbed() -> tuple[list[Any], str]:
+def outcome(store: MemoryStore, study: str) -> Outcome:
+    """Who was promoted at every rung, and the winner's weights."""
+    result = facts.read_result(store, study)
+    assert result is not None
+    decisions = SnapshotReader(store, study).read().decisions
+    assert decisions
+    return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+
+
+def undisturbed() -> Outcome:
     rehearsal = Rehearsal()
     rehearsal.run()
-    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
-    decisions = [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
-    result = facts.read_result(rehearsal.store, rehearsal.study.id)
-    assert result is not None
-    return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+    return outcome(rehearsal.store, rehearsal.study.id)
 
 
 def test_a_race_on_a_cluster_ends_as_it_does_elsewhere(race_of) -> None:
@@ -152,7 +155,7 @@ def test_a_turn_in_which_nothing_happens_is_two_requests(race_of) -> None:
 
 def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(race_of) -> None:
     race = race_of(60.0, queue="gpus")
-    name = job_name(race.study.id, 3, 0, 0)
+    name = job_name(race.study.id, race.study.nonce, 3, 0, 0)
     evicted: list[float] = []
 
     def queue(seconds: float) -> None:
@@ -175,12 +178,12 @@ def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(
     assert race.started.count(name) == 1
     (cancelled,) = [e for e in race.told if e["event"] == "cancelled"]
     assert cancelled["at"] < evicted[0] - NOON + 30
-    assert job_name(race.study.id, 3, 0, 1) in race.started
+    assert job_name(race.study.id, race.study.nonce, 3, 0, 1) in race.started
 
 
 def test_a_new_controller_knows_an_evicted_job_by_its_start(race_of) -> None:
     race = race_of(60.0, queue="gpus")
-    name = job_name(race.study.id, 3, 0, 0)
+    name = job_name(race.study.id, race.study.nonce, 3, 0, 0)
 
     class Killed(BaseException):
         pass

@@ -8,8 +8,9 @@ from liverseg.race.executors import pod_states, pod_waits
 from liverseg.race.executors.job_manifest import manifest
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job, JobState
+from tests.race.rehearsal import NONCE
 
-JOB = Job.of("0123456789ab", 7, 2, 0, 20_000)
+JOB = Job.of("0123456789ab", NONCE, 7, 2, 0, 20_000)
 NOON = "2026-11-23T12:00:00Z"
 NOON_UNIX = 1795435200.0
 LATER = "2026-11-23T12:00:30Z"

@@ -67,7 +67,13 @@ class SimulatedTrainer:
         pace = self.seconds_per_iteration * (node.factor if node else 1.0)
         interval = self.study.settings.training.validation_interval
         watch = OrphanCheck(
-            self.store, job.study, job.seed, job.rung_name, job.attempt, self.orphan_grace
+            self.store,
+            job.study,
+            job.nonce,
+            job.seed,
+            job.rung_name,
+            job.attempt,
+            self.orphan_grace,
         )
         watch.is_alone(self.clock())
         while position.iteration < job.iterations:
@@ -151,7 +157,7 @@ class SimulatedTrainer:
 
     def _record(self, job: Job, event: str) -> None:
         attempt = Attempt(job.rung_name, job.seed, job.attempt)
-        spans.write(self.store, job.study, attempt, event)
+        spans.write(self.store, self.study, attempt, event)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,9 @@ class RaceLogger:
             log.info("rung %s: seed %s is asked to stop, nothing waits for it", rung, seed)
         elif kind == "waits":
             log.info("rung %s: seed %s not running yet: %s", rung, seed, event["reason"])
+        elif kind == "held":
+            owner, minutes = event["owner"], _minutes(event["seconds"])
+            log.info("another controller runs the study: waiting up to %s for %s", minutes, owner)
         elif kind == "away":
             log.info("what runs the trainers does not answer, waiting: %s", event["reason"])
         elif kind == "back":
