@@ -17,17 +17,17 @@ from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.executors.kubernetes_api import KubernetesApi
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records import facts
-from liverseg.race.records.decisions import Decision, Failure
+from liverseg.race.records.decisions import Failure
 from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import job_name
-from liverseg.race.records.snapshot import read_failures
+from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import open_study
-from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.faulty_executor import FaultyExecutor
 from tests.race.kubernetes_server import NAMESPACE, NOON, KubernetesServer
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
 
+Outcome = tuple[list[Any], str]
 LOOK = [("list", "jobs"), ("list", "pods")]
 
 
@@ -89,12 +89,8 @@ class ClusterRace:
             listener=lambda event: self.told.append({"at": self.server.now - NOON} | dict(event)),
         )
 
-    def outcome(self) -> tuple[list[Any], str]:
-        keys = [key for key in self.store.keys("") if key.endswith("/decision.json")]
-        decisions = [record.read(self.store, key, Decision) for key in keys]
-        result = facts.read_result(self.store, self.study.id)
-        assert result is not None
-        return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+    def outcome(self) -> Outcome:
+        return outcome(self.store, self.study.id)
 
     def failures(self) -> list[Failure]:
         return read_failures(self.store, self.study.id)
@@ -119,14 +115,19 @@ def race_of() -> Iterator[Callable[..., ClusterRace]]:
         race.close()
 
 
-def undisturbed() -> tuple[list[Any], str]:
+def outcome(store: MemoryStore, study: str) -> Outcome:
+    """Who was promoted at every rung, and the winner's weights."""
+    result = facts.read_result(store, study)
+    assert result is not None
+    decisions = SnapshotReader(store, study).read().decisions
+    assert decisions
+    return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+
+
+def undisturbed() -> Outcome:
     rehearsal = Rehearsal()
     rehearsal.run()
-    keys = [key for key in rehearsal.store.keys("") if key.endswith("/decision.json")]
-    decisions = [record.read(rehearsal.store, key, Decision) for key in keys]
-    result = facts.read_result(rehearsal.store, rehearsal.study.id)
-    assert result is not None
-    return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+    return outcome(rehearsal.store, rehearsal.study.id)
 
 
 def test_a_race_on_a_cluster_ends_as_it_does_elsewhere(race_of) -> None:

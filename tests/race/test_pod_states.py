@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from liverseg.race.executors import pod_states
+from liverseg.race.executors import pod_states, pod_waits
 from liverseg.race.executors.job_manifest import manifest
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job, JobState
@@ -99,6 +99,14 @@ def test_an_image_that_cannot_be_pulled_is_named() -> None:
     assert waits_for == "ImagePullBackOff: Back-off pulling image"
 
 
+def test_a_sidecar_that_is_not_ready_is_told_and_one_that_initialises_is_waited_for() -> None:
+    waiting = {"waiting": {"reason": "PodInitializing"}}
+    assert told(pod("Pending", waiting), job={}).waits_for == pod_waits.STARTING
+    failing = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting"}}
+    stuck = pod("Pending", waiting, status={"initContainerStatuses": [{"state": failing}]})
+    assert told(stuck, job={}).waits_for == "CrashLoopBackOff: back-off 5m0s restarting"
+
+
 def test_a_complete_job_has_ended_with_0_and_had_its_gpu_from_the_pods_start() -> None:
     state = told(pod("Succeeded", terminated(0)), job=over("Complete"))
     assert (state.running, state.exit_code) == (False, 0)
@@ -149,3 +157,19 @@ def test_a_pod_that_outlives_its_deletion_is_on_a_node_that_was_cut_off() -> Non
     state = told(lost, job={}, now=NOON_UNIX + 61)
     assert (state.running, state.exit_code) == (False, -15)
     assert state.message == "its node node1 does not answer"
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        {"lastTimestamp": LATER},
+        {"lastTimestamp": None, "eventTime": "2026-11-23T12:00:30.000001Z"},
+        {"lastTimestamp": NOON, "series": {"count": 2, "lastObservedTime": LATER}},
+    ],
+)
+def test_the_newest_event_counts_however_its_time_is_written(newer: dict[str, Any]) -> None:
+    older = {"metadata": {}, "reason": "Scheduled", "message": "", "lastTimestamp": NOON}
+    failed = {"metadata": {}, "reason": "FailedMount", "message": "no such volume", **newer}
+    for events in ([older, failed], [failed, older]):
+        assert pod_waits.latest(events, JOB.name) == "FailedMount: no such volume"
+    assert pod_waits.latest([], JOB.name) == ""

@@ -113,7 +113,9 @@ def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is
     def after(*recorded: ReportKey | Failure) -> Actions:
         seen = snapshot(*recorded, spans={attempt(job(0)): span})
         state = fold(RUNGS, RACE, seen, EPOCH)
-        return reconcile("s", state, seen, states, Capacity(1, False), EPOCH, (), [attempt(job(0))])
+        return reconcile(
+            STUDY, state, seen, states, Capacity(1, False), EPOCH, (), [attempt(job(0))]
+        )
 
     (failed,) = after().failures
     assert (failed.exit_code, failed.iteration) == (-15, 2)

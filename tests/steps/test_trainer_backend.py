@@ -41,7 +41,7 @@ def test_a_file_in_the_working_directory_hides_no_module_from_a_trainer(
     known = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(packages), *filter(None, [known])]))
     # Of a study that is not there: the trainer has been started, and says so.
-    job = Job.of("0123456789ab", 0, 0, 0, 2)
+    job = Job.of("0123456789ab", "abcdefgh", 0, 0, 0, 2)
     store = FolderStore(tmp_path / "store")
     state = ended(store, job)
     assert state.exit_code == StudyError.exit_code, state.message
