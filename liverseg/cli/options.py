@@ -21,7 +21,7 @@ def example(*lines: str) -> str:
 data_option = click.option(
     "--data",
     required=True,
-    help="Folder with one folder a case, or the URL of one that `liverseg dataset push` has sent.",
+    help="Folder with one folder per case, or a URL that `liverseg dataset push` has printed.",
 )
 store_option = click.option(
     "--store",
@@ -33,6 +33,17 @@ store_option = click.option(
     "lie in STORE/.local, for S3 in ~/.cache/liverseg/work (or $XDG_CACHE_HOME/liverseg/work).",
 )
 study_option = click.option("--study", default=None, help="Study id [default: the newest].")
+changed_study_option = click.option(
+    "--study",
+    default=None,
+    help="Study id [default: the only one, or the only one with no winner].",
+)
+take_over_option = click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take the study from a controller that still holds it, instead of waiting up to ten "
+    "minutes until it has ended; its trainers are adopted.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 split_option = click.option(
     "--split",

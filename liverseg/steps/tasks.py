@@ -133,7 +133,7 @@ def rung(
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    status = race_to(opened, loaded, goal, _capacity(limits), _backend(*where))
+    status = race_to(opened, loaded, goal, _capacity(limits), _backend(*where), limits[3])
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
@@ -154,14 +154,14 @@ def baseline(
     loaded = load_study(opened, study)
     capacity = _capacity(limits)
     if capacity.compare_baseline:
-        race_to(opened, loaded, "baseline", capacity, _backend(*where))
+        race_to(opened, loaded, "baseline", capacity, _backend(*where), limits[3])
     else:
         log.info("no baseline was asked for")
     return results_token(opened, loaded)
 
 
 def _capacity(limits: tuple[int, float, bool, bool]) -> Capacity:
-    gpus, max_gpu_hours, compare_baseline, _take_over = limits
+    gpus, max_gpu_hours, compare_baseline, _ = limits
     return Capacity(gpus, compare_baseline, max_gpu_hours or None)
 
 
@@ -175,6 +175,7 @@ def race_to(
     until: Until,
     capacity: Capacity,
     backend: TrainerBackend = LOCAL,
+    take_over: bool = False,
 ) -> dict[str, Any]:
     """Run the race, logging its news; return where it stands.
 
@@ -186,7 +187,14 @@ def race_to(
     executor, poll_seconds = backend.executor(store, study)
     news = RaceLogger(study.rungs)
     status = race.run(
-        store, executor, study, until, capacity, poll_seconds=poll_seconds, on_event=news
+        store,
+        executor,
+        study,
+        until,
+        capacity,
+        take_over=take_over,
+        poll_seconds=poll_seconds,
+        on_event=news,
     )
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")

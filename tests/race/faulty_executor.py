@@ -158,7 +158,13 @@ class FaultyTrainer(SimulatedTrainer):
         self._slow_start = hitting(job, SlowStart, executor.faults)
         slow = hitting(job, SlowNode, executor.faults)
         self._orphan_check = OrphanCheck(
-            executor.store, job.study, job.seed, job.rung_name, job.attempt, executor.orphan_grace
+            executor.store,
+            job.study,
+            job.nonce,
+            job.seed,
+            job.rung_name,
+            job.attempt,
+            executor.orphan_grace,
         )
         super().__init__(
             executor.store,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
-from liverseg.errors import Fenced, PlatformError, StoreError, StudyError
+from liverseg.errors import Fenced, PlatformError, StoreError, StudyError, StudyHeld
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
@@ -38,7 +38,7 @@ from tests.race.stepped import SteppedController, View
 TURNS = 20_000
 EXIT_CODES = (-9, 1, 75, 78, 0, None)
 # What a controller may end with though the race can continue: somebody starts another one.
-BEGUN_ANEW = (Crash, Fenced, KeyboardInterrupt, PlatformError, StoreError)
+BEGUN_ANEW = (Crash, Fenced, KeyboardInterrupt, PlatformError, StoreError, StudyHeld)
 
 
 class Outage(MemoryStore):
@@ -158,7 +158,9 @@ class Race:
             self.study,
             Capacity(self.gpus, False),
             clock=self.executor.clock,
+            monotonic=self.executor.clock,
             may_sleep=may_sleep,
+            take_over=rng.random() < 0.5,
         )
 
     def check_jobs(self) -> None:

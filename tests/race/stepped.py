@@ -71,13 +71,17 @@ class SteppedController(Controller):
     """
 
     def __init__(
-        self, *args: Any, may_sleep: Callable[[], None] = lambda: None, **options: Any
+        self,
+        *args: Any,
+        may_sleep: Callable[[], None] = lambda: None,
+        take_over: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(*args, sleep=self._pause_instead, **options)
         self.acted = True
         """Whether the last turn changed anything, so that the next one follows at once."""
         self._may_sleep = may_sleep
-        self._steps = Stepped(lambda: self.run("end"))
+        self._steps = Stepped(lambda: self.run("end", take_over))
 
     @property
     def over(self) -> bool:

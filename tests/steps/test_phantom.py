@@ -31,7 +31,7 @@ def test_the_default_phantom_is_a_usable_data_set_of_synthetic_cases(tmp_path):
     assert all(case.synthetic for case in result.dataset.cases)
     sizes = {role: result.dataset.role(role) for role in ("training", "validation", "test")}
     assert [len(cases) for cases in sizes.values()] == [7, 5, 4]
-    lesions = {row.case: row.lesion_ml for row in result.rows}
+    lesions = {case.name: case.lesion_ml for case in result.cases}
     assert [name for name, ml in lesions.items() if ml["R1"] == 0] == ["phantom_04"]
     assert [name for name, ml in lesions.items() if "R3" not in ml] == ["phantom_03"]
     assert sum(lesions[case.name]["R1"] > 0 for case in sizes["test"]) == 4

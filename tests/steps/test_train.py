@@ -141,7 +141,7 @@ def test_the_span_tells_where_a_process_began_and_how_it_ended() -> None:
     study = study_in(store)
     trained(store, study, 0)
     attempt = spans.Attempt(0, 1, 0)
-    span = spans.span_of(attempt, spans.events(store, study.id, attempt))
+    span = spans.span_of(attempt, spans.events(store, study, attempt))
     assert span is not None
     assert [s.iteration for s in span.samples] == [0, 0, 2, 3, 3]
     assert (span.ended, span.exit_code) == (True, 0)

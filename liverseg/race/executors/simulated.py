@@ -133,15 +133,21 @@ class SimulatedExecutor:
         if process is not None and process.state.running:
             self.end(process, ExitCode.INTERRUPTED)
 
-    def interrupt(self, study: str) -> None:
+    def remove(self, name: str) -> None:
+        """Forget a job that has ended."""
+        process = self.processes.get(name)
+        if process is not None and not process.state.running:
+            del self.processes[name]
+
+    def interrupt(self, study: str, nonce: str) -> None:
         """Cancel every job of the study."""
         for process in tuple(self.processes.values()):
-            if process.job.study == study:
+            if (process.job.study, process.job.nonce) == (study, nonce):
                 self.cancel(process.job.name)
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """Cancel every job of the study."""
-        self.interrupt(study)
+        self.interrupt(study, nonce)
 
     def step(self, process: SimulatedProcess) -> None:
         """Let a trainer run until it waits for time to pass, or ends."""

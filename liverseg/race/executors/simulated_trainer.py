@@ -115,7 +115,7 @@ class SimulatedTrainer:
     def record(self, event: str) -> None:
         """Write an event of records/spans.py."""
         attempt = Attempt(self.job.rung_name, self.job.seed, self.job.attempt)
-        spans.write(self.store, self.job.study, attempt, event)
+        spans.write(self.store, self.study, attempt, event)
 
 
 def invented_score(seed: int, iteration: int) -> float:

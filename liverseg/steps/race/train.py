@@ -88,7 +88,7 @@ def run(
     except StudyError as error:
         raise SettingsDiffer(str(error)) from error
     target = _target(study, seed, rung)
-    watch = OrphanCheck(store, study_id, seed, rung, attempt, orphan_grace)
+    watch = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
     device = best_device(device_index)
     trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
     if not trainer.begin(pod):
@@ -160,7 +160,7 @@ class _Trainer:
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
-        begun = spans.pods(spans.events(self.store, self.study.id, self._attempt))
+        begun = spans.pods(spans.events(self.store, self.study, self._attempt))
         if pod and begun and begun[0] != pod:
             return False
         device = f"{socket.gethostname()} {device_name(self.device)}"
@@ -177,7 +177,7 @@ class _Trainer:
 
     def _record(self, event: str) -> None:
         """Record how far this process is; the ledger of GPU time is made of these."""
-        spans.write(self.store, self.study.id, self._attempt, event)
+        spans.write(self.store, self.study, self._attempt, event)
 
     def _restored(self) -> Training:
         """Return the training at the seed's newest checkpoint, or at its start."""
