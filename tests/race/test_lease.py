@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 
 import pytest
+from liverseg.race.executors.faults import Crash
 
 from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
 from liverseg.race.controller import Controller
-from liverseg.race.executors.faults import Crash
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts
