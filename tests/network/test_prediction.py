@@ -41,6 +41,7 @@ def one_big_pass(network: AUNet, image: np.ndarray) -> np.ndarray:
     return whole[tuple(slice(s) for s in image.shape)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_mb", [0, 1, 2, 1000])
 def test_any_tiling_equals_one_big_pass(
     network: AUNet, cases: dict[str, PreparedCase], memory_mb: int
@@ -60,6 +61,7 @@ def test_a_smaller_budget_means_more_tiles(network: AUNet, cases: dict[str, Prep
     assert counts[0] > counts[1] > counts[2] == 1
 
 
+@pytest.mark.slow
 def test_an_offset_off_the_alignment_grid_would_change_the_result(
     network: AUNet, cases: dict[str, PreparedCase]
 ) -> None:

@@ -29,6 +29,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_a_stopped_and_resumed_training_is_bit_identical(tiny: Settings, cases: Cases) -> None:
     undisturbed = start(tiny, cases)
     train(undisturbed, 10, nothing)
@@ -44,6 +45,7 @@ def test_a_stopped_and_resumed_training_is_bit_identical(tiny: Settings, cases: 
     assert first[checkpoint.STATE] == second[checkpoint.STATE]
 
 
+@pytest.mark.slow
 def test_a_stop_at_any_iteration_changes_no_file(tiny: Settings, cases: Cases) -> None:
     class Stop(Exception):
         pass
@@ -69,6 +71,7 @@ def test_another_seed_gives_other_weights(tiny: Settings, cases: Cases) -> None:
     assert checkpoint.encode(first)[checkpoint.STATE] != checkpoint.encode(second)[checkpoint.STATE]
 
 
+@pytest.mark.slow
 def test_training_continues_from_the_last_state_and_keeps_the_best(
     tiny: Settings, cases: Cases
 ) -> None:

@@ -108,6 +108,7 @@ class KfpContract:
         expected = {"pipeline_spec": spec, "platform_spec": platform}
         assert same_numbers(held.pipeline_spec) == same_numbers(expected)
 
+    @pytest.mark.slow
     def test_another_image_is_another_version_of_the_same_pipeline(
         self, asked: Asked, package: Package, tmp_path: Path
     ) -> None:

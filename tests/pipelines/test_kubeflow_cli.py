@@ -71,6 +71,7 @@ def details(**states: str) -> dict[str, Any]:
     return {"run_details": {"task_details": tasks}}
 
 
+@pytest.mark.slow
 def test_the_same_upload_twice_makes_nothing_new(server: KfpServer, pipeline: Commands) -> None:
     first, second = pipeline.json("upload"), pipeline.json("upload")
     assert (first.pop("created"), second.pop("created")) == (True, False)
@@ -79,6 +80,7 @@ def test_the_same_upload_twice_makes_nothing_new(server: KfpServer, pipeline: Co
     assert f"version {first['name']} is there already" in pipeline("upload").stdout
 
 
+@pytest.mark.slow
 def test_a_run_is_submitted_once_with_its_values(server: KfpServer, pipeline: Commands) -> None:
     words = ("submit", *NEEDED, "--param", "gpus=8", "--service-account", "mine")
     told = pipeline.json(*words, "--experiment", "trials")
@@ -94,6 +96,7 @@ def test_a_run_is_submitted_once_with_its_values(server: KfpServer, pipeline: Co
     assert len(server.held["runs"]) == 1
 
 
+@pytest.mark.slow
 def test_waiting_tells_what_happens_and_ends_with_the_run(
     server: KfpServer, pipeline: Commands
 ) -> None:
@@ -111,6 +114,7 @@ def test_waiting_tells_what_happens_and_ends_with_the_run(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_an_error_that_names_the_task(
     server: KfpServer, pipeline: Commands
 ) -> None:
@@ -126,6 +130,7 @@ def test_a_run_that_fails_is_an_error_that_names_the_task(
     )
 
 
+@pytest.mark.slow
 def test_interrupting_leaves_the_run_and_the_same_command_finds_it(
     server: KfpServer, pipeline: Commands
 ) -> None:
@@ -143,6 +148,7 @@ def test_interrupting_leaves_the_run_and_the_same_command_finds_it(
     assert len(server.held["runs"]) == 1
 
 
+@pytest.mark.slow
 def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Commands) -> None:
     first = pipeline.json("schedule", *CRON, *NEEDED)
     second = pipeline.json("schedule", *CRON, *NEEDED)
@@ -155,6 +161,7 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
     assert (kept["no_catchup"], int(kept["max_concurrency"])) == (True, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -180,6 +187,7 @@ def test_what_is_wrong_is_told_before_anything_starts(
     assert not server.held["runs"] + server.held["recurringruns"]
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_the_platforms_error(pipeline: Commands) -> None:
     for host in ("http://127.0.0.1:1", "http://no-such-host.invalid"):
         done = pipeline("upload", "--host", host)
@@ -188,6 +196,7 @@ def test_a_server_that_does_not_answer_is_the_platforms_error(pipeline: Commands
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_token_comes_from_the_variable_or_a_pods_file(
     server: KfpServer, pipeline: Commands, tmp_path: Path
 ) -> None:

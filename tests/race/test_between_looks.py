@@ -10,7 +10,7 @@ from liverseg.race.records.snapshot import read_failures
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Killed
 from tests.race.faulty_executor import FaultyExecutor
-from tests.race.rehearsal import Rehearsal, rising
+from tests.race.rehearsal import NONCE, Rehearsal, rising
 from tests.race.stepped import View
 
 
@@ -21,6 +21,7 @@ def controller_of(rehearsal: Rehearsal, store: View, executor: FaultyExecutor) -
         rehearsal.study,
         rehearsal.capacity,
         clock=executor.clock,
+        monotonic=executor.clock,
         sleep=executor.wait,
     )
     made.take_over()
@@ -28,7 +29,7 @@ def controller_of(rehearsal: Rehearsal, store: View, executor: FaultyExecutor) -
 
 
 def attempt(rehearsal: Rehearsal, seed: int, number: int = 0) -> Job:
-    return Job.of(rehearsal.study.id, seed, 0, number, 2)
+    return Job.of(rehearsal.study.id, NONCE, seed, 0, number, 2)
 
 
 def failed(rehearsal: Rehearsal) -> list[tuple[int, int]]:
@@ -104,7 +105,7 @@ class SlowApi(FaultyExecutor):
     def submit(self, job: Job) -> bool:
         new = super().submit(job)
         if job.seed == 0:
-            other = Job.of(job.study, 1, 0, 0, job.iterations)
+            other = Job.of(job.study, NONCE, 1, 0, 0, job.iterations)
             super().submit(other)
             self.sleep(2.0)
             self.cancel(other.name)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 import pytest
+from liverseg.race.executors.faults import Crash
 
 from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
 from liverseg.race.controller import Controller

@@ -10,11 +10,23 @@ from tests.race.schedules import Race, undisturbed
 
 # `SCHEDULES=1000 make test` runs them all.
 NUMBERS = range(int(os.environ.get("SCHEDULES", "100")))
+# Three controllers that take the lease from each other, an outage, Ctrl-C and several faults.
+RIVALS = 95
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_race_with_everything_going_wrong_ends_and_breaks_no_rule(number: int) -> None:
     schedules.run_number(number)
+
+
+def test_a_schedule_is_the_same_whenever_it_is_run() -> None:
+    """Its controllers run in threads of their own, of which no two ever run at a time."""
+    writes = set()
+    for _ in range(3):
+        race, rng = schedules.random_race(RIVALS)
+        race.run(rng)
+        writes.add((race.store.writes, rng.random()))
+    assert len(writes) == 1
 
 
 @pytest.mark.slow
