@@ -4,7 +4,8 @@ LiversegError            exit code 1
 ├─ SettingsError         2   a setting, flag or split is wrong: correct it and start again
 ├─ CaseError             3   one case cannot be used: mend it or leave it out
 ├─ StoreError            4   the store refuses (rights, disk, network): mend it and start again
-│  └─ NotFound               no such key
+│  ├─ NotFound               no such key
+│  └─ StoreAway              no answer: a connection, a timeout, 5xx; it may come back
 ├─ IntegrityError        5   stored bytes differ from what their manifest promises
 ├─ StudyError            6   the race cannot go on or has not got that far
 │  ├─ Fenced                 another controller has taken the study over
@@ -40,6 +41,10 @@ class StoreError(LiversegError):
 
 class NotFound(StoreError):
     """The store has no such key."""
+
+
+class StoreAway(StoreError):
+    """The object store does not answer, or says that it cannot just now; it may come back."""
 
 
 class IntegrityError(LiversegError):

@@ -9,23 +9,23 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from liverseg.core.race.ledger import Span
 from liverseg.errors import (
     CaseError,
-    Fenced,
     IntegrityError,
     LiversegError,
     PlatformError,
     SettingsError,
     Stopped,
+    StoreAway,
     StoreError,
     StudyError,
 )
 from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
-from liverseg.race.decide.state import ATTEMPTS, RaceState, SeedState, fold
+from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, SeedState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Failure
@@ -40,11 +40,12 @@ from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 Listener = Callable[[Mapping[str, Any]], None]
+Answer = TypeVar("Answer")
 
 # A pod that waits for longer needs a word; a node that is got for it takes minutes.
 WAITING_SECONDS = 60.0
-# How long the platform may be away: rolling updates of an API take minutes.
-PLATFORM_PATIENCE_SECONDS = 900.0
+# How long the platform or the store may be away: rolling updates of either take minutes.
+OUTAGE_SECONDS = 900.0
 # A trainer that ends with one of our own errors met something that only a person can mend; the
 # next attempt would meet it too, and a race decided without that seed would be another race.
 _MENDABLE: tuple[type[LiversegError], ...] = (
@@ -60,9 +61,11 @@ _STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {SETTINGS_DIFFER: Stu
 class Controller:
     """Runs one study's race on an executor.
 
-    `clock` (unix time) and `sleep` are the only way time comes in. `listener` is told what
-    happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
-    "finished" | "cancelled" | "waits" | "away" | "back", "seed", "rung", ...}.
+    `clock` (seconds, monotonic: no step of the machine's clock moves a deadline), `wall` (unix
+    time, for people who read the heartbeat) and `sleep` are the only way time comes in. `listener`
+    is told what happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
+    "finished" | "cancelled" | "waits" | "away" | "back", "seed", "rung", ...}; "away" and "back"
+    have "what": "platform" or "store".
     """
 
     def __init__(
@@ -72,7 +75,8 @@ class Controller:
         study: Study,
         capacity: Capacity,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         poll_seconds: float = 0.5,
         listener: Listener = lambda _: None,
@@ -89,11 +93,11 @@ class Controller:
         self._sleep = sleep
         self._poll_seconds = poll_seconds
         self._listener = listener
-        self._lease = Lease(store, study.id, clock)
+        self._lease = Lease(store, study.id, clock, wall)
         self._reader = SnapshotReader(store, study.id)
         self._heard: set[str] | None = None
         self._clock = clock
-        self._away_since: float | None = None
+        self._away: tuple[str, float] | None = None
         self._stalls = StallDetector()
         self._seen: set[str] = set()
         self._cancelled: set[str] = set()
@@ -102,34 +106,32 @@ class Controller:
     def run(self, until: Until) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs go on running.
 
-        Raises StudyError where no seed is left or a trainer met other settings, Fenced where
-        another controller has taken over, and a trainer's own StoreError and the like. Except
-        when fenced, a failing controller stops its trainers, which save first; one that is
-        interrupted leaves them to the executor.
+        A platform or a store that is away is waited for, for 15 minutes. Raises StudyError where
+        no seed is left or a trainer met other settings, Fenced where another controller has taken
+        over, Stopped, a PlatformError, a StoreError, and what a trainer ended with where a person
+        has to act.
+
+        Whatever it raises, the trainers continue, as if it had been killed: the next controller
+        adopts them, and without one they save and end. Only who stops the study, by hand or with a
+        budget, means the trainers too; so does whoever interrupts a controller whose executor is
+        this machine.
         """
-        self.take_over()
         try:
+            self._borne(self.take_over)
             while True:
-                try:
-                    over, acted = self.reconcile(until)
-                except PlatformError as error:
-                    self._bear(error)
-                    continue
-                self._back()
+                over, acted = self._borne(lambda: self.reconcile(until))
                 if over:
                     return
                 if not acted:
                     self._sleep(self._poll_seconds)
-        except Fenced:
-            raise
         except KeyboardInterrupt:
             with suppress(PlatformError):
                 self._executor.leave(self._study.id)
             raise
-        except LiversegError:
-            # A platform that is away cannot be asked; its trainers find out that they are alone.
+        except Stopped:
+            # Without an answer they find out that they are alone.
             with suppress(PlatformError):
-                self._executor.interrupt(self._study.id)
+                self._borne(lambda: self._executor.interrupt(self._study.id))
             raise
 
     def take_over(self) -> None:
@@ -211,20 +213,34 @@ class Controller:
         self._lease.say(state)
         raise Stopped(f"{state}: {told}")
 
-    def _bear(self, error: PlatformError) -> None:
-        """Wait while the platform is away; after the patience it is the user's turn."""
-        now = self._clock()
-        if self._away_since is None:
-            self._away_since = now
-            self._listener({"event": "away", "reason": str(error)})
-        if now - self._away_since > PLATFORM_PATIENCE_SECONDS:
+    def _borne(self, act: Callable[[], Answer]) -> Answer:
+        """Return what `act` does, once platform and store answer; act must be safe to repeat."""
+        while True:
+            try:
+                answer = act()
+            except (PlatformError, StoreAway) as error:
+                self._bear(error)
+            else:
+                self._back()
+                return answer
+
+    def _bear(self, error: PlatformError | StoreAway) -> None:
+        """Wait while the platform or the store is away; after 15 minutes it is the user's turn."""
+        what, now = "store" if isinstance(error, StoreAway) else "platform", self._clock()
+        if self._away is None or self._away[0] != what:
+            self._back()
+            self._away = what, now
+            self._listener({"event": "away", "what": what, "reason": str(error)})
+        if now - self._away[1] > OUTAGE_SECONDS:
             raise error
         self._sleep(self._poll_seconds)
 
     def _back(self) -> None:
-        if self._away_since is not None:
-            self._listener({"event": "back", "seconds": self._clock() - self._away_since})
-            self._away_since = None
+        if self._away is not None:
+            what, since = self._away
+            seconds = self._clock() - since
+            self._listener({"event": "back", "what": what, "seconds": seconds})
+            self._away = None
 
     def _apply(self, actions: Actions, state: RaceState, snapshot: Snapshot) -> None:
         for failure in actions.failures:
@@ -287,7 +303,8 @@ class Controller:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
             known = state.seed_state(failure.seed, failure.rung)
-            # One node without a way to the store is not the store: the last attempt tells.
+            # One node without a way to the store is not the store: that nothing got any further
+            # in as many attempts as a seed has does tell.
             if kind is StoreError and known is not None and not _is_last(failure, known):
                 continue
             attempt = (failure.seed, failure.rung, failure.attempt)
@@ -295,7 +312,8 @@ class Controller:
             if kind is not None and job_name(self._study.id, *attempt) in self._seen:
                 raise kind(
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
-                    f"{failure.reason}"
+                    f"{failure.reason}; the other trainers continue, `liverseg study stop` ends "
+                    "them"
                 )
 
     def _tell_waiting(self, states: Mapping[str, JobState]) -> None:
@@ -330,7 +348,7 @@ def _is_last(failure: Failure, known: SeedState) -> bool:
         for f in known.failures
         if (f.exit_code, f.generation) == (failure.exit_code, failure.generation)
     ]
-    return len(alike) + 1 >= ATTEMPTS
+    return len(alike) + 1 >= LOST_ATTEMPTS
 
 
 def _final_report(state: RaceState, arm: Arm) -> Report:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
-from liverseg.errors import IntegrityError, NotFound, StoreError
+from liverseg.errors import IntegrityError, NotFound, StoreAway, StoreError
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -31,6 +31,9 @@ def commit(
     try:
         for name, data in files.items():
             store.put(prefix + name, data)
+    except StoreAway:
+        # Nothing can be taken back either; without a manifest it does not count.
+        raise
     except StoreError:
         with suppress(StoreError):
             if not exists(store, prefix):

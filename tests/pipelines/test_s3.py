@@ -121,5 +121,5 @@ def test_a_race_outlives_a_minute_without_its_store_and_says_so_once(
     told = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
     # The controller's words; every trainer has its own log.
     assert len(told) == 2, told
-    assert "connection refused; trying again for up to" in told[0]
+    assert "connection refused; waiting for it" in told[0]
     assert "answers again after" in told[1]

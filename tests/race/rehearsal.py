@@ -99,6 +99,7 @@ class Rehearsal:
             self.study,
             self.capacity,
             clock=self.executor.clock,
+            wall=self.executor.clock,
             sleep=sleep or self.executor.wait,
             listener=listener or (lambda event: self.events.append(dict(event))),
         )

@@ -33,7 +33,7 @@ def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
     shared.succeeded()
     shared.succeeded()
     assert lines == [
-        "the server: status 503; trying again for up to 120 s",
+        "the server: status 503; waiting for it",
         f"the server answers again after {clock.now:.1f} s (status 503)",
     ]
     assert clock.now < 66

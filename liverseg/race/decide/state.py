@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from liverseg.core.race.halving import Rung, Standing, decide, guaranteed, hopeful, promotion_slots
 from liverseg.core.race.ledger import RungName
+from liverseg.errors import StoreError
 from liverseg.race.records.decisions import Decision, Failure, Input
 from liverseg.race.records.job import INTERRUPTED, ORPHANED, SETTINGS_DIFFER
 from liverseg.race.records.snapshot import Recorded, Snapshot
@@ -13,9 +14,12 @@ from liverseg.settings import BASELINE_SEED, RaceSettings
 # Attempts in a row that got no further, after which a seed has failed for good: trainers that ended
 # by themselves, ...
 ATTEMPTS = 3
-# ... and those that were ended: killed, evicted, on a node that was lost, silent. That says nothing
-# of the seed, and on preemptible nodes it happens all the time.
+# ... and those that were ended: killed, evicted, on a node that was lost or that the store refused,
+# silent. That says nothing of the seed, and on preemptible nodes it happens all the time.
 LOST_ATTEMPTS = 30
+
+
+_NOT_THE_SEEDS_FAULT = (StoreError.exit_code, INTERRUPTED, ORPHANED, SETTINGS_DIFFER)
 
 
 @dataclass(frozen=True)
@@ -196,4 +200,4 @@ def failed_for_good(failures: Iterable[Failure], before: int, generation: int) -
 
 def _was_ended(code: int | None) -> bool:
     """Return whether somebody else ended the trainer; it may have saved and said so."""
-    return code is None or code < 0 or code in (INTERRUPTED, ORPHANED, SETTINGS_DIFFER)
+    return code is None or code < 0 or code in _NOT_THE_SEEDS_FAULT

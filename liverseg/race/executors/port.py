@@ -24,7 +24,7 @@ class Executor(Protocol):
         """
 
     def interrupt(self, study: str) -> None:
-        """The study is stopped or cannot go on: let its trainers save and end."""
+        """The study is stopped, by hand or by its budget: let its trainers save and end."""
 
     def leave(self, study: str) -> None:
         """Somebody ends the controller: stop what would not be left to another one."""

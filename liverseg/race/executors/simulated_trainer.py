@@ -6,9 +6,12 @@ It writes the same facts as steps/race/train.py, with invented weights and score
 import json
 import math
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import TypeVar
 
+from liverseg.errors import StoreAway
 from liverseg.race.executors.faults import (
     Fault,
     Hangs,
@@ -22,12 +25,16 @@ from liverseg.race.records import facts, lineage
 from liverseg.race.records.facts import Report
 from liverseg.race.records.job import ORPHANED, Job
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.outbox import Outage, Outbox
 from liverseg.race.records.study import Study, load_study
 from liverseg.storage import bundle, record
+from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
 
 # Seed and iteration to a Jaccard from 0 to 1.
 Score = Callable[[int, int], float]
+Answer = TypeVar("Answer")
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,16 @@ class SimulatedTrainer:
         slow = hitting(job, SlowStart, self.faults)
         yield slow.seconds if slow else 0.0
         started = self.clock() + self.skew(job.seed)
-        self._span(job, "start", 0)
-        yield self.startup_seconds
-        position = self._restored(job)
-        self._span(job, position.iteration, position.iteration)
+        outage = Outage(self.clock)
+        outbox = Outbox(self.store, MemoryStore(), outage)
+        alone = False
+        try:
+            yield from self._waited(outage, lambda: self._span(job, "start", 0)(self.store))
+            yield self.startup_seconds
+            position = yield from self._waited(outage, lambda: self._restored(job))
+        except StoreAway:
+            return ORPHANED
+        outbox.write(self._span(job, position.iteration, position.iteration))
         killed, lost = hitting(job, Killed, self.faults), hitting(job, NodeLost, self.faults)
         node, hangs = hitting(job, SlowNode, self.faults), hitting(job, Hangs, self.faults)
         pace = self.seconds_per_iteration * (node.factor if node else 1.0)
@@ -66,7 +79,8 @@ class SimulatedTrainer:
         watch = OrphanCheck(
             self.store, job.study, job.seed, job.rung_name, job.attempt, self.orphan_grace
         )
-        watch.is_alone(self.clock())
+        with suppress(StoreAway):
+            watch.is_alone(self.clock())
         while position.iteration < job.iterations:
             target = min(job.iterations, (position.iteration // interval + 1) * interval)
             if hangs is not None and hangs.iteration <= target < job.iterations:
@@ -79,15 +93,34 @@ class SimulatedTrainer:
                 self.cut_off(job.name)
                 lost = None
             position = position.after(target, self.score(job.seed, target))
-            self._validated(job, position, pace, started)
-            if position.iteration < job.iterations and watch.is_alone(self.clock()):
-                self._span(job, "end", position.iteration, exit_code=ORPHANED)
+            self._validated(job, position, pace, started, outbox)
+            try:
+                outbox.flush()
+                alone = outage.ask(lambda: watch.is_alone(self.clock()))
+            except StoreAway:
+                alone = outage.seconds > self.orphan_grace
+            if position.iteration < job.iterations and alone:
+                outbox.write(self._span(job, "end", position.iteration, exit_code=ORPHANED))
                 return ORPHANED
-        self._report(job, position)
+        try:
+            yield from self._waited(outage, outbox.flush)
+            yield from self._waited(outage, lambda: self._report(job, position))
+        except StoreAway:
+            return ORPHANED
         if hangs is not None:
             yield math.inf
-        self._span(job, "end", position.iteration, exit_code=0)
+        outbox.write(self._span(job, "end", position.iteration, exit_code=0))
         return 0
+
+    def _waited(self, outage: Outage, act: Callable[[], Answer]) -> Generator[float, None, Answer]:
+        """Return what `act` does, once the store answers; StoreAway after the orphans' grace."""
+        while True:
+            try:
+                return outage.ask(act)
+            except StoreAway:
+                if outage.seconds > self.orphan_grace:
+                    raise
+                yield RETRY_SECONDS
 
     def _restored(self, job: Job) -> "_Position":
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
@@ -96,7 +129,9 @@ class SimulatedTrainer:
             return _Position()
         return _Position(**json.loads(bundle.load(self.store, usable[0].prefix)["state.json"]))
 
-    def _validated(self, job: Job, position: "_Position", pace: float, started: float) -> None:
+    def _validated(
+        self, job: Job, position: "_Position", pace: float, started: float, outbox: Outbox
+    ) -> None:
         seed, iteration = job.seed, position.iteration
         now = self.clock() + self.skew(seed)
         point = facts.CurvePoint(
@@ -112,8 +147,8 @@ class SimulatedTrainer:
             seconds=now - started,
             time=now,
         )
-        facts.write_curve(self.store, job.study, point)
-        self._span(job, iteration, iteration)
+        outbox.write(lambda store: facts.write_curve(store, job.study, point))
+        outbox.write(self._span(job, iteration, iteration))
         files = {
             "state.safetensors": f"state of seed {seed} at {iteration}".encode(),
             "best.safetensors": f"weights of seed {seed} at {position.best_iteration}".encode(),
@@ -121,8 +156,12 @@ class SimulatedTrainer:
         }
         extra = {"seed": seed, "iteration": iteration, "attempt": job.attempt}
         prefix = facts.checkpoint_prefix(job.study, seed, iteration, job.attempt)
-        bundle.commit(self.store, prefix, files, extra)
-        lineage.remove_superseded(self.store, self.study, seed, iteration)
+
+        def commit(store: ObjectStore) -> None:
+            bundle.commit(store, prefix, files, extra)
+            lineage.remove_superseded(store, self.study, seed, iteration)
+
+        outbox.write(commit)
 
     def _report(self, job: Job, position: "_Position") -> None:
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
@@ -143,7 +182,9 @@ class SimulatedTrainer:
         )
         facts.write_report(self.store, job.study, report)
 
-    def _span(self, job: Job, part: str | int, iteration: int, **more: int) -> None:
+    def _span(
+        self, job: Job, part: str | int, iteration: int, **more: int
+    ) -> Callable[[ObjectStore], None]:
         values: dict[str, object] = {
             "seed": job.seed,
             "rung": job.rung_name,
@@ -152,7 +193,7 @@ class SimulatedTrainer:
             "time": self.clock() + self.skew(job.seed),
         }
         key = facts.span_key(job.study, job.name, part)
-        record.write(self.store, key, values | more)
+        return lambda store: record.write(store, key, values | more)
 
 
 @dataclass(frozen=True)

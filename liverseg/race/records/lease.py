@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable, Mapping
 
@@ -16,12 +17,21 @@ RENEW_SECONDS = 10.0
 
 
 class Lease:
-    """Owner and generation in heartbeat.json; a higher one, or the same by another, fences."""
+    """Owner and generation in heartbeat.json; a higher one, or the same by another, fences.
 
-    def __init__(self, store: ObjectStore, study: str, clock: Callable[[], float]) -> None:
+    `clock` is monotonic and says when to renew; `wall` is the unix time that people read.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        study: str,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._study = study
-        self._clock = clock
+        self._clock, self._wall = clock, wall
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._written = 0.0
         self._state = "running"
@@ -55,8 +65,10 @@ class Lease:
         self._write()
 
     def _write(self) -> None:
-        self._written = self._clock()
+        now = self._clock()
         beat = Heartbeat(
-            self.generation, self._owner, self._written, self._state, dict(self.waiting)
+            self.generation, self._owner, self._wall(), self._state, dict(self.waiting)
         )
         record.write(self._store, facts.heartbeat_key(self._study), beat.to_mapping())
+        # Not before: a store that was away has not heard it.
+        self._written = now

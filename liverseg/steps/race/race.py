@@ -31,7 +31,8 @@ def run(
     until: Until,
     capacity: Capacity,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     poll_seconds: float = 0.5,
     on_event: Listener = lambda _: None,
@@ -45,7 +46,8 @@ def run(
         until: Index of a rung (the last, or one beyond it, means "end"), "end" or "baseline".
         capacity: Trainers at a time, and the budget. A2 is trained in places that the race
             leaves free if it says so, and always with until "baseline".
-        clock: Unix time.
+        clock: Seconds; only differences count, and no step of the machine's clock moves it.
+        wall: Unix time, for the heartbeat.
         sleep: Waits the given seconds.
         poll_seconds: Between two looks at the facts.
         on_event: Told what happens, see race/controller.py.
@@ -58,8 +60,10 @@ def run(
         SettingsError: `capacity.gpus` is below 1.
         Stopped: The budget is spent, or somebody stopped the study.
         StudyError: No seed of a rung is left, or a trainer met other settings.
+        PlatformError, StoreError: Away for more than 15 minutes, or refused for good.
         Fenced: Another controller has taken the study over.
-        KeyboardInterrupt: On SIGINT or SIGTERM, after the trainers were told to save and end.
+        KeyboardInterrupt: On SIGINT or SIGTERM, after the executor was left: processes of this
+            machine were told to save and end.
     """
     controller = Controller(
         store,
@@ -67,6 +71,7 @@ def run(
         study,
         replace(capacity, compare_baseline=capacity.compare_baseline or until == "baseline"),
         clock=clock,
+        wall=wall,
         sleep=sleep,
         poll_seconds=poll_seconds,
         listener=on_event,

@@ -59,6 +59,8 @@ class RaceLogger:
             log.info("rung %s: seed %s is asked to stop, nothing waits for it", rung, seed)
         elif kind == "waits":
             log.info("rung %s: seed %s waits for its place: %s", rung, seed, event["reason"])
+        elif kind in ("away", "back") and event["what"] == "store":
+            pass  # it has said so itself (storage/outage_log.py)
         elif kind == "away":
             log.info("what runs the trainers does not answer, waiting: %s", event["reason"])
         elif kind == "back":
