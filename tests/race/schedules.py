@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
-from liverseg.errors import Fenced, PlatformError, StoreError, StudyError
+from liverseg.errors import Fenced, PlatformError, StoreAway, StoreError, StudyError
 from liverseg.race.audit.replay import replay
 from liverseg.race.controller import Controller
 from liverseg.race.decide import cost
@@ -66,7 +66,7 @@ class Outage(MemoryStore):
 
     def _refuse(self) -> None:
         if self.away():
-            raise StoreError("the store is away")
+            raise StoreAway("the store is away")
 
 
 class OwnHeartbeat:

@@ -30,6 +30,11 @@ class Outage:
         self._pause_until = 0.0
 
     @property
+    def lasts(self) -> bool:
+        """Whether the store did not answer last."""
+        return self._since is not None
+
+    @property
     def seconds(self) -> float:
         """Return for how long the store has been away; 0 where it answered last."""
         return 0.0 if self._since is None else self._clock() - self._since

@@ -277,7 +277,7 @@ class _Trainer:
         except StoreAway as error:
             log.warning("iteration %d is not saved: %s", training.iteration, error)
         else:
-            if self.waiting.outage.seconds:
+            if self.waiting.outage.lasts:
                 log.warning("iteration %d is kept in %s", training.iteration, where)
 
     def _write(self, act: Callable[[ObjectStore], object]) -> None:
