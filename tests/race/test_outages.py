@@ -14,6 +14,7 @@ from liverseg.race.executors.faults import Killed
 from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.job import ORPHANED
+from liverseg.race.records.lease import Lease
 from liverseg.race.records.outbox import Outage, Outbox
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import open_study
@@ -210,13 +211,13 @@ class Door:
     def __init__(self) -> None:
         self.inside, self.closed = MemoryStore(), False
         self.now = 0.0
-        view = View(self.inside, lambda: StoreAway("closed") if self.closed else None)
+        self.view = View(self.inside, lambda: StoreAway("closed") if self.closed else None)
         self.local = MemoryStore()
         self.outage = Outage(lambda: self.now)
-        self.outbox = Outbox(view, self.local, self.outage)
+        self.outbox = Outbox(self.view, self.local, self.outage)
 
     def commit(self, iteration: int) -> None:
-        self.outbox.write(lambda store: bundle.commit(store, f"c/{iteration}/", {"a": b"1"}))
+        self.outbox.write(lambda store: bundle.commit(store, f"c/{iteration}/", {"state": b"1"}))
 
 
 def test_what_was_kept_goes_to_the_store_before_anything_new_and_manifests_go_last() -> None:
@@ -229,7 +230,9 @@ def test_what_was_kept_goes_to_the_store_before_anything_new_and_manifests_go_la
     door.inside.before_write = lambda _number, key: order.append(key)
     door.closed = False
     door.commit(20)
-    assert order == ["c/10/a", "c/10/manifest.json", "c/20/a", "c/20/manifest.json"]
+    assert order == [
+        "c/10/state", "c/10/manifest.json", "c/20/state", "c/20/manifest.json",
+    ]  # fmt: skip
     assert door.local.objects == {}
 
 
@@ -263,10 +266,15 @@ def test_a_request_that_takes_its_whole_timeout_is_made_once_a_minute() -> None:
     with pytest.raises(StoreAway):
         door.outage.ask(slow)
     assert not door.outage.due
+    # Who has something else to do does not ask meanwhile.
+    door.commit(10)
+    assert door.inside.objects == {}
     door.now += 59.0
     assert not door.outage.due
     door.now += 1.0
     assert door.outage.due
+    door.commit(20)
+    assert bundle.load(door.inside, "c/10/") == bundle.load(door.inside, "c/20/")
 
 
 def test_where_this_machine_keeps_nothing_either_the_writer_is_told() -> None:
@@ -279,3 +287,29 @@ def test_where_this_machine_keeps_nothing_either_the_writer_is_told() -> None:
     door.local.before_write = full
     with pytest.raises(StoreAway, match=r"this machine cannot keep it: disk full"):
         door.commit(10)
+
+
+def test_a_heartbeat_is_renewed_though_somebody_sets_the_clock_back() -> None:
+    race = Race()
+    passed, wall = [0.0], [1e6]
+    lease = Lease(race.store, race.study.id, lambda: passed[0], lambda: wall[0])
+    lease.acquire()
+    passed[0], wall[0] = 11.0, 1e6 - 7200.0
+    lease.renew()
+    beat = facts.read_heartbeat(race.store, race.study.id)
+    assert beat is not None
+    assert beat.time == 1e6 - 7200.0
+
+
+def test_a_heartbeat_that_the_store_did_not_take_is_due_at_once_when_it_is_back() -> None:
+    door = Door()
+    lease = Lease(door.view, "study1", lambda: door.now, lambda: door.now)
+    lease.acquire()
+    door.now, door.closed = 11.0, True
+    with pytest.raises(StoreAway):
+        lease.renew()
+    door.now, door.closed = 12.0, False
+    lease.renew()
+    beat = facts.read_heartbeat(door.inside, "study1")
+    assert beat is not None
+    assert beat.time == 12.0
