@@ -15,6 +15,8 @@ TEST_DATA ?= ../shared/data/liver-mri
 TEST_CLUSTER ?= ../shared/cluster
 TEST_CLUSTER_HOME ?= /var/tmp/test-cluster
 REGISTRY ?= localhost:5000
+# Another base image than that of the Dockerfiles, for Docker where none can be pulled.
+BASE_IMAGE ?=
 FAULTS ?= one
 # Outside the checkout, since building takes minutes and a clean clone should not repeat it.
 TOOLS ?= $(HOME)/.cache/liverseg/tools
@@ -34,7 +36,8 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' liverseg/__init__.py)
 COMPILE_LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --no-header \
   --no-annotate --python-version 3.11
 CONTROLLER_EXTRAS := --extra imaging --extra report --extra pipeline --extra s3
-IMAGE_LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
+IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) \
+  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
 export TEST_DATA TOOLS
 
@@ -84,9 +87,9 @@ $(TOOLS)/chromium: | $(STAMP)
 	mkdir -p $(@D)
 	touch $@
 
-images: ## build both images with Docker
-	docker build $(IMAGE_LABELS) -f images/controller/Dockerfile -t liverseg-controller:$(VERSION) .
-	docker build $(IMAGE_LABELS) -f images/trainer/Dockerfile -t liverseg-trainer:$(VERSION) .
+images: ## build both images with Docker (BASE_IMAGE=)
+	docker build $(IMAGE_ARGS) -f images/controller/Dockerfile -t liverseg-controller:$(VERSION) .
+	docker build $(IMAGE_ARGS) -f images/trainer/Dockerfile -t liverseg-trainer:$(VERSION) .
 
 # By digest, since a tag may be another image tomorrow.
 push: images ## push both images to REGISTRY=; their digests go into build/*.image
@@ -104,7 +107,7 @@ push: images ## push both images to REGISTRY=; their digests go into build/*.ima
 test-cluster: $(STAMP) ## run the tests that need a cluster (KUBECONFIG= or TEST_CLUSTER=; FAULTS=all for every fault)
 ifeq ($(KUBECONFIG),)
 	TEST_CLUSTER_HOME=$(TEST_CLUSTER_HOME) $(TEST_CLUSTER)/up
-	DOCKER_BUILDKIT=0 $(MAKE) push
+	DOCKER_BUILDKIT=0 $(MAKE) push BASE_IMAGE=python:3.11-slim-bookworm
 	TEST_CLUSTER=$(abspath $(TEST_CLUSTER)) TEST_CLUSTER_HOME=$(TEST_CLUSTER_HOME) \
 	  KUBECONFIG=$(TEST_CLUSTER_HOME)/pki/admin.kubeconfig \
 	  AWS_ENDPOINT_URL=http://127.0.0.1:9000 STORE_IN_CLUSTER=http://s3.default.svc:9000 \

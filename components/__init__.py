@@ -1,4 +1,4 @@
-"""KFP components, one a file: a body is one import and one call into liverseg.steps.tasks.
+"""KFP components, one per file: a body is one import and one call into liverseg.steps.tasks.
 
 They run as they are on a cluster, in CI and on a laptop (kfp.local, without a container).
 """

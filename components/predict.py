@@ -1,4 +1,4 @@
-"""Task `predict`: lesion probabilities of the test cases, for the winner and for A2."""
+"""Task `predict`: lesion probabilities of the test cases, for the winner and the baseline."""
 
 from kfp import dsl
 

@@ -13,11 +13,13 @@ def rung(
     gpus: int,
     max_gpu_hours: float,
     compare_baseline: bool,
+    take_over: bool,
     executor: str,
     trainer_image: str,
+    cluster_pods: str,
     pods: str,
     metrics: dsl.Output[dsl.Metrics],
-    page: dsl.Output[dsl.HTML],
+    rung_report: dsl.Output[dsl.HTML],
 ) -> None:
     from liverseg.steps import tasks
 
@@ -26,8 +28,8 @@ def rung(
             store,
             study,
             until,
-            (gpus, max_gpu_hours, compare_baseline),
-            (executor, trainer_image, pods),
-            page.path,
+            (gpus, max_gpu_hours, compare_baseline, take_over),
+            (executor, trainer_image, cluster_pods, pods),
+            rung_report.path,
         )
     )

@@ -1,42 +1,46 @@
 """Every error a user can meet, by what the caller may do about it.
 
-LiversegError            exit code 1
-├─ SettingsError         2   a setting, flag or split is wrong: correct it and start again
-├─ CaseError             3   one case cannot be used: mend it or leave it out
-├─ StoreError            4   the store refuses (rights, disk, network): mend it and start again
-│  ├─ NotFound               no such key
-│  └─ StoreAway              no answer: a connection, a timeout, 5xx; it may come back
-├─ IntegrityError        5   stored bytes differ from what their manifest promises
-├─ StudyError            6   the race cannot go on or has not got that far
-│  ├─ Fenced                 another controller has taken the study over
-│  └─ Stopped                the budget is spent, or somebody stopped the study
-├─ PlatformError         7   what runs the trainers does not answer: start again when it does
-└─ SettingsDiffer       77   a trainer of another version than its study's; the controller stops
+LiversegError            a defect, where no class below fits
+├─ SettingsError         a setting, flag or split is wrong: correct it and start again
+├─ CaseError             one case cannot be used: mend it or leave it out
+├─ StoreError            no permission, no space, no connection: mend it and start again
+│  ├─ NotFound           no such key
+│  └─ StoreAway          no answer: a connection, a timeout, 5xx; it may come back
+├─ IntegrityError        stored bytes differ from what their manifest promises
+├─ StudyError            the race cannot continue or has not got that far
+│  ├─ Fenced             another controller has taken the study over
+│  └─ Stopped            the budget is spent, or somebody stopped the study
+├─ PlatformError         what runs the trainers does not answer: start again when it does
+└─ SettingsDiffer        a trainer of another version than its study's; the controller stops
+
+The exit codes and their meaning for the user: liverseg/exit_codes.py.
 """
+
+from liverseg.exit_codes import ExitCode
 
 
 class LiversegError(Exception):
     """Something the user can understand and act on; the message says what to do."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.DEFECT
 
 
 class SettingsError(LiversegError):
     """A setting, flag or split file is wrong."""
 
-    exit_code = 2
+    exit_code = ExitCode.SETTINGS
 
 
 class CaseError(LiversegError):
     """One case cannot be used; the message names the case, the file and both values."""
 
-    exit_code = 3
+    exit_code = ExitCode.CASE
 
 
 class StoreError(LiversegError):
-    """The object store refused: no rights, no space, no connection."""
+    """The object store: permission denied, no space, no connection."""
 
-    exit_code = 4
+    exit_code = ExitCode.STORE
 
 
 class NotFound(StoreError):
@@ -50,17 +54,23 @@ class StoreAway(StoreError):
 class IntegrityError(LiversegError):
     """Stored bytes do not have the SHA-256 that their manifest promises."""
 
-    exit_code = 5
+    exit_code = ExitCode.INTEGRITY
 
 
 class StudyError(LiversegError):
     """The race cannot go on, or has not got as far as the step needs."""
 
-    exit_code = 6
+    exit_code = ExitCode.STUDY
 
 
 class Fenced(StudyError):
-    """Another controller has taken the study over; this one must stop acting."""
+    """Another controller has taken the study over; this one must stop acting.
+
+    Its own exit code, so that whoever started it does not start it again: the two would take the
+    study from each other for ever.
+    """
+
+    exit_code = ExitCode.FENCED
 
 
 class Stopped(StudyError):
@@ -70,13 +80,13 @@ class Stopped(StudyError):
 class PlatformError(LiversegError):
     """What runs the trainers, such as a cluster's API, is away or refuses."""
 
-    exit_code = 7
+    exit_code = ExitCode.PLATFORM
 
 
 class SettingsDiffer(LiversegError):
     """A trainer would give other weights than the study promises; only `train` ends so."""
 
-    exit_code = 77
+    exit_code = ExitCode.SETTINGS_DIFFER
 
 
 def as_ours(error: LiversegError | OSError) -> LiversegError:

@@ -1,6 +1,7 @@
 """Every setting that changes a result, by topic; what only changes speed is an argument.
 
-The whole of it is hashed into the study's id, so nothing here may depend on a machine.
+What differs from the defaults is hashed into the study's id, so nothing here may depend on a
+machine. A new setting whose default keeps everything as it was leaves all ids as they were.
 """
 
 import dataclasses
@@ -14,14 +15,15 @@ from typing import Any, Literal
 
 from liverseg.errors import SettingsError
 
-# Raised when the same settings and data would give other weights; a test pins the
-# losses of a 20-iteration training.
+# Raised when the same settings and data would give other weights, and when a default changes, since
+# ids leave defaults out; tests pin the losses of a 20-iteration training and the defaults.
 TRAINING_VERSION = 1
-# Raised when the same files would be prepared differently; part of every case's key.
+# Raised when the same files would be prepared differently, and when a default of the preparation
+# changes; part of every case's key.
 PREPARATION_VERSION = 1
 
-# Raised when the same weights would give other predictions, segmentations or figures.
-RESULT_VERSION = 1
+# Raised when the same weights would give other predictions or segmentations.
+PREDICTION_VERSION = 1
 
 # The seed of A2, the single training that the paper compares with; no race uses it.
 BASELINE_SEED = 9999
@@ -41,6 +43,11 @@ class PreparationSettings:
     """Grey value inside the liver that becomes 1; values beyond are not clipped."""
     loss_dilation_mm: float = 10.0
     """The loss is computed inside the liver dilated in-plane by this much."""
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """What differs from the defaults; this is part of case keys and of a dataset's digest."""
+        return differing(dataclasses.asdict(self), dataclasses.asdict(PreparationSettings()))
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,22 @@ def to_mapping(settings: Settings) -> dict[str, Any]:
     """Return the settings as nested plain values, ready for JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
     return plain
+
+
+def differing(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of nested plain values differs from the defaults.
+
+    A name that only the defaults have is no difference: the record is older than the setting.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if inner := differing(value, default):
+                found[name] = inner
+        elif name not in defaults or value != default:
+            found[name] = value
+    return found
 
 
 def digest(values: object) -> str:

@@ -95,8 +95,8 @@ def run_here(arguments: Mapping[str, Any], work: Path, news: TextIO | None = Non
 def failure(error_file: Path, log_file: Path) -> PipelineError:
     """Return what the failed task said of itself; a task that said nothing has a defect."""
     if error_file.exists():
-        told = json.loads(error_file.read_text(encoding="utf-8"))
-        return PipelineError(told["error"], told["exit_code"])
+        error = json.loads(error_file.read_text(encoding="utf-8"))
+        return PipelineError(error["error"], error["exit_code"])
     lines = log_file.read_text(encoding="utf-8").splitlines()
     starts = [number for number, line in enumerate(lines) if "Traceback" in line]
     start = starts[0] if starts else max(0, len(lines) - SHOWN_LINES)

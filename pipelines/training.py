@@ -1,23 +1,21 @@
-"""The training pipeline: scan, preprocess, one task a rung, predict, postprocess, evaluate, report.
+"""The training pipeline, from `scan` to `report`, with one task per rung.
 
 The same definition is compiled for a cluster and run on one machine.
 """
 
-import json
-
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
+from components.baseline import baseline
 from components.evaluate import evaluate
-from components.finish import finish
 from components.postprocess import postprocess
 from components.predict import predict
 from components.preprocess import preprocess
 from components.report import report
 from components.rung import rung
 from components.scan import scan
-from components.single import single
-from pipelines.cluster import Cluster, retried
+from components.summary import summary
+from pipelines.cluster import Cluster
 
 NAME = "liverseg-training"
 # 16 -> 8 -> 4 -> 2 -> 1. A schedule with fewer rungs leaves the later tasks nothing to do; one
@@ -26,30 +24,30 @@ RUNGS = 5
 
 
 def define(cluster: Cluster | None) -> BaseComponent:
-    """Return the pipeline for a cluster, or (None) for this machine.
-
-    Here a task that fails ends the run at once, since nothing but its own error can be the cause.
-    """
-    # Trainers' Jobs get the same secret, tolerations and nodes as the tasks, unless the run's form
-    # says otherwise.
-    where = {
+    """Return the pipeline for a cluster, or (None) for this machine."""
+    # The trainers' Jobs get the tasks' Secret, nodes and tolerations. They are constants: a
+    # default of `pods` would be lost as soon as the run's form says anything else there.
+    trainers = {
         "executor": "process" if cluster is None else "kubernetes",
         "trainer_image": "" if cluster is None else cluster.trainer_image,
+        "cluster_pods": "{}" if cluster is None else cluster.trainer_pods(),
     }
-    same_pods = "{}" if cluster is None else json.dumps(cluster.trainer_pods())
 
-    def placed(task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
+    def configured(task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
         # A task that may be skipped has a word among its parameters that says whether what it
         # has made is still in the store (liverseg/steps/cache_token.py).
         task.set_caching_options(enable_caching=cached)
+        # No set_retry. KFP makes an Argo retryStrategy of it that we cannot give what we need:
+        # - Its policy is OnFailure: a task that ended itself with an error is run again, a
+        #   controller that another one has fenced among them, and a pod that was deleted is not.
+        #   KFP's launcher exits with 1 whatever our exit code was, so no code tells them apart.
+        # - backoff_max_duration (an hour at most) counts from the first attempt's start: whoever
+        #   has run longer is not retried, and a retry is killed at that moment.
+        # KFP's installation (2.17) retries lost pods, policy OnError: see docs/cluster.md. It runs
+        # nothing twice that has ended with an error of its own.
         if cluster is not None:
-            cluster.place(task)
+            cluster.configure(task)
         return task
-
-    def step(task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
-        if cluster is not None:
-            retried(task)
-        return placed(task, cached=cached)
 
     @dsl.pipeline(
         name=NAME,
@@ -66,62 +64,61 @@ def define(cluster: Cluster | None) -> BaseComponent:
         max_gpu_hours: float = 0.0,
         shards: int = 4,
         compare_baseline: bool = True,
-        pods: str = same_pods,
+        take_over: bool = False,
+        pods: str = "{}",
     ) -> None:
         """Train, choose, apply and evaluate.
 
         Args:
-            data: Folder with one folder a case (image, liver, tumor_R1 .. tumor_Rn, case.json), or
-                the URL that `liverseg dataset push` has printed.
-            store: Where prepared cases, checkpoints and results lie, such as file:///data/store.
+            data: URL that `liverseg dataset push` has printed, such as s3://bucket/data. On one
+                machine also a folder with one folder per case (image, liver, tumor_R1 ..
+                tumor_Rn, case.json).
+            store: URL under which prepared cases, checkpoints and results lie, such as
+                s3://bucket/store.
             preset: Network, schedule and patch that belong together: paper, small or demo.
             split: JSON file that names test and validation cases, path or URL; empty for the
                 data's own split.json, or else the rule on the patient.
             settings: JSON that overrides the preset, such as {"race": {"seeds": 8}}.
             gpus: Trainers at a time; on a machine without GPU, processes at a time.
             max_gpu_hours: Spent that much, nothing more is started and the run fails as stopped; a
-                larger limit lets it go on. 0: no limit.
+                larger limit lets it continue. 0: no limit.
             shards: Parts in which the cases are prepared side by side; each costs two pods.
-            compare_baseline: Also train one network straight to the end, as the paper's A2.
-            pods: JSON that says how the trainers' pods look, such as {"queue": "liverseg",
-                "memory": "32Gi"}; the keys are those of `liverseg study run --pods`.
+            compare_baseline: Also train one network without a race, as the paper's A2.
+            take_over: Take the study from a controller that still holds it, instead of waiting for
+                it. What that one does then fails.
+            pods: JSON of settings of the trainers' pods, such as {"queue": "liverseg",
+                "memory": "32Gi"}, laid over those that the pipeline was compiled with; the keys
+                are those of `liverseg study run --pods`.
         """
-        ending = finish(store=store).set_display_name("where it stands")
-        with dsl.ExitHandler(placed(ending, cached=False)):
+        last = configured(summary(store=store), cached=False)
+        with dsl.ExitHandler(last, name="study"):
             scanned = scan(
                 data=data, store=store, preset=preset, split=split, settings=settings, shards=shards
             )
             # What lies in `data` may have changed since the last run: only looking tells.
-            step(scanned, cached=False)
+            configured(scanned, cached=False)
             study = scanned.outputs["study"]
-            with dsl.ParallelFor(scanned.outputs["Output"]) as shard:
-                before = step(preprocess(data=data, store=store, shard=shard), cached=True)
+            race = {
+                "store": store,
+                "study": study,
+                "gpus": gpus,
+                "max_gpu_hours": max_gpu_hours,
+                "compare_baseline": compare_baseline,
+                "take_over": take_over,
+                "pods": pods,
+                **trainers,
+            }
+            with dsl.ParallelFor(scanned.outputs["Output"], name="preprocess") as shard:
+                before = configured(preprocess(data=data, store=store, shard=shard), cached=True)
             for index in range(RUNGS):
                 until = "end" if index == RUNGS - 1 else str(index)
-                raced = rung(
-                    store=store,
-                    study=study,
-                    until=until,
-                    gpus=gpus,
-                    max_gpu_hours=max_gpu_hours,
-                    compare_baseline=compare_baseline,
-                    pods=pods,
-                    **where,
-                )
-                before = step(raced.set_display_name(f"rung {index}"), cached=False).after(before)
-            straight = single(
-                store=store,
-                study=study,
-                gpus=gpus,
-                max_gpu_hours=max_gpu_hours,
-                compare_baseline=compare_baseline,
-                pods=pods,
-                **where,
-            )
-            before = step(straight, cached=False).after(before)
-            reuse = straight.output
+                raced = rung(until=until, **race).set_display_name(f"rung {index}")
+                before = configured(raced, cached=False).after(before)
+            compared = baseline(**race)
+            before = configured(compared, cached=False).after(before)
+            reuse = compared.output
             for component in (predict, postprocess, evaluate, report):
                 following = component(store=store, study=study, reuse=reuse)
-                before = step(following, cached=True).after(before)
+                before = configured(following, cached=True).after(before)
 
     return training

@@ -8,7 +8,7 @@ from liverseg.errors import PlatformError
 OVER = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 POLL_SECONDS = 5.0
 # An API server that is updated or whose node is replaced is back by then.
-PATIENCE_SECONDS = 600.0
+SERVER_AWAY_SECONDS = 600.0
 Sleep = Callable[[float], None]
 
 
@@ -58,19 +58,19 @@ def follow(
     heard, silent = clock(), False
     while True:
         try:
-            found = look()
+            state = look()
         except PlatformError as error:
-            if clock() - heard >= PATIENCE_SECONDS:
+            if clock() - heard >= SERVER_AWAY_SECONDS:
                 raise
             if not silent:
-                tell(f"{error}; the run goes on without us, waiting for the server")
+                tell(f"{error}; the run continues without us, waiting for the server")
             silent = True
         else:
             heard, silent = clock(), False
-            for name, state in found.tasks.items():
-                if before.get(name) != state:
-                    tell(f"{name}: {state.lower()}")
-            before = found.tasks
-            if found.over:
-                return found
+            for name, task in state.tasks.items():
+                if before.get(name) != task:
+                    tell(f"{name}: {task.lower()}")
+            before = state.tasks
+            if state.over:
+                return state
         sleep(POLL_SECONDS)

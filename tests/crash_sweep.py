@@ -56,8 +56,10 @@ def outcome(store: ObjectStore, study: Study) -> Outcome:
     """Who was promoted at every rung and the winner's weights; the ledger has to add up."""
     result = facts.read_result(store, study.id)
     assert result is not None, "no winner"
-    keys = store.keys(f"studies/{study.id}/decisions/")
-    promoted = tuple(Decision.from_mapping(record.read(store, k)).promoted for k in keys)
+    keys = [
+        key for key in store.keys(f"studies/{study.id}/rungs/") if key.endswith("/decision.json")
+    ]
+    promoted = tuple(record.read(store, k, Decision).promoted for k in keys)
     snapshot = SnapshotReader(store, study.id).read()
     ledger = cost.ledger(study, snapshot)
     outcomes = sum(ledger[o]["seconds"] for o in ("useful", "repeated", "pruned", "startup"))

@@ -1,4 +1,4 @@
-"""docs/method.md says what the code does: settings, what follows from them, section numbers."""
+"""The documents say what the code does: settings and what follows, files, codes, sections."""
 
 import dataclasses
 import json
@@ -10,30 +10,38 @@ from typing import Any
 import pytest
 
 from liverseg import settings
+from liverseg.core.evaluation import measures
 from liverseg.core.race.halving import figures, schedule
 from liverseg.core.volumes.grid import NetworkGrid
+from liverseg.exit_codes import markdown_table
 from liverseg.settings import PRESETS, Settings, to_mapping
 
 ROOT = Path(__file__).parents[1]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
-SECTIONS = [int(number) for number in re.findall(r"^## (\d+)\. ", METHOD, re.MULTILINE)]
+SECTIONS = {
+    name: [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)]
+    for name, text in (("method", METHOD), ("architecture", ARCHITECTURE))
+}
 TOPICS = {
     name: values for name, values in to_mapping(Settings()).items() if isinstance(values, dict)
 }
 SETTINGS = [f"{topic}.{name}" for topic, values in TOPICS.items() for name in values]
-FOLDERS = ("bench", "components", "docs", "liverseg", "pipelines", "tests")
+FOLDERS = ("bench", "components", "docs", "images", "liverseg", "manifests", "pipelines", "tests")
 # Any white space, comment signs and a comma may stand between the file and the number.
-CITATION = re.compile(r"docs/method\.md[\s#,(\[\])]+sections?\s+#?\s*(\d+)(?:\s+and\s+(\d+))?")
+CITATION = re.compile(
+    r"docs/(method|architecture)\.md[\s#,(\[\])]+sections?\s+#?\s*(\d+)(?:\s+and\s+(\d+))?"
+)
 
 
-def rows(header: str) -> list[list[str]]:
+def rows(header: str, text: str = METHOD) -> list[list[str]]:
     """The cells of every row of every table whose header has this first cell."""
     found = []
-    for table in re.findall(r"(?:^\|.*\n)+", METHOD, re.MULTILINE):
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         cells = [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()]
         if cells[0][0] == header:
             found += cells
-    assert found, f"docs/method.md has no table '{header}'"
+    assert found, f"there is no table '{header}'"
     return found
 
 
@@ -97,37 +105,81 @@ def test_the_rungs_are_those_of_the_schedule(preset: str) -> None:
 
 
 def test_every_version_that_results_depend_on_is_in_the_method() -> None:
-    versions = [name for name in vars(settings) if name.endswith("_VERSION")]
-    assert versions
+    versions = [name for m in (settings, measures) for name in vars(m) if name.endswith("_VERSION")]
+    assert len(versions) == 4
     assert [name for name in versions if f"`{name}`" not in METHOD] == []
 
 
-def test_sections_are_numbered_from_one() -> None:
-    assert SECTIONS
-    assert list(range(1, len(SECTIONS) + 1)) == SECTIONS
+def test_the_readme_has_the_table_of_the_exit_codes() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^\| exit code \|(?:.*\n)(?:^\|.*\n)+", readme, re.MULTILINE)
+    assert found is not None
+    assert found[0] == markdown_table()
 
 
-def citations() -> Iterator[tuple[str, int]]:
-    """Every section of docs/method.md that a file names, the document's own references too."""
+def named_files() -> set[str]:
+    """Every path that docs/architecture.md names: in backticks from the root, in links from docs/.
+
+    Keys of a store and paths that people give have a part in <> or another beginning.
+    """
+    in_code = re.findall(r"`([^`\s<>]+/[^`\s<>]*)`", ARCHITECTURE)
+    paths = {path for path in in_code if path.startswith(tuple(f"{f}/" for f in FOLDERS))}
+    return paths | {f"docs/{link}" for link in re.findall(r"\]\(([^):#]+)\)", ARCHITECTURE)}
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    found = named_files()
+    assert len(found) > 50
+    assert sorted(path for path in found if not (ROOT / path).exists()) == []
+
+
+WHERE = [
+    (file, name)
+    for question in rows("question", ARCHITECTURE)[2:]
+    for file, names in re.findall(r"`([^`]+/[^`]+)`(?:: ((?:`[^`]+`(?:, )?)+))?", question[1])
+    for name in re.findall(r"`([^`]+)`", names)
+]
+
+
+@pytest.mark.parametrize(("file", "name"), WHERE)
+def test_what_is_looked_for_is_in_the_file_that_is_named(file: str, name: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for part in name.split("."):
+        assert re.search(rf"^\s*(?:def {part}\b|class {part}\b|{part}\b.* = )", text, re.MULTILINE)
+
+
+def test_the_glossary_is_sorted_and_explains_a_word_once() -> None:
+    words = [row[0].lower() for row in rows("word", ARCHITECTURE)[2:]]
+    assert words == sorted(set(words))
+
+
+@pytest.mark.parametrize("document", SECTIONS)
+def test_sections_are_numbered_from_one(document: str) -> None:
+    assert SECTIONS[document]
+    assert list(range(1, len(SECTIONS[document]) + 1)) == SECTIONS[document]
+
+
+def citations() -> Iterator[tuple[str, str, int]]:
+    """Every section of a document that a file names; docs/method.md's own references too."""
     for number in re.findall(r"\bsection (\d+)", METHOD):
-        yield "docs/method.md", int(number)
+        yield "docs/method.md", "method", int(number)
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     for path in [*paths, *ROOT.glob("*.md")]:
         if path.suffix in (".py", ".md", ".toml", ".yaml"):
-            for numbers in CITATION.findall(path.read_text(encoding="utf-8")):
+            for document, *numbers in CITATION.findall(path.read_text(encoding="utf-8")):
                 for number in filter(None, numbers):
-                    yield str(path.relative_to(ROOT)), int(number)
+                    yield str(path.relative_to(ROOT)), document, int(number)
 
 
 def test_every_section_that_is_cited_exists() -> None:
     found = list(citations())
-    assert found
-    assert [(file, number) for file, number in found if number not in SECTIONS] == []
+    assert {document for _, document, _ in found} == set(SECTIONS)
+    assert [cited for cited in found if cited[2] not in SECTIONS[cited[1]]] == []
 
 
 def test_a_citation_is_found_across_lines() -> None:
     text = "(docs/method.md section 3) docs/method.md\n# sections 7 and 12"
-    assert CITATION.findall(text) == [("3", ""), ("7", "12")]
+    assert CITATION.findall(text) == [("method", "3", ""), ("method", "7", "12")]
 
 
 def test_every_setting_but_the_preset_s_name_belongs_to_a_topic() -> None:

@@ -3,7 +3,48 @@ import math
 import pytest
 
 from liverseg.errors import SettingsError
-from liverseg.settings import PRESETS, from_mapping, to_mapping
+from liverseg.settings import (
+    PREPARATION_VERSION,
+    PRESETS,
+    TRAINING_VERSION,
+    Settings,
+    differing,
+    from_mapping,
+    to_mapping,
+)
+
+DEFAULTS_OF_VERSION_1 = {
+    "preparation.in_plane_mm": 1.0,
+    "preparation.interpolation": "linear",
+    "preparation.lower_percentile": 2.0,
+    "preparation.upper_percentile": 98.0,
+    "preparation.loss_dilation_mm": 10.0,
+    "network.features": [16, 32, 64, 128, 256],
+    "network.z_convolutions": [False, False, True, True, True],
+    "network.pooling": [[1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]],
+    "network.dropout": 0.25,
+    "network.batch_norm_momentum": 0.01,
+    "network.batch_norm_epsilon": 0.001,
+    "training.patch": [72, 236, 236],
+    "training.batch_size": 2,
+    "training.learning_rate": 0.001,
+    "training.lesion_fraction": 0.9,
+    "training.dice_smoothing": 1e-05,
+    "training.flip_probability": 0.5,
+    "training.contrast": [0.75, 1.25],
+    "training.brightness_sd": 0.25,
+    "training.validation_interval": 500,
+    "training.threads": 1,
+    "race.seeds": 16,
+    "race.minimum_iterations": 5000,
+    "race.maximum_iterations": 80000,
+    "race.eta": 2,
+    "race.rung_metric": "best",
+    "data.training_rater": "R1",
+    "data.refused_cases": "stop",
+    "data.validation_fraction": 0.06,
+    "data.test_fraction": 0.23,
+}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -41,3 +82,27 @@ def test_a_value_that_no_training_could_use_is_refused_by_name(
 ) -> None:
     with pytest.raises(SettingsError, match=rf"{topic}\.{name}"):
         from_mapping({topic: {name: value}})
+
+
+def test_the_defaults_of_this_version_stay_as_they_are() -> None:
+    """Raise TRAINING_VERSION (for preparation.* PREPARATION_VERSION) when a value has to change.
+
+    Ids leave defaults out: with another default and the same version, two studies that train
+    differently would have one id. A new setting is no change and needs no line here.
+    """
+    now = {
+        f"{topic}.{name}": value
+        for topic, values in to_mapping(Settings()).items()
+        if topic != "preset"
+        for name, value in values.items()
+    }
+    assert {name: now.get(name) for name in DEFAULTS_OF_VERSION_1} == DEFAULTS_OF_VERSION_1
+    assert (TRAINING_VERSION, PREPARATION_VERSION) == (1, 1)
+
+
+def test_what_differs_is_what_has_another_value_or_no_default() -> None:
+    defaults = {"a": {"x": 1, "y": [1, 2]}, "b": {"z": True}}
+    assert differing(defaults, defaults) == {}
+    assert differing({"a": {"x": 1}}, defaults) == {}
+    values = {"a": {"x": 2, "y": [1, 2], "new": 0}, "b": {"z": True}}
+    assert differing(values, defaults) == {"a": {"x": 2, "new": 0}}

@@ -18,30 +18,16 @@ from liverseg.cli.results.evaluate import evaluate
 from liverseg.cli.results.network import postprocess, predict, train
 from liverseg.cli.results.results import report
 from liverseg.errors import LiversegError, as_ours
+from liverseg.exit_codes import ExitCode, help_text
 
-EPILOG = """\b
+EXAMPLE = """\b
 The whole study, on synthetic cases
   liverseg phantom build/phantom
   liverseg pipeline run --data build/phantom --split build/phantom/split.json \\
            --preset demo --store build/store
 
-\b
-Exit codes
-  0  done
-  1  a defect of liverseg (please report the traceback)
-  2  a setting, flag or split file is wrong
-  3  a case cannot be used
-  4  the store refuses: rights, space, connection
-  5  stored bytes are damaged, or `study replay` found a difference
-  6  the race cannot go on, has not got that far, or rests (budget spent, `study stop`)
-  7  what runs the trainers does not answer
-  8  only `evaluate`: partly done; cases were left out, all others are evaluated
-  75  only `train`: interrupted, a checkpoint is saved
-  76  only `train`: no controller any more, or a successor; a checkpoint is saved
-  77  only `train`: this version would give other weights than the study's
-  78  only `train`: the loss is not finite
-  130  interrupted with Ctrl-C; the same command goes on from there
 """
+EPILOG = EXAMPLE + help_text()
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,8 +51,8 @@ def main() -> None:
     try:
         root(standalone_mode=False)
     except click.exceptions.Abort:
-        error_console.print("interrupted; the same command goes on from here")
-        sys.exit(130)
+        error_console.print("interrupted; the same command continues from here")
+        sys.exit(ExitCode.CANCELLED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -103,7 +103,7 @@ def submit(
     """
     with TemporaryDirectory() as folder:
         package = compiled(Path(folder), options)
-        values = parameters(package.definitions, params)
+        values = parameters(package, params)
         there = server(options)
         pipeline, version = there.upload(package)
     run = there.submit(pipeline, version, values, experiment, run_name, service_account)
@@ -156,7 +156,7 @@ def schedule(
     check_cron(cron)
     with TemporaryDirectory() as folder:
         package = compiled(Path(folder), options)
-        values = parameters(package.definitions, params)
+        values = parameters(package, params)
         there = server(options)
         pipeline, version = there.upload(package)
     kept = there.schedule(pipeline, version, values, experiment, name, cron, service_account)

@@ -47,19 +47,47 @@ cluster_options = _several(
         help="Of every task's image.",
     ),
     click.option(
+        "--image-pull-secret",
+        default="",
+        metavar="NAME",
+        help="Kubernetes Secret with which tasks and trainers pull from a private registry.",
+    ),
+    click.option(
+        "--ca-config-map",
+        default="",
+        metavar="NAME[:KEY]",
+        help="ConfigMap with the certificates (PEM) that the store's certificate is checked with, "
+        "if it is of a private authority. KEY is ca.crt by default; tasks and trainers get it as "
+        "AWS_CA_BUNDLE.",
+    ),
+    click.option(
         "--toleration",
         "tolerations",
         multiple=True,
         metavar="KEY[=VALUE][:EFFECT]",
-        help="A taint that the tasks' pods tolerate; may be given several times.",
+        help="A taint that the tasks' pods tolerate; can be given more than once.",
     ),
     click.option(
         "--node-selector",
         "node_selectors",
         multiple=True,
         metavar="LABEL=VALUE",
-        help="A label that nodes of the tasks' pods have; may be given several times.",
+        help="A label that nodes of the tasks' pods have; can be given more than once.",
     ),
+    click.option(
+        "--task-cpu",
+        default="1",
+        show_default=True,
+        help="Cores that every task requests but `predict`.",
+    ),
+    click.option(
+        "--task-memory",
+        default="4Gi",
+        show_default=True,
+        help="Memory of every task but `predict`, requested and at most.",
+    ),
+    click.option("--predict-cpu", default="4", show_default=True, help="Of `predict`."),
+    click.option("--predict-memory", default="16Gi", show_default=True, help="Of `predict`."),
     click.option(
         "--predict-gpus",
         type=click.IntRange(min=0),
@@ -101,8 +129,8 @@ run_options = _several(
         "params",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A parameter of the pipeline, such as store=s3://bucket/prefix; may be given several "
-        "times.",
+        help="A parameter of the pipeline, such as store=s3://bucket/prefix; can be given "
+        "more than once.",
     ),
     click.option(
         "--experiment",
@@ -120,31 +148,41 @@ run_options = _several(
 
 
 def compiled(folder: Path, options: Mapping[str, Any], namespace: str | None = None) -> Any:
-    """Compile into `folder` as `cluster_options` say; return a pipelines.package.Package."""
-    from pipelines.cluster import Cluster, parse_node_selector, parse_toleration
-    from pipelines.package import compile_to
+    """Compile into `folder` as `cluster_options` say; return a pipelines.compile.Package."""
+    from pipelines.cluster import Cluster
+    from pipelines.compile import compile_to
+    from pipelines.pod_options import (
+        Resources,
+        parse_config_map_key,
+        parse_node_selector,
+        parse_toleration,
+    )
 
     images = {name: options[name] for name in ("controller_image", "trainer_image")}
     cluster = Cluster(
         **{name: image for name, image in images.items() if image},
         secret=options["store_secret"],
         pull_policy=options["image_pull_policy"],
+        image_pull_secret=options["image_pull_secret"],
+        ca=parse_config_map_key(options["ca_config_map"]) if options["ca_config_map"] else None,
         tolerations=tuple(map(parse_toleration, options["tolerations"])),
         node_selector=tuple(map(parse_node_selector, options["node_selectors"])),
+        task_resources=Resources(options["task_cpu"], options["task_memory"]),
+        predict_resources=Resources(options["predict_cpu"], options["predict_memory"]),
         predict_gpus=options["predict_gpus"],
     )
     return compile_to(folder, cluster, namespace)
 
 
 def server(options: Mapping[str, Any]) -> Any:
-    """Return the pipelines.kubeflow.Server that `server_options` name."""
-    from pipelines.kubeflow import Access, Server
+    """Return the pipelines.kfp_client.Server that `server_options` name."""
+    from pipelines.kfp_client import KfpConnection, Server
 
     token = options["existing_token"]
     named = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH")
     file = Path(named) if named else TOKEN_FILE
     return Server(
-        Access(
+        KfpConnection(
             host=options["host"],
             namespace=options["namespace"],
             token=token,
@@ -154,14 +192,16 @@ def server(options: Mapping[str, Any]) -> Any:
     )
 
 
-def parameters(definitions: Mapping[str, Any], params: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values of --param; raises SettingsError."""
-    from liverseg.race.executors.job_manifest import PodSettings
+def parameters(package: Any, params: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of --param for a pipelines.compile.Package; raises SettingsError."""
+    from liverseg.race.executors.pod_settings import PodSettings
+    from liverseg.steps.race.pod_overlay import overlaid
     from pipelines.parameters import parse
 
+    definitions = package.definitions
     values: dict[str, Any] = parse(definitions, params)
     # A wrong setting is better told now than by a pod.
     chosen = values.get("preset", definitions["preset"]["defaultValue"])
     from_mapping(overrides(values.get("settings", "{}"), ()), preset(chosen))
-    PodSettings.from_json(values.get("pods", "{}"))
+    PodSettings.from_json(overlaid(package.cluster_pods, values.get("pods", "{}")))
     return values

@@ -43,7 +43,7 @@ class Best:
     """The state with the highest validation Jaccard so far; the one that is delivered."""
 
     iteration: int = 0
-    jaccard: float = -1.0
+    jaccard: float | None = None
     cases: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
 
@@ -113,7 +113,7 @@ class Training:
         predictor = Predictor.build(self.network, self.device)
         cases = {name: self._jaccard(predictor, c) for name, c in self.validation.items()}
         mean = self.last_jaccard = float(np.mean(list(cases.values())))
-        if mean > self.best.jaccard:
+        if np.isfinite(mean) and (self.best.jaccard is None or mean > self.best.jaccard):
             weights = {
                 k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
                 for k, v in self.network.state_dict().items()

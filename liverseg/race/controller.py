@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from liverseg.core.race.ledger import Span
 from liverseg.errors import (
     CaseError,
     IntegrityError,
@@ -23,18 +22,21 @@ from liverseg.errors import (
     StoreError,
     StudyError,
 )
+from liverseg.exit_codes import ExitCode
 from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, SeedState, fold
 from liverseg.race.executors.port import Executor
-from liverseg.race.records import facts
+from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
-from liverseg.race.records.facts import Arm, Report
-from liverseg.race.records.job import SETTINGS_DIFFER, JobState
+from liverseg.race.records.facts import Arm
+from liverseg.race.records.job import JobState
 from liverseg.race.records.job_name import job_name, parse_job_name
 from liverseg.race.records.lease import Lease
+from liverseg.race.records.reports import ReportKey, read_report
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import Snapshot, SnapshotReader
+from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.race.records.study import Study, require_current
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -55,7 +57,7 @@ _MENDABLE: tuple[type[LiversegError], ...] = (
     IntegrityError,
     StudyError,
 )
-_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {SETTINGS_DIFFER: StudyError}
+_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {ExitCode.SETTINGS_DIFFER: StudyError}
 
 
 class Controller:
@@ -100,6 +102,7 @@ class Controller:
         self._away: tuple[str, float] | None = None
         self._stalls = StallDetector()
         self._seen: set[str] = set()
+        self._begun: frozenset[Attempt] = frozenset()
         self._cancelled: set[str] = set()
         self._waiting: dict[str, float] = {}
 
@@ -145,7 +148,7 @@ class Controller:
         # did both in between would look like one that ended without a report.
         states = dict(self._executor.states())
         self._tell_waiting(states)
-        snapshot = self._reader.read(states, self._seen)
+        snapshot = self._reader.read(self._attempts(states))
         if snapshot.unknown:
             states |= self._gone(snapshot.unknown)
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.generation)
@@ -162,13 +165,16 @@ class Controller:
             states,
             self._capacity,
             self._lease.generation,
-            self._stalls.look(self._clock(), self._running(states), snapshot.spans),
+            self._stalls.look(self._clock(), self._attempts(self._running(states)), snapshot.spans),
+            # Begun before this look: one that its queue lets in just now is suspended, then begins.
+            self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
+        self._begun = frozenset(snapshot.spans)
         if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
             self._stop("stopped: budget", told)
-        self._apply(actions, state, snapshot)
+        self._apply(actions, state)
         return False, bool(actions.facts or actions.jobs)
 
     def _is_over(self, until: Until, states: Mapping[str, JobState], snapshot: Snapshot) -> bool:
@@ -178,7 +184,7 @@ class Controller:
         return not any(
             parts.study == self._study.id
             and (until == "baseline" or parts.rung != "baseline")
-            and (state.running or name not in snapshot.closed)
+            and (state.running or attempt_of(parts) not in snapshot.closed)
             for name, state in states.items()
             if (parts := parse_job_name(name)) is not None
         )
@@ -195,7 +201,12 @@ class Controller:
         self._seen.update(running)
         return running
 
-    def _gone(self, unknown: Iterable[str]) -> dict[str, JobState]:
+    def _attempts(self, names: Iterable[str]) -> list[Attempt]:
+        """Return the attempts of this study that jobs of these names are."""
+        jobs = map(parse_job_name, names)
+        return [attempt_of(job) for job in jobs if job is not None and job.study == self._study.id]
+
+    def _gone(self, unknown: Iterable[Attempt]) -> dict[str, JobState]:
         """Return the states of jobs that the executor did not know when it was asked.
 
         Asked again, since one that was started in between is among those. What it still does not
@@ -203,8 +214,10 @@ class Controller:
         used again.
         """
         states = self._executor.states()
+        names = [job_name(self._study.id, at.seed, at.rung, at.attempt) for at in unknown]
         return {
-            job: states.get(job, JobState(job, False, message="its job is gone")) for job in unknown
+            name: states.get(name, JobState(name, False, message="its job is gone"))
+            for name in names
         }
 
     def _stop(self, state: str, told: str) -> None:
@@ -242,12 +255,12 @@ class Controller:
             self._listener({"event": "back", "what": what, "seconds": seconds})
             self._away = None
 
-    def _apply(self, actions: Actions, state: RaceState, snapshot: Snapshot) -> None:
+    def _apply(self, actions: Actions, state: RaceState) -> None:
         for failure in actions.failures:
             key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
             self._record(key, "failed", failure.to_mapping())
         for ended in actions.closed:
-            self._close(ended, snapshot.spans.get(ended.name))
+            self._close(ended)
         self._stop_if_mending_is_needed(actions.failures, state)
         for promotion in actions.promotions:
             key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
@@ -256,11 +269,13 @@ class Controller:
             key = facts.decision_key(self._study.id, decision.rung)
             self._record(key, "decided", decision.to_mapping())
         for arm in actions.results:
-            result = write_result(self._store, self._study, arm, _final_report(state, arm))
+            report = read_report(self._store, self._study.id, _final_report(state, arm))
+            result = write_result(self._store, self._study, arm, report)
             self._listener({"event": "finished", "arm": arm} | result.to_mapping())
         for job in actions.jobs:
             self._seen.add(job.name)
-            if self._store.keys(facts.spans_prefix(self._study.id) + job.name + "/"):
+            attempt = Attempt(job.rung_name, job.seed, job.attempt)
+            if self._store.keys(spans.span_prefix(self._study.id, attempt)):
                 # Begun, and its job gone since the executor was asked: the next turn sees to it.
                 continue
             if self._executor.submit(job):
@@ -281,23 +296,12 @@ class Controller:
         record.write_new(self._store, key, values)
         self._listener({"event": event} | dict(values))
 
-    def _close(self, job: JobState, span: Span | None) -> None:
-        """Record from and until when an ended job occupied a GPU, as its platform tells it.
-
-        A trainer's own words begin when Python has, and a killed one's stop before its end.
-        """
+    def _close(self, job: JobState) -> None:
+        """Record from and until when an ended job occupied a GPU, as its platform tells it."""
         parts = parse_job_name(job.name)
         assert parts is not None
-        values = {
-            "seed": parts.seed,
-            "rung": parts.rung,
-            "attempt": parts.attempt,
-            "iteration": span.samples[-1].iteration if span else 0,
-            "started": job.started,
-            "ended": job.ended,
-            "exit_code": job.exit_code,
-        }
-        record.write_new(self._store, facts.span_key(self._study.id, job.name, "closed"), values)
+        event = spans.closed(job.started, job.ended, job.exit_code)
+        spans.write(self._store, self._study.id, attempt_of(parts), event)
 
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
         for failure in failures:
@@ -331,10 +335,9 @@ class Controller:
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
         """Tell the listener what was reported since the last turn."""
-        known = {recorded.sha256 for recorded in snapshot.reports}
-        for recorded in snapshot.reports:
-            if self._heard is not None and recorded.sha256 not in self._heard:
-                report = recorded.report
+        known = {report.sha256 for report in snapshot.reports}
+        for report in snapshot.reports:
+            if self._heard is not None and report.sha256 not in self._heard:
                 jaccard = report.score(self._study.settings.race.rung_metric)
                 who = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
                 self._listener({"event": "reported", "jaccard": jaccard} | who)
@@ -351,7 +354,7 @@ def _is_last(failure: Failure, known: SeedState) -> bool:
     return len(alike) + 1 >= LOST_ATTEMPTS
 
 
-def _final_report(state: RaceState, arm: Arm) -> Report:
+def _final_report(state: RaceState, arm: Arm) -> ReportKey:
     """Return the report that an arm ends with."""
     seed_state = state.baseline
     if arm == "multi":
@@ -359,4 +362,4 @@ def _final_report(state: RaceState, arm: Arm) -> Report:
         assert last.decision is not None
         seed_state = last.seeds[last.decision.promoted[0]]
     assert seed_state.report is not None
-    return seed_state.report.report
+    return seed_state.report

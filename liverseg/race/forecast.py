@@ -13,8 +13,7 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
 from liverseg.race.executors.simulated_trainer import uniform
 from liverseg.race.records.job import Job
-from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.race.records.spans import SpanReader
+from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings
 from liverseg.storage.memory import MemoryStore
@@ -63,7 +62,7 @@ def forecast(settings: Settings, gpus: int, load: Load, draw: int = 0) -> Foreca
         sleep=executor.wait,
         poll_seconds=0.0,
     ).run("end")
-    spans = SpanReader(store, study.id).all()
+    spans = SnapshotReader(store, study.id).read().spans.values()
     done = [(s.seed, s.rung, s.samples[0].time, s.samples[-1].time) for s in spans]
     return Forecast(
         gpus,
@@ -102,7 +101,8 @@ def calibrated(store: ObjectStore, study: Study) -> Load | None:
     Medians, so that a slow node or a first download does not count; an iteration takes its share
     of validating and saving.
     """
-    spans = [s for s in SpanReader(store, study.id).all() if len(s.samples) > 1]
+    snapshot = SnapshotReader(store, study.id).read()
+    spans = [span for span in snapshot.spans.values() if len(span.samples) > 1]
     rates = [
         (b.time - a.time) / (b.iteration - a.iteration)
         for span in spans
@@ -111,8 +111,7 @@ def calibrated(store: ObjectStore, study: Study) -> Load | None:
     ]
     if not rates or not spans:
         return None
-    snapshot = SnapshotReader(store, study.id).read()
-    lost = sum(failure.kind == "infrastructure" for failure in snapshot.failures)
+    lost = sum(f.kind == "infrastructure" for f in read_failures(store, study.id))
     hours = snapshot.spent_seconds / 3600
     return Load(
         median(rates),

@@ -12,19 +12,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from liverseg.core.evaluation.agreement import mean
-from liverseg.core.evaluation.case import MEAN, measures
+from liverseg.core.evaluation.case import measures
+from liverseg.core.evaluation.measures import (
+    DICE,
+    HEADLINES,
+    MEAN,
+    MEASURES,
+    PHI,
+    SCORES,
+)
 from liverseg.reporting import charts, figures, page
 
-_DETECTION = ("recall", "precision", "f1", "fp")
-_HEADS = {"recall": "recall", "precision": "precision", "f1": "F1", "fp": "FPC"}
-_CASE = {
-    f"dice.{MEAN}": "Dice",
-    "phi": "phi",
-    f"hd95_mm.{MEAN}": "HD95 mm",
-    f"lesion.recall.{MEAN}": "recall",
-    f"lesion.precision.{MEAN}": "precision",
-}
-_DISTANCES = {"hd_mm": "HD mm", "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "jaccard": "Jaccard"}
+# Dice and phi have a table of their own, with a column for every rater.
+_OTHERS = {m.mean_name: m.head for m in MEASURES if m not in (DICE, PHI)}
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     found = [
         Table(
             f"Dice, {over}",
-            ("", *columns, "phi"),
-            list(_rows(result, [*(f"dice.{c}" for c in columns), "phi"])),
+            ("", *columns, PHI.head),
+            list(_rows(result, [*DICE.names(result["raters"]), *PHI.names(())])),
         ),
         Table(
-            "Distances and Jaccard, mean over raters",
-            ("", *_DISTANCES.values()),
-            list(_rows(result, [f"{d}.{MEAN}" for d in _DISTANCES])),
+            "Other measures, mean over raters",
+            ("", *_OTHERS.values()),
+            list(_rows(result, list(_OTHERS))),
         ),
         *_detection(result),
         Table(
@@ -60,9 +60,9 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
         ),
     ]
     if cases > 1:
-        heads = ("", *_CASE.values())
+        heads = ("", *HEADLINES.values())
         rows = [
-            [name, *(_interval(summary.get(measure)) for measure in _CASE)]
+            [name, *(_interval(summary.get(measure)) for measure in HEADLINES)]
             for name, summary in result["summary"].items()
         ]
         found.append(Table("95 % intervals of the means, bootstrap over cases", heads, rows))
@@ -149,13 +149,13 @@ def csv_text(result: Mapping[str, Any]) -> str:
 def html(result: Mapping[str, Any]) -> str:
     """Return a page with the tables, every case, and what was left out."""
     rows = [
-        [case["case"], name, *(_number(measures(case, name)[m]) for m in _CASE)]
+        [case["case"], name, *(_number(measures(case, name)[m]) for m in HEADLINES)]
         for case in result["cases"]
         for name in case["algorithms"]
     ]
     cases = Table(
         "Cases, mean over raters",
-        ("case", "", *_CASE.values()),
+        ("case", "", *HEADLINES.values()),
         rows,
     )
     picture = figures.data_uri(figure_2(result, list(result["summary"])))
@@ -180,7 +180,7 @@ def _rows(result: Mapping[str, Any], names: Sequence[str]) -> Iterator[list[str]
 
 def _detection(result: Mapping[str, Any]) -> Iterator[Table]:
     for unit, told in (("lesion", "lesions"), ("correspondence", "correspondences")):
-        names = [f"{unit}.{score}.{MEAN}" for score in _DETECTION]
+        names = [f"{unit}.{score.name}.{MEAN}" for score in SCORES]
         rows = [
             [*row, _number(result["summary"][row[0]][names[-1]]["median"])]
             for row in _rows(result, names)
@@ -189,7 +189,7 @@ def _detection(result: Mapping[str, Any]) -> Iterator[Table]:
         if raters:
             values = [spread(raters[name]) for name in names]
             rows.append(["raters", *values, _number(raters[names[-1]]["median"])])
-        heads = [_HEADS[score] for score in _DETECTION]
+        heads = [score.head for score in SCORES]
         yield Table(f"Detection of {told}, mean over raters", ("", *heads, "FPC median"), rows)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from liverseg.core.evaluation.case import MEAN
+from liverseg.core.evaluation.measures import MEAN
 from liverseg.reporting.evaluation import spread
 
 PUBLISHED_SEGMENTATION = {

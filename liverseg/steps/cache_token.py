@@ -20,10 +20,7 @@ from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
 
 # What a report is made of, below a study's prefix; every one of these keys is written once.
-FACTS = (
-    "curves/", "decisions/", "failures/", "promotions/", "reports/", "result.json", "spans/",
-    "baseline.json",
-)  # fmt: skip
+FACTS = ("curves/", "results/", "rungs/")
 
 
 def prepared_token(store: ObjectStore, study: Study) -> str:

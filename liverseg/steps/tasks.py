@@ -28,6 +28,7 @@ from liverseg.settings import from_mapping, preset
 from liverseg.steps.cache_token import prepared_token, results_token
 from liverseg.steps.data.cases import require_prepared
 from liverseg.steps.data.transfer import local_file, local_folder
+from liverseg.steps.race.pod_overlay import overlaid
 from liverseg.steps.race.race_logger import RaceLogger, log, start_log
 from liverseg.steps.race.trainer_backend import LOCAL, TrainerBackend
 from liverseg.storage.open import open_store
@@ -110,8 +111,8 @@ def rung(
     store: str,
     study: str,
     until: str,
-    limits: tuple[int, float, bool],
-    where: tuple[str, str, str],
+    limits: tuple[int, float, bool, bool],
+    where: tuple[str, str, str, str],
     page: str,
 ) -> dict[str, float]:
     """Run the race until a rung is decided ("end": to its end); return the rung's metrics.
@@ -120,8 +121,10 @@ def rung(
         store: URL of the store.
         study: Its id.
         until: A rung's index, or "end".
-        limits: Trainers at a time, GPU-hours (0: no limit), whether A2 is trained too.
-        where: Executor, trainer image and pods (steps/race/trainer_backend.py).
+        limits: Trainers at a time, GPU-hours (0: no limit), whether the baseline is trained too,
+            whether the study is taken from a controller that still holds it.
+        where: Executor, trainer image, the cluster's settings of the trainers' pods, and the
+            run's own, which are laid over them (steps/race/pod_overlay.py).
         page: Where an HTML page goes that shows who leads and how the seeds have learned so far.
     """
     from liverseg.steps.results import rung_page
@@ -130,15 +133,18 @@ def rung(
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    status = race_to(opened, loaded, goal, _capacity(limits), TrainerBackend.chosen(*where))
+    status = race_to(opened, loaded, goal, _capacity(limits), _backend(*where))
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
 
 
 @task
-def single(
-    store: str, study: str, limits: tuple[int, float, bool], where: tuple[str, str, str]
+def baseline(
+    store: str,
+    study: str,
+    limits: tuple[int, float, bool, bool],
+    where: tuple[str, str, str, str],
 ) -> str:
     """Train the baseline to its end, if wanted; return the results' token (steps/cache_token.py).
 
@@ -148,15 +154,19 @@ def single(
     loaded = load_study(opened, study)
     capacity = _capacity(limits)
     if capacity.compare_baseline:
-        race_to(opened, loaded, "baseline", capacity, TrainerBackend.chosen(*where))
+        race_to(opened, loaded, "baseline", capacity, _backend(*where))
     else:
-        log.info("no single training was asked for")
+        log.info("no baseline was asked for")
     return results_token(opened, loaded)
 
 
-def _capacity(limits: tuple[int, float, bool]) -> Capacity:
-    gpus, max_gpu_hours, compare_baseline = limits
+def _capacity(limits: tuple[int, float, bool, bool]) -> Capacity:
+    gpus, max_gpu_hours, compare_baseline, _take_over = limits
     return Capacity(gpus, compare_baseline, max_gpu_hours or None)
+
+
+def _backend(executor: str, trainer_image: str, cluster_pods: str, pods: str) -> TrainerBackend:
+    return TrainerBackend.chosen(executor, trainer_image, overlaid(cluster_pods, pods))
 
 
 def race_to(
@@ -237,7 +247,7 @@ def report(store: str, study: str, _reuse: str, out: str) -> None:
 
 
 @task
-def finish(store: str) -> None:
+def summary(store: str) -> None:
     """Log where the newest study stands, however the run ended."""
     from liverseg.steps.race import race
 

@@ -6,14 +6,35 @@ writing was cut short has no manifest and does not exist.
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from liverseg.errors import IntegrityError, NotFound, StoreAway, StoreError
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Count, Sha256
 
 MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a bundle."""
+
+    sha256: Sha256
+    bytes: Count
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds; a subclass has the further entries of its kind of bundle."""
+
+    files: dict[str, File]
+    """By name below the bundle's prefix."""
+
+
+AnyManifest = TypeVar("AnyManifest", bound=Manifest)
 
 
 def commit(
@@ -21,8 +42,8 @@ def commit(
     prefix: str,
     files: Mapping[str, bytes],
     extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Write `files` below `prefix` (ends with "/") and then the manifest, which is returned.
+) -> None:
+    """Write `files` below `prefix` (ends with "/") and then the manifest.
 
     `extra` are further entries of the manifest, beside {"files": {name: {"sha256", "bytes"}}}.
     Where the store refuses (a full disk), what was written of the payload is taken back, unless
@@ -44,9 +65,7 @@ def commit(
         name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in files.items()
     }
-    values = dict(extra or {}) | {"files": described}
-    record.write(store, prefix + MANIFEST, values)
-    return values
+    record.write(store, prefix + MANIFEST, dict(extra or {}) | {"files": described})
 
 
 def delete(store: ObjectStore, prefix: str) -> None:
@@ -65,9 +84,13 @@ def exists(store: ObjectStore, prefix: str) -> bool:
     return True
 
 
-def manifest(store: ObjectStore, prefix: str) -> dict[str, Any]:
+@overload
+def manifest(store: ObjectStore, prefix: str) -> Manifest: ...
+@overload
+def manifest(store: ObjectStore, prefix: str, kind: type[AnyManifest]) -> AnyManifest: ...
+def manifest(store: ObjectStore, prefix: str, kind: type[Manifest] = Manifest) -> Manifest:
     """Return the manifest; raises NotFound where nothing was committed."""
-    return record.read(store, prefix + MANIFEST)
+    return record.read(store, prefix + MANIFEST, kind)
 
 
 def manifest_sha256(store: ObjectStore, prefix: str) -> str:
@@ -81,9 +104,15 @@ def load(store: ObjectStore, prefix: str, names: Collection[str] | None = None) 
     Raises NotFound where nothing was committed, and IntegrityError, naming the key and both
     hashes, where a file is gone or its bytes are not those that were committed.
     """
-    described = manifest(store, prefix)["files"]
+    described = manifest(store, prefix).files
     wanted = described.keys() if names is None else names
-    return {name: _verified(store, prefix + name, described[name]["sha256"]) for name in wanted}
+    missing = sorted(set(wanted) - described.keys())
+    if missing:
+        raise IntegrityError(
+            f"'{prefix}{MANIFEST}' is damaged: it has no file '{missing[0]}', only "
+            f"{', '.join(sorted(described)) or 'none'}"
+        )
+    return {name: _verified(store, prefix + name, described[name].sha256) for name in wanted}
 
 
 def _verified(store: ObjectStore, key: str, promised: str) -> bytes:

@@ -1,12 +1,31 @@
-"""A record: one JSON object under one key, the same bytes for the same values."""
+"""A record: one JSON object under one key, the same bytes for the same values.
+
+Whoever reads one names the dataclass that it is. Types and bounds of the fields are annotations,
+and msgspec compares what was read with these: a record is either what it should be, or an
+IntegrityError. Entries that a dataclass does not know are ignored.
+"""
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, TypeVar, overload
+
+import msgspec
+from msgspec import Meta
 
 from liverseg.errors import IntegrityError
 from liverseg.storage.port import ObjectStore
+
+Kind = TypeVar("Kind")
+
+# Above 2**53 a whole number is no longer exact in other readers of JSON.
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+# A SHA-256 in quotation marks is shown whole.
+_SHOWN_CHARACTERS = 66
 
 
 def encode(values: Mapping[str, Any]) -> bytes:
@@ -15,20 +34,28 @@ def encode(values: Mapping[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def decode(data: bytes, key: str) -> dict[str, Any]:
-    """Return the object in `data`; anything else raises IntegrityError naming `key`."""
+@overload
+def decode(data: bytes, key: str) -> dict[str, Any]: ...
+@overload
+def decode(data: bytes, key: str, kind: type[Kind]) -> Kind: ...
+def decode(data: bytes, key: str, kind: Any = dict[str, Any]) -> Any:
+    """Return the `kind`, a dataclass, that `data` holds; without `kind` any JSON object.
+
+    Raises IntegrityError with the key, the field, its value and what was expected.
+    """
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as exc:
-        raise IntegrityError(f"'{key}' is damaged: it is not JSON ({exc})") from exc
-    if not isinstance(values, dict):
-        raise IntegrityError(f"'{key}' is damaged: it holds {type(values).__name__}, not an object")
-    return values
+        return _decoder(kind).decode(data)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"'{key}' is damaged: {_reason(data, str(error))}") from error
 
 
-def read(store: ObjectStore, key: str) -> dict[str, Any]:
-    """Return the record under `key`; raises NotFound."""
-    return decode(store.get(key), key)
+@overload
+def read(store: ObjectStore, key: str) -> dict[str, Any]: ...
+@overload
+def read(store: ObjectStore, key: str, kind: type[Kind]) -> Kind: ...
+def read(store: ObjectStore, key: str, kind: Any = dict[str, Any]) -> Any:
+    """Return the record under `key`, see `decode`; raises NotFound."""
+    return decode(store.get(key), key, kind)
 
 
 def write(store: ObjectStore, key: str, values: Mapping[str, Any]) -> None:
@@ -39,6 +66,32 @@ def write(store: ObjectStore, key: str, values: Mapping[str, Any]) -> None:
 def write_new(store: ObjectStore, key: str, values: Mapping[str, Any]) -> bool:
     """Write the record unless the key exists; return whether it was written."""
     return store.put_new(key, encode(values))
+
+
+def shown(value: object) -> str:
+    """Return a value as messages quote it: on one line, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _reason(data: bytes, message: str) -> str:
+    """Return what is wrong; `message` is msgspec's, such as "Expected `int` >= 0 - at `$.seed`"."""
+    expected, _, path = message.partition(" - at `$")
+    expected = expected[0].lower() + expected[1:]
+    # Of a mapping msgspec does not name the entry: all of the mapping is shown.
+    path = path.rstrip("`").partition("[...]")[0].removeprefix(".")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return f"it is not JSON ({message})"
+    for step in re.findall(r"\w+", path):
+        value = value[int(step) if isinstance(value, list) else step]
+    return f"field '{path}' is {shown(value)}, {expected}" if path else expected
 
 
 def _finite(value: Any) -> Any:

@@ -190,7 +190,7 @@ class Race:
         return "Complete" in ended
 
     def reports(self) -> int:
-        return len(self.store.keys(f"studies/{self.study.id}/reports/"))
+        return len(SnapshotReader(self.store, self.study.id).read().reports)
 
     def curves(self) -> int:
         return len(self.store.keys(f"studies/{self.study.id}/curves/"))
@@ -282,7 +282,8 @@ class OrphanCheck:
 
     def _once(self) -> None:
         study, store = self._race.study.id, self._race.store
-        reported = set(store.keys(f"studies/{study}/reports/"))
+        seen = SnapshotReader(store, study).read().reports
+        reported = {(r.rung, r.seed, r.attempt) for r in seen}
         now = time.monotonic()
         live: dict[int, list[str]] = {}
         for pod in self._race.trainers():
@@ -291,7 +292,7 @@ class OrphanCheck:
             live.setdefault(seed, []).append(name)
             rung, attempt = int(labels["liverseg.io/rung"]), int(labels["liverseg.io/attempt"])
             # Who has reported is paused or pruned, and only has to end.
-            if facts.report_key(study, rung, seed, attempt) in reported:
+            if (rung, seed, attempt) in reported:
                 waited = now - self._reported.setdefault(name, now)
                 if waited > self.ending_seconds:
                     self.wrong.append(f"{name} holds its GPU {waited:.0f} s after its report")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from liverseg.race.records.spans import SpanReader
+from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.storage import bundle
 from tests.cluster.cluster import FOUR, Race
 from tests.cluster.faults import FAULTS, Fault
@@ -109,7 +109,7 @@ def test_without_a_controller_trainers_save_and_end_and_a_new_one_ends_the_race(
         "delete", "job", "-n", race.namespace, "liverseg-study", "--cascade=foreground"
     )
     race.wait(lambda: not race.trainers() and not race.trainers("Pending"), 300)
-    spans = SpanReader(race.store, race.study.id).all()
+    spans = list(SnapshotReader(race.store, race.study.id).read().spans.values())
     codes = {span.exit_code for span in spans}
     assert codes <= {0, 76}, json.dumps([str(s) for s in spans])
     for span in spans:

@@ -1,4 +1,4 @@
-"""What holds for every KFP API server that pipelines/kubeflow.py talks to."""
+"""What holds for every KFP API server that pipelines/kfp_client.py talks to."""
 
 import dataclasses
 import json
@@ -13,8 +13,8 @@ import yaml
 
 from liverseg.errors import SettingsError
 from pipelines.cluster import Cluster
-from pipelines.kubeflow import Access, Made, Server, run_name
-from pipelines.package import Package, compile_to
+from pipelines.compile import Package, compile_to
+from pipelines.kfp_client import KfpConnection, Made, Server, run_name
 from pipelines.parameters import parse
 
 VALUES = ("data=s3://bucket/data", "store=s3://bucket/store", "gpus=3", "max_gpu_hours=1.5")
@@ -24,11 +24,11 @@ CRON = "0 0 2 * * *"
 class Asked:
     """A server as we use it, beside the generated client that sees what is really there."""
 
-    def __init__(self, access: Access) -> None:
-        self.access, self.ours = access, Server(access)
-        configuration = kfp_server_api.Configuration(host=access.host)
-        if access.token:
-            configuration.api_key["authorization"] = access.token
+    def __init__(self, connection: KfpConnection) -> None:
+        self.connection, self.ours = connection, Server(connection)
+        configuration = kfp_server_api.Configuration(host=connection.host)
+        if connection.token:
+            configuration.api_key["authorization"] = connection.token
             configuration.api_key_prefix["authorization"] = "Bearer"
         client = kfp_server_api.ApiClient(configuration)
         self.pipelines = kfp_server_api.PipelineServiceApi(client)
@@ -60,11 +60,11 @@ def same_numbers(value: Any) -> Any:
 
 
 class KfpContract:
-    """Subclasses give the fixture `access`."""
+    """Subclasses give the fixture `connection`."""
 
     @pytest.fixture
-    def asked(self, access: Access) -> Asked:
-        return Asked(access)
+    def asked(self, connection: KfpConnection) -> Asked:
+        return Asked(connection)
 
     @pytest.fixture
     def package(self, tmp_path: Path) -> Package:
@@ -82,7 +82,7 @@ class KfpContract:
         name = f"liverseg-test-{uuid.uuid4().hex[:8]}"
         yield name
         page = asked.experiments.experiment_service_list_experiments(
-            page_size=200, **({"namespace": n} if (n := asked.access.namespace) else {})
+            page_size=200, **({"namespace": n} if (n := asked.connection.namespace) else {})
         )
         for found in page.experiments or []:
             if found.display_name == name:
@@ -100,7 +100,7 @@ class KfpContract:
     ) -> None:
         pipeline, version = asked.ours.upload(package)
         assert version.created
-        again = Server(asked.access).upload(package)
+        again = Server(asked.connection).upload(package)
         assert again == (Made(pipeline.id, False), Made(version.id, False))
         held = asked.versions(pipeline)[package.version]
         assert held.pipeline_version_id == version.id
@@ -125,7 +125,7 @@ class KfpContract:
         uploaded = asked.ours.upload(package)
         first = asked.ours.submit(*uploaded, values, experiment)
         assert first.created
-        again = Server(asked.access).submit(*uploaded, values, experiment)
+        again = Server(asked.connection).submit(*uploaded, values, experiment)
         assert again == Made(first.id, False)
         run = asked.runs.run_service_get_run(first.id)
         assert run.display_name == run_name(uploaded[1].id, values)
@@ -149,8 +149,8 @@ class KfpContract:
         for cron, changed in (("0 30 3 * * *", {}), ("0 30 3 * * *", {"gpus": 8})):
             made = schedule(cron, changed)
             assert made.created
-            place = asked.recurring.recurring_run_service_get_recurring_run(made.id)
-            (kept,) = asked.schedules(place.experiment_id)
+            recurring_run = asked.recurring.recurring_run_service_get_recurring_run(made.id)
+            (kept,) = asked.schedules(recurring_run.experiment_id)
             assert kept.recurring_run_id == made.id
             assert kept.trigger.cron_schedule.cron == cron
             assert kept.runtime_config.parameters == values | changed

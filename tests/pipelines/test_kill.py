@@ -88,7 +88,7 @@ def test_kill_9_of_trainer_controller_and_command_ends_with_the_same_weights(
         assert command.wait(PATIENCE_SECONDS) != 0
 
     with subprocess.Popen(words(data, store), stdout=subprocess.DEVNULL) as command:
-        until(lambda: list(store.glob("studies/*/reports/1/*.json")))
+        until(lambda: list(store.glob("studies/*/rungs/1/reports/*.json")))
         command.kill()
     # What it leaves behind, its controller and trainers, still runs when the next one starts.
     subprocess.run(words(data, store), check=True, capture_output=True)

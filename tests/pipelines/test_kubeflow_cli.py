@@ -101,13 +101,13 @@ def test_waiting_tells_what_happens_and_ends_with_the_run(
     server.progress(
         run,
         {"state": "RUNNING", **details(scan="RUNNING", scan_driver="SUCCEEDED")},
-        {"state": "SUCCEEDED", **details(scan="SUCCEEDED", rung="SUCCEEDED", finish="SUCCEEDED")},
+        {"state": "SUCCEEDED", **details(scan="SUCCEEDED", rung="SUCCEEDED", summary="SUCCEEDED")},
     )
     done = pipeline("submit", *NEEDED, "--wait")
     assert done.returncode == 0, done.stderr
     told = [line.partition(" ")[2] for line in done.stdout.splitlines()[2:]]
     assert told == [
-        "scan: running", "scan: succeeded", "rung 0: succeeded", "where it stands: succeeded",
+        "scan: running", "scan: succeeded", "rung 0: succeeded", "summary: succeeded",
     ]  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_a_run_that_fails_is_an_error_that_names_the_task(
     server: KfpServer, pipeline: Commands
 ) -> None:
     run = pipeline.json("submit", *NEEDED)["run"]
-    states = details(scan="SUCCEEDED", rung_2="FAILED", finish="SUCCEEDED")
+    states = details(scan="SUCCEEDED", rung_2="FAILED", summary="SUCCEEDED")
     server.progress(run, {"state": "FAILED", "error": {"code": 1, "message": "exit 6"}, **states})
     done = pipeline("submit", *NEEDED, "--wait", "--json")
     assert done.returncode == 6
@@ -164,6 +164,8 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
         (("submit", *NEEDED, "--param", "preset=big"), "preset 'big' is unknown"),
         (("submit", *NEEDED, "--param", 'settings={"race": {"sedes": 4}}'), "'race.sedes'"),
         (("submit", *NEEDED, "--param", 'pods={"memori": "32Gi"}'), "'pods.memori'"),
+        (("submit", *NEEDED, "--param", 'pods={"node_selector": {"a": 1}}'), "node_selector"),
+        (("submit", *NEEDED, "--task-memory", "4 GB"), "memory '4 GB'"),
         (("schedule", "--cron", "0 2 * * *", *NEEDED), "has 5 fields"),
         (("schedule", "--cron", "0 0 99 * * *", *NEEDED), "400 Schedule cron"),
     ],

@@ -122,7 +122,7 @@ def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> Non
 
 
 def test_the_last_task_does_not_fail_where_no_study_was_opened(tmp_path: Path) -> None:
-    tasks.finish(str(tmp_path))
+    tasks.summary(str(tmp_path))
 
 
 def test_only_our_lines_reach_the_terminal_and_all_reach_the_log() -> None:

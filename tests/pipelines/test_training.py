@@ -11,9 +11,12 @@ import yaml
 from google.protobuf import json_format
 from kfp import compiler, components
 
-from liverseg.race.executors.job_manifest import PodSettings
+from liverseg.errors import SettingsError
+from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.steps import tasks
+from liverseg.steps.race.pod_overlay import overlaid
 from pipelines.cluster import REQUIRED, Cluster
+from pipelines.pod_options import ConfigMapKey
 from pipelines.training import define
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [w for name, image in IMAGES.items() for w in (f"--{name}-image", image)]
     words += ["--toleration", "gpu-node=yes:NoSchedule", "--node-selector", "pool=liver"]
     words += ["--predict-gpus", "1", "--namespace", "team", "--out", str(out)]
+    words += ["--image-pull-secret", "registry", "--task-cpu", "500m", "--predict-memory", "24Gi"]
     command = [sys.executable, "-m", "liverseg.cli", "pipeline", "compile", *words]
     subprocess.run(command, check=True)
     return out
@@ -71,7 +75,7 @@ def test_the_steps_follow_each_other_and_every_rung_is_a_task(compiled: dict[str
         last = following[0]
         order.append(last)
     assert [steps[name]["taskInfo"]["name"] for name in order] == [
-        "scan", "for-loop-2", "rung 0", "rung 1", "rung 2", "rung 3", "rung 4", "baseline",
+        "scan", "preprocess", "rung 0", "rung 1", "rung 2", "rung 3", "rung 4", "baseline",
         "predict", "postprocess", "evaluate", "report",
     ]  # fmt: skip
     assert list(dag(compiled, "comp-for-loop-2")) == ["preprocess"]
@@ -87,11 +91,13 @@ def test_only_the_last_rungs_task_runs_the_race_to_its_end(compiled: dict[str, A
     assert until == {"rung 0": "0", "rung 1": "1", "rung 2": "2", "rung 3": "3", "rung 4": "end"}
 
 
-def test_a_task_says_where_the_study_stands_however_the_run_ended(
+def test_the_graph_shows_the_study_and_a_summary_however_the_run_ended(
     compiled: dict[str, Any],
 ) -> None:
-    finish = compiled["root"]["dag"]["tasks"]["finish"]
-    assert finish["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    tasks_of = compiled["root"]["dag"]["tasks"]
+    # What the UI writes on a node, a box that holds others included.
+    assert [task["taskInfo"]["name"] for task in tasks_of.values()] == ["study", "summary"]
+    assert tasks_of["summary"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
 
 
 def test_every_parameter_is_described_and_all_but_two_have_a_default(
@@ -103,9 +109,18 @@ def test_every_parameter_is_described_and_all_but_two_have_a_default(
     expected = {
         "data": "STRING", "store": "STRING", "preset": "STRING", "split": "STRING",
         "settings": "STRING", "gpus": "NUMBER_INTEGER", "max_gpu_hours": "NUMBER_DOUBLE",
-        "shards": "NUMBER_INTEGER", "compare_baseline": "BOOLEAN", "pods": "STRING",
+        "shards": "NUMBER_INTEGER", "compare_baseline": "BOOLEAN", "take_over": "BOOLEAN",
+        "pods": "STRING",
     }  # fmt: skip
     assert {name: p["parameterType"] for name, p in parameters.items()} == expected
+    assert parameters["take_over"]["defaultValue"] is False
+    assert parameters["pods"]["defaultValue"] == "{}"
+
+
+def test_the_form_suggests_no_store_that_only_one_machine_has(compiled: dict[str, Any]) -> None:
+    parameters = compiled["root"]["inputDefinitions"]["parameters"]
+    assert [name for name, p in parameters.items() if "file://" in p["description"]] == []
+    assert "s3://" in parameters["store"]["description"]
 
 
 def all_tasks(spec: dict[str, Any]) -> dict[str, Any]:
@@ -128,11 +143,9 @@ def test_only_tasks_whose_parameters_tell_what_is_in_the_store_are_skipped(
     assert set(steps["preprocess"]["inputs"]["parameters"]) == {"data", "store", "shard"}
 
 
-def test_a_task_whose_pod_was_lost_is_repeated(compiled: dict[str, Any]) -> None:
-    steps = all_tasks(compiled)
-    retried = {name for name, task in steps.items() if "retryPolicy" in task}
-    assert set(steps) - retried == {"finish"}
-    assert all(steps[name]["retryPolicy"]["maxRetryCount"] == 2 for name in retried)
+def test_no_task_has_a_retry_policy_of_its_own(compiled: dict[str, Any]) -> None:
+    # It would repeat a controller that was fenced, and end every retry after an hour at most.
+    assert [name for name, task in all_tasks(compiled).items() if "retryPolicy" in task] == []
 
 
 def test_every_task_has_the_stores_credentials_and_may_run_where_it_was_said(
@@ -153,6 +166,8 @@ def test_every_task_has_the_stores_credentials_and_may_run_where_it_was_said(
         }  # fmt: skip
         assert pod["nodeSelector"]["labels"] == {"pool": "liver"}
         assert pod["imagePullPolicy"] == "IfNotPresent"
+        assert [s["secretName"] for s in pod["imagePullSecret"]] == ["registry"]
+        assert "configMapAsVolume" not in pod
         taint = {"key": "gpu-node", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}
         gpu = {"key": "nvidia.com/gpu", "operator": "Exists"}
         assert pod["tolerations"] == [taint, gpu] if name == "exec-predict" else [taint]
@@ -163,10 +178,34 @@ def test_only_predict_needs_torch_and_a_gpu(compiled: dict[str, Any]) -> None:
     for name, executor in executors.items():
         kind = "trainer" if name == "exec-predict" else "controller"
         assert executor["container"]["image"] == IMAGES[kind]
-        assert ("resources" in executor["container"]) == (name == "exec-predict")
+        assert ("accelerator" in executor["container"]["resources"]) == (name == "exec-predict")
     accelerator = executors["exec-predict"]["container"]["resources"]["accelerator"]
     assert accelerator["resourceType"] == "nvidia.com/gpu"
     assert accelerator["resourceCount"] == "1"
+
+
+def test_every_task_requests_cpu_and_memory_and_may_use_no_more_memory(
+    compiled: dict[str, Any],
+) -> None:
+    for name, executor in compiled["deploymentSpec"]["executors"].items():
+        resources = executor["container"]["resources"]
+        kinds = ("resourceCpuRequest", "resourceMemoryRequest", "resourceMemoryLimit")
+        cpu, memory = ("4", "24Gi") if name == "exec-predict" else ("500m", "4Gi")
+        assert [resources[kind] for kind in kinds] == [cpu, memory, memory]
+        assert "resourceCpuLimit" not in resources
+
+
+def test_a_private_authority_is_mounted_and_named_to_every_task() -> None:
+    pipeline = define(Cluster(ca=ConfigMapKey("team-ca", "bundle.pem")))
+    spec = json_format.MessageToDict(pipeline.pipeline_spec)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        variables = {e["name"]: e["value"] for e in executor["container"]["env"]}
+        assert variables == {"AWS_CA_BUNDLE": "/etc/liverseg/ca/bundle.pem"}
+    platform = json_format.MessageToDict(pipeline.platform_spec)["platforms"]["kubernetes"]
+    for pod in platform["deploymentSpec"]["executors"].values():
+        (volume,) = pod["configMapAsVolume"]
+        assert (volume["configMapName"], volume["mountPath"]) == ("team-ca", "/etc/liverseg/ca")
+        assert not volume["optional"]
 
 
 def test_the_compiled_pipeline_can_be_loaded_and_is_the_same_again(
@@ -197,9 +236,8 @@ def test_a_server_that_keeps_pipelines_in_kubernetes_gets_the_same(
     assert platform["deploymentSpec"]["executors"] == documents[1]
 
 
-def test_on_this_machine_nothing_is_repeated_and_no_secret_is_needed() -> None:
+def test_on_this_machine_no_secret_is_needed() -> None:
     here = json_format.MessageToDict(define(None).pipeline_spec)
-    assert [n for n, task in all_tasks(here).items() if "retryPolicy" in task] == []
     assert not define(None).platform_spec.platforms
     assert set(all_tasks(here)) == set(
         all_tasks(json_format.MessageToDict(define(Cluster()).pipeline_spec))
@@ -213,6 +251,12 @@ def test_on_this_machine_nothing_is_repeated_and_no_secret_is_needed() -> None:
         ("--toleration", "gpu:Never"),
         ("--node-selector", "pool"),
         ("--node-selector", "=liver"),
+        ("--ca-config-map", "team-ca:"),
+        ("--ca-config-map", ":ca.crt"),
+        ("--task-cpu", "two"),
+        ("--task-memory", "1.5Gi"),
+        ("--predict-cpu", "4 cores"),
+        ("--predict-memory", "16GB"),
     ],
 )
 def test_a_wrong_option_is_told_with_its_form(option: str, text: str, tmp_path: Path) -> None:
@@ -224,10 +268,21 @@ def test_a_wrong_option_is_told_with_its_form(option: str, text: str, tmp_path: 
     assert not (tmp_path / "build").exists()
 
 
-def test_a_rung_shows_metrics_and_a_page(compiled: dict[str, Any]) -> None:
-    artifacts = compiled["components"]["comp-rung"]["outputDefinitions"]["artifacts"]
-    kinds = {name: a["artifactType"]["schemaTitle"] for name, a in artifacts.items()}
-    assert kinds == {"metrics": "system.Metrics", "page": "system.HTML"}
+def test_artifacts_are_called_by_what_they_show(compiled: dict[str, Any]) -> None:
+    artifacts = {
+        name.removeprefix("comp-"): {
+            key: artifact["artifactType"]["schemaTitle"]
+            for key, artifact in component["outputDefinitions"]["artifacts"].items()
+        }
+        for name, component in compiled["components"].items()
+        if "artifacts" in component.get("outputDefinitions", {}) and "executorLabel" in component
+    }
+    rungs = ("rung", "rung-2", "rung-3", "rung-4", "rung-5")
+    assert artifacts == {
+        **{name: {"metrics": "system.Metrics", "rung_report": "system.HTML"} for name in rungs},
+        "evaluate": {"metrics": "system.Metrics"},
+        "report": {"report": "system.HTML"},
+    }
 
 
 def test_tasks_install_nothing(compiled: dict[str, Any]) -> None:
@@ -254,14 +309,28 @@ def test_a_components_body_is_one_import_and_one_call_that_fits_its_task(path: P
     ]
     signature = inspect.signature(getattr(tasks, path.stem))
     signature.bind(*call.args)
-    names = {arg.arg for arg in function.args.args} - {"metrics", "page"}
+    names = {arg.arg for arg in function.args.args} - {"metrics", "rung_report"}
     assert names <= {name.id for name in ast.walk(call) if isinstance(name, ast.Name)}
 
 
-def test_trainers_get_the_tasks_secret_nodes_and_tolerations(compiled: dict[str, Any]) -> None:
-    given = compiled["root"]["inputDefinitions"]["parameters"]["pods"]["defaultValue"]
-    settings = PodSettings.from_json(given)
-    assert settings.store_secret == Cluster().secret
+def pods_of(compiled: dict[str, Any], task: str, run: str) -> PodSettings:
+    """The settings of the trainers' pods when the run's form says `run`."""
+    constant = all_tasks(compiled)[task]["inputs"]["parameters"]["cluster_pods"]
+    return PodSettings.from_json(overlaid(constant["runtimeValue"]["constant"], run))
+
+
+RACED = ["rung", "rung-5", "baseline"]
+
+
+@pytest.mark.parametrize("task", RACED)
+@pytest.mark.parametrize("run", ["{}", "", '{"memory": "32Gi"}'])
+def test_trainers_keep_the_tasks_secret_nodes_and_tolerations_whatever_the_form_says(
+    compiled: dict[str, Any], task: str, run: str
+) -> None:
+    settings = pods_of(compiled, task, run)
+    assert settings.memory == ("32Gi" if run.startswith('{"m') else PodSettings().memory)
+    names = (settings.store_secret, settings.image_pull_secret)
+    assert names == ("liverseg-store", "registry")
     assert settings.node_selector == {"pool": "liver"}
     assert settings.tolerations == (
         {"key": "gpu-node", "operator": "Equal", "value": "yes", "effect": "NoSchedule"},
@@ -269,10 +338,39 @@ def test_trainers_get_the_tasks_secret_nodes_and_tolerations(compiled: dict[str,
     )
 
 
-@pytest.mark.parametrize("task", ["rung", "baseline"])
-def test_a_compiled_race_runs_as_pods_of_the_trainer_image(
+def test_what_the_form_says_wins_and_objects_are_merged(compiled: dict[str, Any]) -> None:
+    run = '{"node_selector": {"zone": "a"}, "tolerations": [], "cpu": "8"}'
+    settings = pods_of(compiled, "rung", run)
+    assert settings.node_selector == {"pool": "liver", "zone": "a"}
+    assert settings.tolerations == ()
+    assert settings.cpu == "8"
+    assert pods_of(compiled, "rung", '{"node_selector": {"pool": "big"}}').node_selector == {
+        "pool": "big"
+    }
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ("{", "pods are not JSON"),
+        ("[]", "'pods' must be a table"),
+        ('{"node_selector": 3}', "pods.node_selector"),
+        ('{"memori": "32Gi"}', "pods.memori"),
+    ],
+)
+def test_what_is_wrong_with_the_forms_pods_is_named(
+    compiled: dict[str, Any], run: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        pods_of(compiled, "rung", run)
+
+
+@pytest.mark.parametrize("task", RACED)
+def test_a_compiled_race_runs_as_pods_of_the_trainer_image_and_is_told_what_the_form_says(
     compiled: dict[str, Any], task: str
 ) -> None:
     given = all_tasks(compiled)[task]["inputs"]["parameters"]
     assert given["executor"]["runtimeValue"]["constant"] == "kubernetes"
     assert given["trainer_image"]["runtimeValue"]["constant"] == IMAGES["trainer"]
+    for name in ("take_over", "compare_baseline", "pods"):
+        assert given[name] == {"componentInputParameter": f"pipelinechannel--{name}"}

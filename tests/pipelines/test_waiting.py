@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from liverseg.errors import PlatformError
-from pipelines.waiting import PATIENCE_SECONDS, POLL_SECONDS, RunState, follow
+from pipelines.waiting import POLL_SECONDS, SERVER_AWAY_SECONDS, RunState, follow
 
 
 class Looks:
@@ -58,11 +58,11 @@ def test_these_states_are_not(state: str) -> None:
 def test_a_server_that_is_away_for_a_while_is_waited_for_and_told_once() -> None:
     looks = Looks(RunState("RUNNING"), AWAY, AWAY, AWAY, RunState("SUCCEEDED"))
     assert looks.follow().state == "SUCCEEDED"
-    assert looks.told == [f"{AWAY}; the run goes on without us, waiting for the server"]
+    assert looks.told == [f"{AWAY}; the run continues without us, waiting for the server"]
 
 
 def test_a_server_that_stays_away_is_an_error() -> None:
     looks = Looks(RunState("RUNNING"), *[AWAY] * 1000)
     with pytest.raises(PlatformError, match="no KFP server"):
         looks.follow()
-    assert PATIENCE_SECONDS <= looks.now <= PATIENCE_SECONDS + 2 * POLL_SECONDS
+    assert SERVER_AWAY_SECONDS <= looks.now <= SERVER_AWAY_SECONDS + 2 * POLL_SECONDS

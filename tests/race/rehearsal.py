@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from liverseg.core.data.dataset import CaseRecord, Dataset
+from liverseg.core.race.ledger import RungName
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide.reconcile import Capacity, Until
 from liverseg.race.executors.faults import Fault
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.executors.simulated_trainer import Score
+from liverseg.race.records import reports
 from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import parse_job_name
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.memory import MemoryStore
+from liverseg.storage.port import ObjectStore
 
 SETTINGS = from_mapping(
     {
@@ -40,8 +43,9 @@ DATASET = Dataset((record("case_01"), record("case_02")))
 
 
 def rising(seed: int, iteration: int) -> float:
-    """The higher the seed, the better; everybody learns."""
-    return 0.1 * seed + 0.01 * iteration
+    """The higher the seed, the better; everybody learns. Stays below 1, of 9999 too."""
+    value = 0.1 * seed + 0.01 * iteration
+    return value if value < 0.5 else 1 - 0.25 / value
 
 
 class WatchedExecutor(SimulatedExecutor):
@@ -111,3 +115,9 @@ class Rehearsal:
 
     def told(self, event: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == event]
+
+
+def report_key(store: ObjectStore, study: str, rung: RungName, seed: int, attempt: int = 0) -> str:
+    """The key of the only report of an attempt."""
+    (key,) = store.keys(reports.attempt_prefix(study, rung, seed, attempt))
+    return key

@@ -33,7 +33,7 @@ from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
-from tests.race.rehearsal import DATASET
+from tests.race.rehearsal import DATASET, report_key
 
 TURNS = 20_000
 EXIT_CODES = (-9, 1, 75, 78, 0, None)
@@ -190,7 +190,7 @@ class Race:
         for decision in self.decisions():
             for entry in decision.inputs:
                 if entry.sha256 is not None:
-                    key = facts.report_key(study.id, decision.rung, entry.seed, entry.attempt)
+                    key = report_key(store, study.id, decision.rung, entry.seed, entry.attempt)
                     assert bundle.sha256(store.get(key)).hexdigest() == entry.sha256
         assert list(replay(store, study.id).findings) == []
         self.check_ledger()
@@ -209,8 +209,8 @@ class Race:
         assert min(seconds, default=0.0) >= 0
 
     def decisions(self) -> list[Decision]:
-        keys = self.store.keys(f"studies/{self.study.id}/decisions/")
-        return [Decision.from_mapping(record.read(self.store, key)) for key in keys]
+        keys = [key for key in self.store.keys("") if key.endswith("/decision.json")]
+        return [record.read(self.store, key, Decision) for key in keys]
 
     def outcome(self) -> tuple[list[tuple[int, ...]], str]:
         result = facts.read_result(self.store, self.study.id)

@@ -16,24 +16,25 @@ from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.executors.faults import Crash, Killed, SlowNode
 from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
 from liverseg.race.executors.simulated_trainer import invented_score
-from liverseg.race.records import facts
+from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.job import JobState
 from liverseg.race.records.job_name import job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
+from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import Study
 from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, report_key, rising
 
 Outcome = tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], str, str]
 
 
 def decisions(rehearsal: Rehearsal) -> list[Decision]:
-    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
-    return [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    keys = [key for key in rehearsal.store.keys("") if key.endswith("/decision.json")]
+    return [record.read(rehearsal.store, key, Decision) for key in keys]
 
 
 def outcome(rehearsal: Rehearsal) -> Outcome:
@@ -43,13 +44,12 @@ def outcome(rehearsal: Rehearsal) -> Outcome:
     model = bundle.load(rehearsal.store, result.model)
     assert model["model.safetensors"]
     survivors = [(d.promoted, d.pruned) for d in decisions(rehearsal)]
-    described = bundle.manifest(rehearsal.store, result.model)["files"]["model.safetensors"]
-    return survivors, result.weights_sha256, described["sha256"]
+    described = bundle.manifest(rehearsal.store, result.model).files["model.safetensors"]
+    return survivors, result.weights_sha256, described.sha256
 
 
 def failures(rehearsal: Rehearsal) -> list[Failure]:
-    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/failures/")
-    return [Failure.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    return read_failures(rehearsal.store, rehearsal.study.id)
 
 
 def undisturbed(**options: object) -> Outcome:
@@ -72,8 +72,8 @@ def test_a_decision_names_the_reports_it_rests_on():
     rehearsal.run()
     for decision in decisions(rehearsal):
         for entry in decision.inputs:
-            key = facts.report_key(
-                rehearsal.study.id, decision.rung, entry.seed, entry.attempt or 0
+            key = report_key(
+                rehearsal.store, rehearsal.study.id, decision.rung, entry.seed, entry.attempt or 0
             )
             assert bundle.sha256(rehearsal.store.get(key)).hexdigest() == entry.sha256
 
@@ -156,7 +156,7 @@ def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
     decided = next(n for n, h in enumerate(happened) if h[:2] == ("decided", 0))
     assert happened.index(("promoted", 0, 3)) < happened.index(("started", 1, 3)) < decided
     key = facts.promotion_key(rehearsal.study.id, 0, 3)
-    promotion = Promotion.from_mapping(record.read(rehearsal.store, key))
+    promotion = record.read(rehearsal.store, key, Promotion)
     assert {entry.seed for entry in promotion.inputs} == {1, 2, 3}
 
 
@@ -347,7 +347,7 @@ def test_whatever_dies_at_random_the_race_has_the_same_survivors_and_the_same_wi
     assert outcome(rehearsal) == undisturbed(**options)
 
 
-CONTROLLERS_OWN = ("heartbeat", "/promotions/", "/decisions/", "/model/", "result.json")
+CONTROLLERS_OWN = ("heartbeat", "/promotions/", "/decision.json", "/model/", "/results/")
 
 
 def second_controller_at(write: int) -> Rehearsal:
@@ -520,14 +520,14 @@ def test_the_heartbeat_is_renewed_while_the_race_runs():
     assert len(times) > 1
 
 
-def test_a_killed_trainers_segment_is_closed_at_the_time_of_its_end():
+def test_a_killed_trainers_span_is_closed_at_the_time_of_its_end():
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
-    name = job_name(rehearsal.study.id, 3, 0, 0)
-    closed = record.read(rehearsal.store, facts.span_key(rehearsal.study.id, name, "closed"))
+    events = spans.events(rehearsal.store, rehearsal.study.id, spans.Attempt(0, 3, 0))
+    (closed,) = [event.split("_") for event in events if event.startswith("closed_")]
     # One second to start, one for the iteration it died in.
-    assert closed["ended"] - closed["started"] == 2.0
-    assert closed["exit_code"] == -9
+    assert float(closed[2]) - float(closed[1]) == 2.0
+    assert closed[3] == "-9"
 
 
 def test_listeners_hear_of_every_report_once():
@@ -542,8 +542,8 @@ def test_listeners_hear_of_every_report_once():
 def test_a_checkpoint_that_is_not_the_reported_one_is_not_delivered():
     rehearsal = Rehearsal()
     rehearsal.run()
-    key = facts.report_key(rehearsal.study.id, 2, 3, 0)
-    report = facts.Report.from_mapping(record.read(rehearsal.store, key))
+    key = report_key(rehearsal.store, rehearsal.study.id, 2, 3, 0)
+    report = record.read(rehearsal.store, key, facts.Report)
     other = dataclasses.replace(report, checkpoint_sha256="0" * 64)
     with pytest.raises(IntegrityError, match=r"manifest\.json"):
         write_result(rehearsal.store, rehearsal.study, "multi", other)

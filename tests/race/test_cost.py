@@ -7,7 +7,6 @@ from liverseg.race.decide.cost import ledger
 from liverseg.race.executors.faults import Killed
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.race.records.spans import SpanReader
 from liverseg.settings import from_mapping
 from tests.race.rehearsal import Rehearsal
 
@@ -48,7 +47,11 @@ def test_the_single_training_is_in_no_total_of_the_race(clean):
 
 
 def test_on_four_places_the_clean_race_takes_the_time_of_100k_iterations(clean):
-    race = [s for s in SpanReader(clean.store, clean.study.id).all() if s.rung != "baseline"]
+    race = [
+        s
+        for s in SnapshotReader(clean.store, clean.study.id).read().spans.values()
+        if s.rung != "baseline"
+    ]
     begin = min(s.samples[0].time for s in race)
     end = max(s.samples[-1].time for s in race)
     # A look every 500 s delays each job by at most as much.
@@ -71,7 +74,7 @@ def disturbed() -> Rehearsal:
 def test_outcomes_add_up_to_the_spans(kind, request):
     rehearsal = request.getfixturevalue(kind)
     book = account(rehearsal)
-    spans = SpanReader(rehearsal.store, rehearsal.study.id).all()
+    spans = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spans.values()
     race = sum(s.seconds for s in spans if s.rung != "baseline")
     assert sum(book[o]["seconds"] for o in OUTCOMES) == pytest.approx(race)
     assert book["seconds"] == pytest.approx(race)

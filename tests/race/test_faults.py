@@ -6,6 +6,7 @@ import pytest
 
 from liverseg.core.race.ledger import OUTCOMES, Sample, Span
 from liverseg.errors import PlatformError, Stopped, StoreError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
@@ -14,11 +15,11 @@ from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.executors.faults import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
 from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
-from liverseg.race.records.job import INTERRUPTED, ORPHANED
 from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.spans import Attempt
 from liverseg.settings import from_mapping
 from liverseg.storage import record
-from tests.race.rehearsal import Rehearsal, rising
+from tests.race.rehearsal import Rehearsal, report_key, rising
 
 LONG = from_mapping(
     {
@@ -26,6 +27,8 @@ LONG = from_mapping(
         "training": {"validation_interval": 100},
     }
 )
+
+HANGING = Attempt(0, 0, 0)
 
 
 def winner(rehearsal: Rehearsal) -> tuple[int, str]:
@@ -62,7 +65,7 @@ def exit_codes(rehearsal: Rehearsal) -> dict[str, int | None]:
 def test_a_trainer_on_a_lost_node_is_replaced_and_ends_when_it_sees_its_successor() -> None:
     rehearsal = disturbed(NodeLost(seed=7, rung=1, iteration=600))
     codes = exit_codes(rehearsal)
-    assert codes["s0007-r1-a0"] == ORPHANED
+    assert codes["s0007-r1-a0"] == ExitCode.ORPHANED
     assert codes["s0007-r1-a1"] == 0
 
 
@@ -70,7 +73,7 @@ def test_of_two_reports_of_one_seed_the_first_attempt_counts_and_changes_nothing
     # Cut off at its last validation: it reports all the same, while its successor starts.
     rehearsal = disturbed(NodeLost(seed=7, rung=1, iteration=1000))
     assert exit_codes(rehearsal)["s0007-r1-a0"] == 0
-    assert facts.report_key(rehearsal.study.id, 1, 7, 0) in rehearsal.store.objects
+    assert report_key(rehearsal.store, rehearsal.study.id, 1, 7, 0)
 
 
 def test_a_slow_image_changes_nothing_but_the_time() -> None:
@@ -100,7 +103,7 @@ def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -
     # At 1,000 it has reported, and hangs instead of ending.
     rehearsal = disturbed(Hangs(seed=7, rung=1, iteration=iteration))
     codes = exit_codes(rehearsal)
-    assert codes["s0007-r1-a0"] == INTERRUPTED
+    assert codes["s0007-r1-a0"] == ExitCode.INTERRUPTED
     assert ("s0007-r1-a1" in codes) == (iteration < 1000)
     # Ten validations, or half an hour.
     assert rehearsal.executor.now - undisturbed().executor.now < 2 * 1800
@@ -112,10 +115,10 @@ def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
     silence = StallDetector()
     spans = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spans
     samples = tuple(Sample(i, float(i)) for i in (0, 0, 100, 200))
-    spans["job"] = Span(0, 0, 0, samples, False, None)
-    assert silence.look(0.0, ["job"], spans) == frozenset()
-    assert silence.look(1e6, ["job"], spans) == frozenset()
-    looks = [silence.look(1e6 + 100.0 * n, ["job"], spans) for n in range(1, 20)]
+    spans[HANGING] = Span(0, 0, 0, samples, False, None)
+    assert silence.look(0.0, [HANGING], spans) == frozenset()
+    assert silence.look(1e6, [HANGING], spans) == frozenset()
+    looks = [silence.look(1e6 + 100.0 * n, [HANGING], spans) for n in range(1, 20)]
     assert [bool(given_up) for given_up in looks] == [False] * 12 + [True] * 7
 
 
@@ -210,8 +213,8 @@ def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> Non
     lives = rehearsal.executor._processes.values()
     told = sum(p.state.ended - p.submitted for p in lives if p.told == p.state)
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
-    lost = [p.job.name for p in lives if p.told != p.state]
-    elsewhere = sum(snapshot.spans[name].seconds for name in lost)
+    lost = [Attempt(p.job.rung_name, p.job.seed, p.job.attempt) for p in lives if p.told != p.state]
+    elsewhere = sum(snapshot.spans[attempt].seconds for attempt in lost)
     assert snapshot.spent_seconds == pytest.approx(told + elsewhere)
     assert told > undisturbed().executor.now - BEGINNING
     assert len(lost) == bool(faults)

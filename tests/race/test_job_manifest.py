@@ -1,129 +1,22 @@
-"""What Jobs and pods say, as the API server has said it (fields of batch/v1 and core/v1)."""
+"""What the Job of an attempt looks like (fields of batch/v1 and core/v1)."""
 
 from typing import Any
 
 import pytest
 
-from liverseg.errors import SettingsError
 from liverseg.race.executors import job_manifest
-from liverseg.race.executors.job_manifest import PodSettings
-from liverseg.race.records.job import Job, JobState
+from liverseg.race.executors.pod_settings import PodSettings
+from liverseg.race.records.job import Job
+from tests.manifests.restricted import violations
 
 JOB = Job.of("0123456789ab", 7, 2, 0, 20_000)
 STORE = "s3://bucket/store"
-NOON = "2026-11-23T12:00:00Z"
-NOON_UNIX = 1795435200.0
-LATER = "2026-11-23T12:00:30Z"
 
 
 def manifest(job: Job = JOB, **settings: Any) -> job_manifest.Manifest:
     return job_manifest.manifest(
         job, STORE, PodSettings(image="trainer@sha256:1", **settings), None
     )
-
-
-def told(
-    *listed: dict[str, Any], job: dict[str, Any] | None = None, now: float = NOON_UNIX
-) -> JobState:
-    jobs = [] if job is None else [{"metadata": {"name": JOB.name}, "spec": {}, "status": job}]
-    return job_manifest.states(jobs, listed, now)[JOB.name]
-
-
-def pod(phase: str, container: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    metadata = {
-        "name": "pod-1",
-        "creationTimestamp": NOON,
-        "labels": {"batch.kubernetes.io/job-name": JOB.name},
-    }
-    status: dict[str, Any] = {"phase": phase, "startTime": NOON} | more.pop("status", {})
-    if container is not None:
-        status["containerStatuses"] = [{"state": container}]
-    return {"metadata": metadata | more, "status": status, "spec": {"nodeName": "node1"}}
-
-
-def terminated(code: int, **more: str) -> dict[str, Any]:
-    return {"terminated": {"exitCode": code, "finishedAt": LATER} | more}
-
-
-def over(kind: str, message: str = "") -> dict[str, Any]:
-    return {"conditions": [{"type": kind, "status": "True", "message": message}]}
-
-
-def test_a_pod_that_waits_for_a_gpu_runs_and_says_what_it_waits_for() -> None:
-    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-    unscheduled = {"type": "PodScheduled", "status": "False", "message": message}
-    waits = pod("Pending", status={"conditions": [unscheduled]})
-    assert told(waits, job={}).waits_for == message
-    assert told(job={}) == JobState(JOB.name, True, message="no pod yet")
-
-
-def test_a_pod_whose_image_is_pulled_or_that_runs_waits_for_nothing() -> None:
-    for container in ({"waiting": {"reason": "ContainerCreating"}}, {"running": {}}):
-        state = told(pod("Pending", container), job={})
-        assert state == JobState(JOB.name, True, message="pod pod-1 on node1")
-
-
-def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
-    found = job_manifest.states([manifest(queue="gpus")], [], NOON_UNIX)
-    assert "queue has not let it in" in found[JOB.name].waits_for
-
-
-def test_an_image_that_cannot_be_pulled_is_named() -> None:
-    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
-    waits_for = told(pod("Pending", waiting), job={}).waits_for
-    assert waits_for == "ImagePullBackOff: Back-off pulling image"
-
-
-def test_a_complete_job_has_ended_with_0_and_had_its_gpu_from_the_pods_start() -> None:
-    state = told(pod("Succeeded", terminated(0)), job=over("Complete"))
-    assert (state.running, state.exit_code) == (False, 0)
-    assert (state.started, state.ended) == (NOON_UNIX, NOON_UNIX + 30)
-    assert told(job=over("Complete")).exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "expected"),
-    [(75, "Error", 75), (137, "Error", -9), (143, "Error", -15), (137, "OOMKilled", 137)],
-)
-def test_a_killed_container_is_told_from_one_that_ran_out_of_memory(code, reason, expected) -> None:
-    failed = pod("Failed", terminated(code, reason=reason))
-    state = told(failed, job=over("Failed", "Job has reached the specified backoff limit"))
-    assert state.exit_code == expected
-    assert "pod pod-1 on node1" in state.message
-
-
-def test_an_evicted_pod_says_nothing_of_its_seed() -> None:
-    disrupted = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "EvictionByEvictionAPI",
-        "message": "Eviction API: evicting",
-    }
-    failed = pod("Failed", terminated(137), status={"conditions": [disrupted]})
-    state = told(failed, job=over("Failed"))
-    assert state.exit_code == -15
-    assert "EvictionByEvictionAPI: Eviction API: evicting" in state.message
-    saved = pod("Failed", terminated(75), status={"conditions": [disrupted]})
-    assert told(saved, job=over("Failed")).exit_code == 75
-
-
-def test_a_job_whose_pod_was_deleted_was_asked_to_end() -> None:
-    state = told(job=over("Failed", "Job has reached the specified backoff limit"))
-    assert (state.running, state.exit_code) == (False, -15)
-    assert "its pod was deleted" in state.message
-
-
-def test_the_pod_of_a_deleted_job_runs_until_it_has_saved() -> None:
-    assert told(pod("Running", {"running": {}}, deletionTimestamp=LATER)).running
-    assert told(pod("Failed", terminated(75))).exit_code == 75
-
-
-def test_a_pod_that_outlives_its_deletion_is_on_a_node_that_was_cut_off() -> None:
-    lost = pod("Running", {"running": {}}, deletionTimestamp=NOON)
-    assert told(lost, job={}, now=NOON_UNIX + 59).running
-    state = told(lost, job={}, now=NOON_UNIX + 61)
-    assert (state.running, state.exit_code) == (False, -15)
-    assert state.message == "its node node1 does not answer"
 
 
 def test_a_job_is_what_kubernetes_must_not_do_again() -> None:
@@ -164,6 +57,34 @@ def test_gpus_tolerations_and_places_go_into_the_pod() -> None:
     assert "tolerations" not in on_cpu
 
 
+def test_labels_of_ours_win_over_a_persons() -> None:
+    labels = {"liverseg.io/seed": "mine", "app.kubernetes.io/name": "mine", "team": "liver"}
+    made = manifest(labels=labels)
+    for found in (made["metadata"], made["spec"]["template"]["metadata"]):
+        assert found["labels"]["liverseg.io/seed"] == "0007"
+        assert found["labels"]["app.kubernetes.io/name"] == "liverseg"
+        assert found["labels"]["team"] == "liver"
+
+
+def test_a_private_ca_is_mounted_read_only_and_named_to_the_trainer() -> None:
+    made = manifest(ca_config_map={"name": "store-ca", "key": "root.pem"})
+    spec = made["spec"]["template"]["spec"]
+    assert not violations(made["spec"]["template"])
+    (container,) = spec["containers"]
+    source = {"name": "store-ca", "items": [{"key": "root.pem", "path": "ca.crt"}]}
+    assert {"name": "ca", "configMap": source} in spec["volumes"]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "ca"]
+    assert mount["readOnly"] is True
+    assert {"name": "AWS_CA_BUNDLE", "value": f"{mount['mountPath']}/ca.crt"} in container["env"]
+    without = manifest()["spec"]["template"]["spec"]["containers"][0]
+    assert "AWS_CA_BUNDLE" not in [variable["name"] for variable in without["env"]]
+
+
+def test_a_file_in_a_trainers_working_directory_hides_no_module() -> None:
+    (container,) = manifest()["spec"]["template"]["spec"]["containers"]
+    assert {"name": "PYTHONSAFEPATH", "value": "1"} in container["env"]
+
+
 def test_the_workflow_owns_the_job_and_does_not_control_it() -> None:
     owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "run", "uid": "1"}
     made = job_manifest.manifest(JOB, STORE, PodSettings(image="i"), owner)
@@ -194,30 +115,3 @@ def test_an_existing_job_that_differs_is_told_with_both_values(changed, told_of)
         JOB, "s3://other/store", PodSettings(image="trainer@sha256:1"), None
     )
     assert "label liverseg.io/store" in str(job_manifest.difference(manifest(), elsewhere))
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("{", 'not JSON, such as {"memory": "32Gi"}'),
-        ('{"cpu": 4}', "'pods.cpu' must be text in quotes, such as \"4\", not 4"),
-        ('{"tolerations": {}}', "'pods.tolerations' must be a list"),
-        ('{"memory": "1500MB"}', r"pods.memory \('1500MB'\) is no amount"),
-        ('{"gpu": 1}', r"'pods.gpu' is unknown; known: pods.image, "),
-        ('{"gpus": "1"}', "'pods.gpus' must be"),
-        ('{"gpus": -1}', "at least 0"),
-        ('{"grace_seconds": 0}', "above 0"),
-        ('{"node_selector": {"a": 1}}', r"'pods.node_selector.a' must be"),
-        ('{"tolerations": [1]}', "must be a table"),
-        ("[]", "must be a table of settings"),
-    ],
-)
-def test_wrong_pod_settings_are_named(text: str, match: str) -> None:
-    with pytest.raises(SettingsError, match=match):
-        PodSettings.from_json(text)
-
-
-def test_settings_are_read_from_json() -> None:
-    found = PodSettings.from_json('{"queue": "gpus", "node_selector": {"a": "b"}}')
-    assert (found.queue, found.node_selector) == ("gpus", {"a": "b"})
-    assert PodSettings.from_json("") == PodSettings()

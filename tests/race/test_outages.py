@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from liverseg.errors import LiversegError, StoreAway, StoreError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.executors.faults import Killed
 from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
 from liverseg.race.records import facts
-from liverseg.race.records.job import ORPHANED
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.outbox import Outage, Outbox
 from liverseg.race.records.snapshot import SnapshotReader
@@ -192,7 +192,7 @@ def test_trainers_wait_for_the_store_until_the_grace_of_an_orphan_and_then_end_w
     race.executor.sleep(29 * MINUTE - (race.executor.now - BEGINNING - 400.0))
     assert set(race.exit_codes()) == {None}
     race.executor.sleep(15 * MINUTE)
-    assert set(race.exit_codes()) == {ORPHANED}
+    assert set(race.exit_codes()) == {ExitCode.ORPHANED}
     race.run()
     assert race.weights() == undisturbed().weights()
 

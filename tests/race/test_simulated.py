@@ -1,16 +1,15 @@
 import pytest
 
-from liverseg.errors import NotFound
 from liverseg.race.executors.faults import Crash, Killed
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.executors.simulated_trainer import invented_score
-from liverseg.race.records import facts
+from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.job import Job
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
-from tests.race.rehearsal import CURVE_ENTRIES, Rehearsal
+from tests.race.rehearsal import CURVE_ENTRIES, Rehearsal, report_key
 
 
 class TestSimulatedExecutor(ExecutorContract):
@@ -38,14 +37,16 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     rehearsal = Rehearsal()
     assert finish(rehearsal, job(rehearsal)) == 0
     store, study = rehearsal.store, rehearsal.study.id
-    report = record.read(store, facts.report_key(study, 0, 3, 0))
+    report = record.read(store, report_key(store, study, 0, 3, 0))
     assert report["best_jaccard"] == pytest.approx(0.32)
     assert bundle.load(store, report["checkpoint"])["best.safetensors"]
     (point,) = facts.read_curve(store, study, 3)
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
-    for part in ("start", 0, 2, "end"):
-        assert store.get(facts.span_key(study, job(rehearsal).name, part))
+    events = spans.events(store, study, spans.Attempt(0, 3, 0))
+    assert [event.split("_")[:2] for event in events] == [
+        ["end", "2"], ["sample", "0"], ["sample", "2"], ["start", "1000000.000"],
+    ]  # fmt: skip
 
 
 def test_a_trainer_resumes_from_the_newest_checkpoint():
@@ -62,8 +63,8 @@ def test_a_trainer_resumes_from_the_newest_checkpoint():
 def test_a_fault_ends_a_trainer_before_it_writes_anything_more(exit_code):
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=2, exit_code=exit_code)])
     assert finish(rehearsal, job(rehearsal)) == exit_code
-    with pytest.raises(NotFound):
-        rehearsal.store.get(facts.report_key(rehearsal.study.id, 0, 3, 0))
+    prefix = reports.attempt_prefix(rehearsal.study.id, 0, 3, 0)
+    assert not rehearsal.store.keys(prefix)
     assert finish(rehearsal, job(rehearsal, attempt=1)) == 0
 
 

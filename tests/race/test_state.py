@@ -1,6 +1,7 @@
 """Folding facts into a state, and planning from it: the rules, without a clock or a store."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -10,22 +11,22 @@ from liverseg.errors import StudyError
 from liverseg.race.decide.reconcile import Actions, Capacity, reached, reconcile
 from liverseg.race.decide.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
-from liverseg.race.records.facts import Report
 from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.snapshot import Recorded, Snapshot, rests_on
+from liverseg.race.records.reports import ReportKey
+from liverseg.race.records.snapshot import Snapshot, rests_on
+from liverseg.race.records.spans import Attempt
 from liverseg.settings import RaceSettings
 
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
 RUNGS = (Rung(4, 2), Rung(2, 4), Rung(1, 8))
-NOTHING = Snapshot((), (), (), (), {}, frozenset(), {})
+NOTHING = Snapshot((), (), frozenset(), (), {}, frozenset(), {})
 EPOCH = 1
 
 
-def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> Recorded:
-    told = Report(
-        seed, rung, attempt, RUNGS[rung].iterations, jaccard, 2, jaccard, {}, "c/", "m", "w"
-    )
-    return Recorded(told, f"sha-{rung}-{seed}-{attempt}")
+def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> ReportKey:
+    # A value that is not finite has no place in a key.
+    value = jaccard if jaccard is None or math.isfinite(jaccard) else None
+    return ReportKey(rung, seed, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
 
 
 def failure(
@@ -40,27 +41,27 @@ def failure(
     return Failure(seed, 0, attempt, exit_code, "broke", kind, iteration, generation)
 
 
-def snapshot(*recorded: Recorded | Failure | Promotion | Decision, **more: object) -> Snapshot:
+def snapshot(*recorded: ReportKey | Failure | Promotion | Decision, **more: object) -> Snapshot:
     def only(kind: type) -> tuple:
         return tuple(r for r in recorded if isinstance(r, kind))
 
     return dataclasses.replace(
         NOTHING,
-        reports=only(Recorded),
+        reports=only(ReportKey),
         failures=only(Failure),
-        promotions=only(Promotion),
+        promotions=frozenset((p.rung, p.seed) for p in only(Promotion)),
         decisions=only(Decision),
         named=rests_on(only(Promotion) + only(Decision)),
         **more,
     )
 
 
-def state_of(*recorded: Recorded | Failure | Promotion | Decision) -> RaceState:
+def state_of(*recorded: ReportKey | Failure | Promotion | Decision) -> RaceState:
     return fold(RUNGS, RACE, snapshot(*recorded), EPOCH)
 
 
 def planned(
-    *recorded: Recorded | Failure | Promotion | Decision,
+    *recorded: ReportKey | Failure | Promotion | Decision,
     running: tuple[Job, ...] = (),
     ended: dict[Job, int | None] | None = None,
     gpus: int = 2,
@@ -85,6 +86,10 @@ DECIDED = Decision(
 )
 
 
+def attempt(job: Job) -> Attempt:
+    return Attempt(job.rung_name, job.seed, job.attempt)
+
+
 def seeds(actions: Actions) -> list[int]:
     return [j.seed for j in actions.jobs]
 
@@ -96,6 +101,23 @@ def test_at_the_start_the_lowest_seeds_get_the_places():
 def test_running_jobs_occupy_places_whatever_they_are():
     assert seeds(planned(running=(job(0), job(3)), gpus=3)) == [1]
     assert planned(running=(job(0), job(1)), gpus=1).jobs == ()
+
+
+def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is_cancelled_only():
+    span = Span(0, 0, 0, (Sample(2, 100.0),), False, None, "")
+    states = {job(0).name: JobState(job(0).name, running=True, suspended=True)}
+
+    def after(*recorded: ReportKey | Failure) -> Actions:
+        seen = snapshot(*recorded, spans={attempt(job(0)): span})
+        state = fold(RUNGS, RACE, seen, EPOCH)
+        return reconcile("s", state, seen, states, Capacity(1, False), EPOCH, (), [attempt(job(0))])
+
+    (failed,) = after().failures
+    assert (failed.exit_code, failed.iteration) == (-15, 2)
+    assert "suspended after it had begun" in failed.reason
+    assert after(failed).cancelled == (job(0).name,)
+    reported = after(report(0, 0.5))
+    assert (reported.failures, reported.cancelled) == ((), (job(0).name,))
 
 
 def test_a_seed_that_runs_gets_no_second_job():
@@ -162,7 +184,7 @@ def test_a_loss_that_is_not_finite_is_the_models_own_failure():
 
 
 def test_an_exit_code_that_only_the_trainer_knew_is_taken_from_its_span():
-    told = {job(0).name: Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
+    told = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
     (failed,) = planned(ended={job(0): None}, spans=told).failures
     assert (failed.exit_code, failed.kind) == (78, "model")
 
@@ -177,14 +199,14 @@ def test_a_failure_is_recorded_once():
 
 def test_after_a_failure_the_next_attempt_is_due():
     ended = {job(0): 1, job(0, 0, 1): 1}
-    closed = frozenset(job.name for job in ended)
+    closed = frozenset(attempt(job) for job in ended)
     actions = planned(failure(0), failure(0, 1), ended=ended, closed=closed)
     assert actions.jobs == (job(0, attempt=2), job(1))
 
 
 def test_every_job_that_has_ended_is_closed_once():
     ended = {job(0): 0, job(1): 0}
-    actions = planned(*ALL, DECIDED, ended=ended, closed=frozenset({job(0).name}))
+    actions = planned(*ALL, DECIDED, ended=ended, closed=frozenset({attempt(job(0))}))
     assert [state.name for state in actions.closed] == [job(1).name]
 
 
@@ -324,7 +346,7 @@ def test_the_single_training_starts_beside_the_last_survivor():
 
 
 def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
-    begun = {job(0).name: Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
+    begun = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
     actions = planned(report(0, 0.1), ended={job(0): -9}, spans=begun)
     assert [closed.name for closed in actions.closed] == [job(0).name]
     running = planned(running=(job(0),), spans=begun)
@@ -349,7 +371,6 @@ def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
 
 def test_the_last_value_can_be_the_one_that_ranks():
     race = dataclasses.replace(RACE, rung_metric="last")
-    told = dataclasses.replace(report(0, 0.9).report, last_jaccard=0.1)
-    seen = snapshot(Recorded(told, "sha"))
+    seen = snapshot(dataclasses.replace(report(0, 0.9), last_jaccard=0.1))
     assert fold(RUNGS, race, seen, EPOCH).rungs[0].scores == {0: 0.1}
     assert fold(RUNGS, RACE, seen, EPOCH).rungs[0].scores == {0: 0.9}

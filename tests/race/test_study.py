@@ -11,11 +11,12 @@ from liverseg.race.records.study import (
     latest_study,
     load_study,
     open_study,
+    recorded_id,
     require_current,
     study_id,
     study_ids,
 )
-from liverseg.settings import from_mapping, preset
+from liverseg.settings import Settings, from_mapping, preset, to_mapping
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import DATASET, SETTINGS
@@ -42,6 +43,41 @@ def test_the_id_changes_with_every_setting_but_the_presets_name():
     other = from_mapping({"training": {"threads": 2}}, SETTINGS)
     assert study_id(same, DATASET) == study_id(SETTINGS, DATASET)
     assert study_id(other, DATASET) != study_id(SETTINGS, DATASET)
+
+
+NAMES = [
+    (topic, name)
+    for topic, values in to_mapping(SETTINGS).items()
+    if topic != "preset"
+    for name in values
+]
+
+
+@pytest.mark.parametrize(("topic", "name"), NAMES)
+def test_a_setting_that_is_added_with_its_default_leaves_the_study_as_it_was(topic, name):
+    """The spec and the data set of an older version lack the setting, which has its default."""
+    settings = dataclasses.replace(preset("demo"), **{topic: getattr(Settings(), topic)})
+    store = MemoryStore()
+    study = open_study(store, settings, DATASET)
+    key = facts.spec_key(study.id)
+    spec = record.read(store, key)
+    del spec["settings"][topic][name]
+    spec["dataset"]["preparation"].pop(name if topic == "preparation" else "", None)
+    record.write(store, key, spec)
+    older = load_study(store, study.id)
+    assert older == study
+    require_current(older)
+    digest = spec["dataset"]["digest"]
+    assert recorded_id(spec["settings"], digest, spec["training_version"]) == study.id
+
+
+@pytest.mark.parametrize(("topic", "name"), NAMES)
+def test_every_setting_that_differs_from_its_default_is_part_of_the_id(topic, name):
+    changed = to_mapping(Settings())
+    changed[topic][name] = "another"
+    plain = recorded_id(to_mapping(Settings()), "d", 1)
+    assert recorded_id(changed, "d", 1) != plain
+    assert recorded_id(changed, "d", 2) != recorded_id(changed, "d", 1)
 
 
 def test_the_id_changes_with_the_data():

@@ -125,7 +125,7 @@ def test_it_is_computed_once_for_the_same_networks(store, study) -> None:
     assert disagreement.run(store, study)["marked"]
 
 
-@pytest.mark.parametrize("changed", ["winner", "weights", "result_version", "votes"])
+@pytest.mark.parametrize("changed", ["winner", "weights", "prediction_version", "votes"])
 def test_other_networks_or_votes_that_are_gone_are_computed_anew(store, study, changed) -> None:
     before = disagreement.load(store, study.id)
     if changed == "votes":

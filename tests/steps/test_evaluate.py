@@ -107,6 +107,19 @@ def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store
     assert again["arms"] == first["arms"]
 
 
+def test_other_measures_are_evaluated_again_without_a_new_prediction(
+    store, study, monkeypatch
+) -> None:
+    first = evaluate.run(store, study)
+    writes = []
+    store.before_write = lambda _number, key: writes.append(key)
+    monkeypatch.setattr(evaluate, "EVALUATION_VERSION", first["evaluation_version"] + 1)
+    again = evaluate.run(store, study)
+    assert writes == [facts.evaluation_key(study.id)]
+    assert again["evaluation_version"] == first["evaluation_version"] + 1
+    assert again["document"] == first["document"]
+
+
 def test_a_case_that_is_not_segmented_says_which_command_is_missing(store, study) -> None:
     sha256 = facts.ended_arms(store, study.id)["multi"]
     prefix = segmentation_prefix(sha256, study.dataset.role("test")[0].key)

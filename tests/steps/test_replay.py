@@ -12,7 +12,7 @@ from liverseg.settings import from_mapping
 from liverseg.steps.race import extend, replay
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, report_key, rising
 from tests.steps.tiny_study import finished_study
 
 
@@ -28,7 +28,7 @@ def test_the_latest_study_is_replayed_and_the_outcome_is_ready_for_json():
 def test_a_race_of_real_networks_is_accepted_and_one_altered_report_is_named():
     store, study = finished_study(MemoryStore())
     assert replay.run(store, study.id)["findings"] == []
-    key = facts.report_key(study.id, 0, 1, 0)
+    key = report_key(store, study.id, 0, 1, 0)
     record.write(store, key, record.read(store, key) | {"best_jaccard": 0.999})
     assert key in {finding["key"] for finding in replay.run(store, study.id)["findings"]}
 

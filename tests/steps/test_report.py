@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 import pytest
 
 from liverseg.errors import StudyError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.faults import Killed
 from liverseg.race.records import facts
-from liverseg.race.records.job import NOT_FINITE
 from liverseg.steps.race import race
 from liverseg.steps.results import disagreement, evaluate, report, rung_page
 from liverseg.steps.results.report_figures import by_rule
@@ -247,7 +247,7 @@ def test_a_rung_s_page_shows_the_rungs_so_far_and_its_metrics_are_numbers(tmp_pa
 
 
 def test_a_seed_whose_loss_was_nan_is_named_on_the_rung_s_page(tmp_path) -> None:
-    fault = Killed(seed=3, rung=0, iteration=1, exit_code=NOT_FINITE, attempts=(0, 1, 2))
+    fault = Killed(seed=3, rung=0, iteration=1, exit_code=ExitCode.NOT_FINITE, attempts=(0, 1, 2))
     rehearsal = Rehearsal(faults=[fault])
     rehearsal.run()
     status = race.status(rehearsal.store, rehearsal.study.id)

@@ -7,8 +7,15 @@ import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
-from liverseg.settings import Settings, from_mapping
+from liverseg.settings import (
+    PREPARATION_VERSION,
+    PreparationSettings,
+    Settings,
+    digest,
+    from_mapping,
+)
 from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data.case_folder import case_key, file_hash
 from liverseg.steps.data.cases import load_dataset
 from liverseg.storage.memory import MemoryStore
 
@@ -254,6 +261,20 @@ def test_the_key_depends_on_bytes_and_preparation_and_not_on_names(data, store, 
     spline = from_mapping({"preparation": {"interpolation": "bspline"}})
     changed = scan.run(data, store, spline, split).dataset.cases
     assert not {case.key for case in before} & {case.key for case in changed}
+
+
+def test_the_key_has_of_the_preparation_what_differs_from_its_defaults(tmp_path):
+    file = tmp_path / "image.nii.gz"
+    file.write_bytes(b"voxels")
+    whole = {
+        "files": {"image": file_hash(file)},
+        "preparation": {},
+        "preparation_version": PREPARATION_VERSION,
+    }
+    assert case_key({"image": file}, PreparationSettings()) == digest(whole)
+    spline = whole | {"preparation": {"interpolation": "bspline"}}
+    found = case_key({"image": file}, PreparationSettings(interpolation="bspline"))
+    assert found == digest(spline)
 
 
 def test_one_changed_voxel_changes_one_key(data, store, split, write_case):

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError, StoreAway, StoreError
-from liverseg.race.records import facts, lineage
-from liverseg.race.records.job_name import job_name
+from liverseg.exit_codes import ExitCode
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.study import Study
 from liverseg.steps.race import train
 from liverseg.storage import bundle, record
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import CURVE_ENTRIES
+from tests.race.rehearsal import CURVE_ENTRIES, report_key
 from tests.steps.tiny_study import study_in
 
 
@@ -34,20 +34,20 @@ def trained(
 
 
 def report(store: MemoryStore, study: Study, rung: int, attempt: int = 0) -> dict[str, object]:
-    return record.read(store, facts.report_key(study.id, rung, 1, attempt))
+    return record.read(store, report_key(store, study.id, rung, 1, attempt))
 
 
 def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     paused, straight = MemoryStore(), MemoryStore()
     study = study_in(paused)
-    assert trained(paused, study, 0) == train.REPORTED
+    assert trained(paused, study, 0) == ExitCode.DONE
     assert report(paused, study, 0)["iterations"] == 3
-    assert trained(paused, study, 1) == train.REPORTED
+    assert trained(paused, study, 1) == ExitCode.DONE
     # Never paused, but validated at the same iterations.
     study_in(straight)
     with_stop = report(paused, study, 1)
-    assert trained(straight, study, 0) == train.REPORTED
-    assert trained(straight, study, 1) == train.REPORTED
+    assert trained(straight, study, 0) == ExitCode.DONE
+    assert trained(straight, study, 1) == ExitCode.DONE
     assert with_stop["weights_sha256"] == report(straight, study, 1)["weights_sha256"]
     curve = facts.read_curve(paused, study.id, 1)
     assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
@@ -81,7 +81,7 @@ def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> Non
             trained(crashed, study, 1)
         except Crash:
             crashed.before_write = lambda _number, _key: None
-            assert trained(crashed, study, 1, attempt=1) == train.REPORTED
+            assert trained(crashed, study, 1, attempt=1) == ExitCode.DONE
             assert report(crashed, study, 1, 1)["weights_sha256"] == expected, writes
             writes += 1
         else:
@@ -99,7 +99,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
             os.kill(os.getpid(), signal.SIGTERM)
 
     code = train.run(store, study.id, 1, 1, 0, orphan_grace=60, now=Clock(), progress=terminate)
-    assert code == train.INTERRUPTED
+    assert code == ExitCode.INTERRUPTED
     assert facts.checkpoints(store, study.id, 1)[0].iteration == 5
     seen: list[int] = []
     again = train.run(
@@ -112,7 +112,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
         now=Clock(),
         progress=lambda _what, done, _total: seen.append(done),
     )
-    assert (again, seen) == (train.REPORTED, [6])
+    assert (again, seen) == (ExitCode.DONE, [6])
     trained(undisturbed, study, 1)
     assert (
         report(store, study, 1, 1)["weights_sha256"]
@@ -126,25 +126,26 @@ def test_a_trainer_whose_controller_is_gone_saves_and_ends_with_76() -> None:
     record.write(
         store, facts.heartbeat_key(study.id), {"generation": 1, "owner": "gone", "time": 900.0}
     )
-    assert trained(store, study, 1, step=11.0) == train.ORPHANED
+    assert trained(store, study, 1, step=11.0) == ExitCode.ORPHANED
     assert facts.checkpoints(store, study.id, 1)
 
 
 def test_a_loss_that_is_nan_ends_with_78_and_without_a_report() -> None:
     store = MemoryStore()
     study = study_in(store, factor=float("nan"))
-    assert trained(store, study, 0) == train.NOT_FINITE
-    assert not store.keys(f"studies/{study.id}/reports/")
+    assert trained(store, study, 0) == ExitCode.NOT_FINITE
+    assert not store.keys(f"studies/{study.id}/rungs/0/reports/")
 
 
-def test_the_segments_tell_where_a_process_began_and_how_it_ended() -> None:
+def test_the_span_tells_where_a_process_began_and_how_it_ended() -> None:
     store = MemoryStore()
     study = study_in(store)
     trained(store, study, 0)
-    name = job_name(study.id, 1, 0, 0)
-    start = record.read(store, facts.span_key(study.id, name, "start"))
-    end = record.read(store, facts.span_key(study.id, name, "end"))
-    assert (start["iteration"], end["iteration"], end["exit_code"]) == (0, 3, 0)
+    attempt = spans.Attempt(0, 1, 0)
+    span = spans.span_of(attempt, spans.events(store, study.id, attempt))
+    assert span is not None
+    assert [s.iteration for s in span.samples] == [0, 0, 2, 3, 3]
+    assert (span.ended, span.exit_code) == (True, 0)
 
 
 def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
@@ -155,7 +156,7 @@ def test_a_damaged_checkpoint_is_refused_with_both_hashes() -> None:
     store.objects[saved.prefix + "state.safetensors"] += b"x"
     with pytest.raises(IntegrityError, match=r"state.safetensors.*SHA-256 is .*promises"):
         trained(store, study, 1)
-    assert not store.keys(f"studies/{study.id}/reports/1/")
+    assert not store.keys(f"studies/{study.id}/rungs/1/reports/")
 
 
 def test_a_study_of_another_version_is_refused() -> None:
@@ -179,11 +180,11 @@ def test_a_second_pod_of_one_attempt_ends_with_75_and_writes_nothing() -> None:
     store = MemoryStore()
     study = study_in(store)
     first = {"orphan_grace": 60, "now": Clock(), "pod": "first"}
-    assert train.run(store, study.id, 1, 0, 0, **first) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 0, **first) == ExitCode.DONE
     before = dict(store.objects)
-    assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == train.INTERRUPTED
+    assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == ExitCode.INTERRUPTED
     assert store.objects == before
-    assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == ExitCode.DONE
 
 
 class Outage(MemoryStore):
@@ -243,7 +244,7 @@ def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path
         store, study.id, 1, 1, 0, orphan_grace=1800, now=waits.clock, sleep=waits.sleep,
         scratch=tmp_path, progress=close_at(store, 1),
     )  # fmt: skip
-    assert code == train.REPORTED
+    assert code == ExitCode.DONE
     # It has waited at its rung alone.
     assert waits.now == 1600.0
     trained(undisturbed, study, 1)
@@ -251,10 +252,17 @@ def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path
         report(store, study, 1)["weights_sha256"] == report(undisturbed, study, 1)["weights_sha256"]
     )
     # What was written late is what would have been written at once, the broom's work included.
-    kinds = ("curves", "checkpoints", "spans", "reports")
-    for kind in kinds:
-        prefix = f"studies/{study.id}/{kind}/"
+    for kind in ("curves/", "checkpoints/", "rungs/1/reports/"):
+        prefix = f"studies/{study.id}/{kind}"
         assert store.keys(prefix) == undisturbed.keys(prefix)
+    attempt = spans.Attempt(1, 1, 0)
+    late, at_once = (
+        spans.span_of(attempt, spans.events(s, study.id, attempt)) for s in (store, undisturbed)
+    )
+    assert late is not None
+    assert at_once is not None
+    # It occupied its GPU while it waited, and for no second longer.
+    assert (late.samples[:-1], late.seconds) == (at_once.samples[:-1], 600.0)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -266,7 +274,7 @@ def test_a_store_that_stays_away_ends_a_trainer_with_76_and_its_work_is_found_ag
     waits = Waits(store, float("inf"))
     words = {"orphan_grace": 1800, "now": waits.clock, "sleep": waits.sleep, "scratch": tmp_path}
     code = train.run(store, study.id, 1, 1, 0, progress=close_at(store, 1), **words)
-    assert code == train.ORPHANED
+    assert code == ExitCode.ORPHANED
     assert 2800 < waits.now < 2820
     assert "the store has been away for 18" in caplog.text
     store.closed = False
@@ -276,7 +284,7 @@ def test_a_store_that_stays_away_ends_a_trainer_with_76_and_its_work_is_found_ag
         store, study.id, 1, 1, 1, progress=lambda _what, done, _total: seen.append(done), **words
     )
     # On the same machine the next attempt trains nothing anew.
-    assert (again, seen) == (train.REPORTED, [])
+    assert (again, seen) == (ExitCode.DONE, [])
     assert [c["iteration"] for c in facts.read_curve(store, study.id, 1)] == [2, 4, 6]
     assert report(store, study, 1, 1)["iterations"] == 6
 
@@ -293,7 +301,7 @@ def test_a_trainer_that_is_told_to_stop_saves_on_its_machine_where_the_store_is_
             os.kill(os.getpid(), signal.SIGTERM)
 
     words = {"orphan_grace": 1800, "now": Clock(), "scratch": tmp_path}
-    assert train.run(store, study.id, 1, 1, 0, progress=stop, **words) == train.INTERRUPTED
+    assert train.run(store, study.id, 1, 1, 0, progress=stop, **words) == ExitCode.INTERRUPTED
     assert "iteration 5 is kept in" in caplog.text
     (kept,) = tmp_path.rglob("manifest.json")
     assert kept.parent.name == "5-a0"
@@ -311,7 +319,7 @@ def test_where_the_machine_keeps_nothing_the_training_waits_for_the_store(tmp_pa
         store, study.id, 1, 1, 0, orphan_grace=1800, now=waits.clock, sleep=waits.sleep,
         scratch=tmp_path / "scratch", progress=close_at(store, 1),
     )  # fmt: skip
-    assert code == train.REPORTED
+    assert code == ExitCode.DONE
     assert waits.now == 1060.0
     assert [c["iteration"] for c in facts.read_curve(store, study.id, 1)] == [2, 4, 6]
 
@@ -322,7 +330,7 @@ def test_a_trainer_that_begins_while_the_store_is_away_waits_for_it(tmp_path: Pa
     store.closed = True
     waits = Waits(store, 60.0)
     words = {"orphan_grace": 1800, "now": waits.clock, "sleep": waits.sleep, "scratch": tmp_path}
-    assert train.run(store, study.id, 1, 0, 0, **words) == train.REPORTED
+    assert train.run(store, study.id, 1, 0, 0, **words) == ExitCode.DONE
 
 
 def test_what_the_store_refuses_for_good_ends_the_trainer_at_once_with_the_stores_error(

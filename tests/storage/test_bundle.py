@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from hashlib import sha256
 
 import pytest
@@ -6,17 +7,29 @@ from liverseg.errors import IntegrityError, NotFound, StoreError
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 
+
+@dataclass(frozen=True)
+class WithSeed(bundle.Manifest):
+    seed: int
+
+
 FILES = {"state.bin": b"state", "best.bin": b"best"}
 
 
 def test_files_are_read_back_and_the_manifest_describes_them():
     store = MemoryStore()
-    written = bundle.commit(store, "c/1/", FILES, {"seed": 3})
+    bundle.commit(store, "c/1/", FILES, {"seed": 3})
     assert bundle.load(store, "c/1/") == FILES
-    assert written == bundle.manifest(store, "c/1/")
-    assert written["seed"] == 3
-    described = {"sha256": sha256(b"best").hexdigest(), "bytes": 4}
-    assert written["files"]["best.bin"] == described
+    described = bundle.manifest(store, "c/1/", WithSeed)
+    assert described.seed == 3
+    assert described.files["best.bin"] == bundle.File(sha256(b"best").hexdigest(), 4)
+
+
+def test_a_file_that_the_manifest_does_not_list_is_refused_with_those_that_it_lists():
+    store = MemoryStore()
+    bundle.commit(store, "c/1/", FILES)
+    with pytest.raises(IntegrityError, match=r"c/1/manifest.json.*'other.bin', only best.bin, st"):
+        bundle.load(store, "c/1/", ["other.bin"])
 
 
 def test_some_of_the_files_can_be_read_alone():

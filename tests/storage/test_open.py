@@ -70,6 +70,8 @@ def test_the_work_folder_of_an_s3_store_is_its_own_on_this_machine():
         ("s3://", {}, "s3://"),
         ("s3://bucket//a", {}, "beginning of a key"),
         ("s3://bucket/../a", {}, "beginning of a key"),
+        ("s3://bucket", {"AWS_CA_BUNDLE": "/absent.pem"}, "AWS_CA_BUNDLE '/absent.pem' is no file"),
+        ("s3://bucket", {"AWS_CA_BUNDLE": __file__}, "is no file of PEM certificates"),
     ],
 )
 def test_an_s3_store_that_cannot_be_opened_says_what_is_wrong(url, changed, said):

@@ -1,8 +1,11 @@
 """What the S3 store says where no waiting helps: the place, the cause, what to do, no secret."""
 
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +116,46 @@ def test_https_where_the_server_speaks_http_is_told_at_once(tmp_path, page):
     with pytest.raises(StoreError, match="no trusted https") as caught:
         store.get("a")
     assert secure in str(caught.value)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 that is its own authority, and its key beside it."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-keyout", tmp_path / "key.pem"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", tmp_path / "ca.pem"]
+    subprocess.run(command, check=True, capture_output=True)
+    return tmp_path / "ca.pem"
+
+
+@pytest.fixture
+def secure_page(certificate: Path) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("given", "said"), [(True, "is AWS_ENDPOINT_URL right"), (False, "self")])
+def test_a_private_authority_is_trusted_where_aws_ca_bundle_names_it(
+    tmp_path, secure_page, certificate, given, said
+):
+    environment = {
+        "AWS_ENDPOINT_URL": secure_page,
+        "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "a-secret",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    if given:
+        environment["AWS_CA_BUNDLE"] = str(certificate)
+    # What answers is no S3 server: it is heard once its certificate is trusted.
+    with pytest.raises(StoreError, match=said):
+        open_store("s3://bucket", environment).get("a")
 
 
 def test_credentials_in_the_address_are_refused_and_not_shown():

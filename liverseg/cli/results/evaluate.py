@@ -14,9 +14,8 @@ from liverseg.cli.console import console, print_json, print_table, progress_bar
 from liverseg.cli.options import example, json_option, study_option
 from liverseg.cli.results.results import show_dice
 from liverseg.errors import SettingsError
+from liverseg.exit_codes import ExitCode
 
-PARTLY = 8
-"""Exit code where cases were left out and all others evaluated."""
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _out_file = click.Path(path_type=Path, dir_okay=False)
 
@@ -37,14 +36,14 @@ _out_file = click.Path(path_type=Path, dir_okay=False)
     "references",
     multiple=True,
     metavar="[NAME=]FILE",
-    help="A rater's lesion mask, once a rater [names: R1, R2, ...].",
+    help="A rater's lesion mask, once per rater [names: R1, R2, ...].",
 )
 @click.option(
     "--prediction",
     "predictions",
     multiple=True,
     metavar="[NAME=]FILE",
-    help="An algorithm's, once an algorithm [names: A1, A2, ...].",
+    help="An algorithm's, once per algorithm [names: A1, A2, ...].",
 )
 @click.option(
     "--cases",
@@ -113,10 +112,10 @@ def evaluate(
 ) -> None:
     """Compare lesion masks with every rater's: overlap, distances, lesions found, tests.
 
-    Files from anywhere, one case or many, need --reference and --prediction. Dice, Jaccard,
-    HD, HD95, ASSD, the uncertainty-aware score, lesion detection, and with two algorithms or more
-    paired tests. --json prints what liverseg/schemas/evaluation-1.json describes. A case that
-    cannot be evaluated is left out and named, and the exit code is 8.
+    Files from anywhere, one case or many, need --reference and --prediction. Reported are the
+    measures of docs/method.md section 13, and with two algorithms or more paired tests. --json
+    prints what liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated is
+    left out and named, and the exit code is 8.
 
     With --store and no files: a study's segmentations, beside the best single threshold; written
     to STORE/studies/ID/evaluation.json. JSON keys: study, synthetic, test_evaluations, weights,
@@ -163,7 +162,7 @@ def evaluate(
     else:
         show(result)
     if result["excluded"]:
-        sys.exit(PARTLY)
+        sys.exit(ExitCode.CASES_EXCLUDED)
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -8,10 +8,13 @@ import click
 
 from liverseg.cli.console import console, print_json, progress_bar
 from liverseg.cli.options import example, json_option, store_option, study_option
+from liverseg.exit_codes import TRAINER_CODES, help_text
 
 
 @click.command(
     epilog=example("liverseg train --store build/store --study 0123456789ab --seed 3 --rung 0")
+    + "\n\n"
+    + help_text(TRAINER_CODES)
 )
 @store_option
 @click.option("--study", required=True, help="Id of an opened study.")
@@ -52,7 +55,7 @@ def train(
     """Train one seed of a study up to a rung, report, and end.
 
     The race starts these itself; by hand it is for looking at one seed. SIGTERM saves a
-    checkpoint and ends with 75; the same command goes on from there, bit for bit on the CPU.
+    checkpoint and ends with 75; the same command continues from there, bit for bit on the CPU.
     Writes checkpoints, learning curves and a report below STORE/studies/ID.
     """
     from liverseg.errors import SettingsError

@@ -1,8 +1,7 @@
 """The cases of a study: what they are, where they stand, and the digest of it all."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from liverseg.settings import PreparationSettings, digest
 
@@ -46,27 +45,8 @@ class Dataset:
         What a result depends on, and what it is called.
         """
         cases = sorted([c.key, c.name, c.patient, c.role, c.synthetic] for c in self.cases)
-        return digest([cases, asdict(self.preparation)])
+        return digest([cases, self.preparation.changed])
 
     def role(self, role: Role) -> tuple[CaseRecord, ...]:
         """Return the cases that train, validate or test."""
         return tuple(c for c in self.cases if c.role == role)
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        cases = [asdict(c) for c in self.cases]
-        return {
-            "digest": self.digest,
-            "cases": cases,
-            "preparation": asdict(self.preparation),
-            "excluded": [list(one) for one in self.excluded],
-        }
-
-    @classmethod
-    def from_mapping(cls, values: dict[str, Any]) -> "Dataset":
-        """Return the dataset that `to_mapping` wrote."""
-        tuples = ("raters", "shape", "spacing_mm")
-        records: Iterable[dict[str, Any]] = values["cases"]
-        cases = tuple(CaseRecord(**r | {t: tuple(r[t]) for t in tuples}) for r in records)
-        excluded = tuple((case, problem) for case, problem in values.get("excluded", ()))
-        return cls(cases, PreparationSettings(**values["preparation"]), excluded)

@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liverseg.core.evaluation.agreement import mean, pairs, phi, raters_identical
+from liverseg.core.evaluation.agreement import mean, pairs, raters_identical
 from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.evaluation.detection import Counts, Detection, match
-from liverseg.core.evaluation.overlap import dice_of_counts, jaccard_of_counts
-from liverseg.core.evaluation.surface import surface_distances
-
-MEAN = "mean"
-"""Stands beside the raters' names, so that no rater may be called so."""
-UNITS = ("lesion", "correspondence")
-SCORES = ("recall", "precision", "f1", "fp")
-DISTANCES = ("hd_mm", "hd95_mm", "assd_mm")
+from liverseg.core.evaluation.measures import (
+    DICE,
+    MEAN,
+    MEASURES,
+    SCORES,
+    UNITS,
+    Pair,
+    RaterMeasure,
+)
 
 Values = dict[str, Any]
 
@@ -30,7 +31,7 @@ def evaluate_case(
 
     With one rater `rater_dice` and `rater_detection` are empty and phi is null.
     """
-    between = {f"{a}-{b}": _dice(raters[a], raters[b]) for a, b in pairs(list(raters))}
+    between = {f"{a}-{b}": _dice(Pair(raters[a], raters[b])) for a, b in pairs(list(raters))}
     first = next(iter(raters.values()))
     return {
         "case": name,
@@ -61,12 +62,14 @@ def measures(case: Values, algorithm: str) -> dict[str, float | None]:
     if algorithm not in case["algorithms"]:
         return {}
     values = case["algorithms"][algorithm]
-    named = {
-        f"{measure}.{rater}": value
-        for measure in ("dice", "jaccard", *DISTANCES)
-        for rater, value in values[measure].items()
-    }
-    return named | {"phi": values["phi"]} | _detection_measures(values["detection"])
+    named: dict[str, float | None] = {}
+    for measure in MEASURES:
+        found = values[measure.name]
+        if isinstance(measure, RaterMeasure):
+            named |= {f"{measure.name}.{rater}": value for rater, value in found.items()}
+        else:
+            named[measure.name] = found
+    return named | _detection_measures(values["detection"])
 
 
 def rater_measures(case: Values) -> dict[str, float | None]:
@@ -86,15 +89,14 @@ def rater_measures(case: Values) -> dict[str, float | None]:
 def _compared(
     drawn: Delineation, raters: Mapping[str, Delineation], between: Sequence[float]
 ) -> Values:
-    dice = {rater: _dice(drawn, theirs) for rater, theirs in raters.items()}
-    far = {r: asdict(surface_distances(drawn.surface, t.surface)) for r, t in raters.items()}
+    pair_of = {rater: Pair(drawn, theirs) for rater, theirs in raters.items()}
+    dice = [_dice(pair) for pair in pair_of.values()]
     return {
-        "dice": _with_mean(dice),
-        "jaccard": _with_mean({r: _jaccard(drawn, theirs) for r, theirs in raters.items()}),
-        "phi": phi(list(dice.values()), between),
-        **{d: _with_mean({rater: found[d] for rater, found in far.items()}) for d in DISTANCES},
-        "detection": _detection(drawn, raters),
-    }
+        measure.name: _with_mean({rater: measure.value(pair) for rater, pair in pair_of.items()})
+        if isinstance(measure, RaterMeasure)
+        else measure.value(dice, between)
+        for measure in MEASURES
+    } | {"detection": _detection(drawn, raters)}
 
 
 def _detection(drawn: Delineation, raters: Mapping[str, Delineation]) -> Values:
@@ -110,10 +112,10 @@ def _detection(drawn: Delineation, raters: Mapping[str, Delineation]) -> Values:
 
 def _scores(counts: Mapping[str, Counts]) -> Values:
     by_rater: Values = {
-        rater: asdict(c) | {"recall": c.recall, "precision": c.precision, "f1": c.f1}
+        rater: asdict(c) | {score.name: score.value(c) for score in SCORES}
         for rater, c in counts.items()
     }
-    means = {score: mean([c[score] for c in by_rater.values()]) for score in SCORES}
+    means = {s.name: mean([c[s.name] for c in by_rater.values()]) for s in SCORES}
     return by_rater | {MEAN: means}
 
 
@@ -124,7 +126,7 @@ def _capped(found: Mapping[str, Detection]) -> list[str]:
 
 def _detection_measures(detection: Values) -> dict[str, float | None]:
     return {
-        f"{unit}.{score}.{rater}": values[score]
+        f"{unit}.{score.name}.{rater}": values[score.name]
         for unit in UNITS
         for rater, values in detection[unit].items()
         for score in SCORES
@@ -135,9 +137,7 @@ def _with_mean(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {**values, MEAN: mean(list(values.values()))}
 
 
-def _dice(first: Delineation, second: Delineation) -> float:
-    return dice_of_counts(first.shared_with(second), first.voxels, second.voxels)
-
-
-def _jaccard(first: Delineation, second: Delineation) -> float:
-    return jaccard_of_counts(first.shared_with(second), first.voxels, second.voxels)
+def _dice(pair: Pair) -> float:
+    found = DICE.value(pair)
+    assert found is not None  # it is defined for empty masks too
+    return found

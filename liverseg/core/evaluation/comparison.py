@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liverseg.core.evaluation.case import MEAN, Values, measures, rater_measures
+from liverseg.core.evaluation.case import Values, measures, rater_measures
+from liverseg.core.evaluation.measures import ALL
 from liverseg.core.evaluation.statistics import FALSE_DISCOVERY_RATE, adjusted, summarise, wilcoxon
 
 DIAMETERS_MM = (10.0, 20.0)
@@ -58,15 +59,11 @@ def recall_by_diameter(cases: Sequence[Values], algorithm: str, rater: str) -> l
 
 def families(raters: Sequence[str]) -> dict[str, list[str]]:
     """Return the measures that are tested and adjusted together: 5 and 12 with three raters."""
-    columns = [*raters, MEAN]
-    return {
-        "segmentation": [*(f"dice.{column}" for column in columns), "phi"],
-        "detection": [
-            f"lesion.{score}.{column}"
-            for score in ("recall", "precision", "f1")
-            for column in columns
-        ],
-    }
+    found: dict[str, list[str]] = {}
+    for measure in ALL:
+        if measure.family is not None:
+            found.setdefault(measure.family, []).extend(measure.names(raters))
+    return found
 
 
 def paired_tests(

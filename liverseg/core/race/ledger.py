@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from liverseg.exit_codes import ExitCode
+
 RungName = int | Literal["baseline"]
 Outcome = Literal["useful", "repeated", "pruned", "startup"]
 OUTCOMES: tuple[Outcome, ...] = ("useful", "repeated", "pruned", "startup")
-# A process that ends with one of these has saved what it did: reported, interrupted, orphaned.
-_SAVED = (0, 75, 76)
+# A process that ends with one of these has saved what it did.
+_SAVED = (ExitCode.DONE, ExitCode.INTERRUPTED, ExitCode.ORPHANED)
 
 
 @dataclass(frozen=True)

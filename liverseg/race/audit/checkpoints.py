@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
-from liverseg.race.audit.findings import Audit, shown
+from liverseg.race.audit.findings import Audit
 from liverseg.race.audit.recorded import Testimony
 from liverseg.race.records import facts
 from liverseg.race.records.facts import CurvePoint, Report
 from liverseg.storage.bundle import MANIFEST
+from liverseg.storage.record import shown
 
 # A mean that is taken in another order differs in its last bits only.
 _ROUNDING = 1e-9

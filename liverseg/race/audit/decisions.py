@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 from liverseg.core.race.halving import decide, guaranteed, promotion_slots
-from liverseg.race.audit.findings import shown
+from liverseg.exit_codes import ExitCode
 from liverseg.race.audit.recorded import Testimony
 from liverseg.race.decide.state import failed_for_good
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import Report
-from liverseg.race.records.job import NOT_FINITE
 from liverseg.settings import BASELINE_SEED
+from liverseg.storage.record import shown
 
 
 def check_claims(told: Testimony) -> None:
@@ -124,7 +124,7 @@ class _Claims:
 
     def check_failure(self, key: str, failure: Failure) -> None:
         """A failure's kind, on which further attempts depend, follows from its exit code."""
-        kind = "model" if failure.exit_code == NOT_FINITE else "infrastructure"
+        kind = "model" if failure.exit_code == ExitCode.NOT_FINITE else "infrastructure"
         # A straggler is ended while it runs: it has no exit code yet.
         moved = failure.kind == "straggler" and failure.exit_code is None
         if failure.kind != kind and not moved:

@@ -7,19 +7,18 @@ of a running race write, and remove old checkpoints, while these are being looke
 from dataclasses import dataclass
 from typing import Any
 
-from liverseg.core.data.dataset import Dataset
 from liverseg.core.race.halving import schedule
 from liverseg.errors import SettingsError
 from liverseg.race.audit.checkpoints import check_evidence
 from liverseg.race.audit.decisions import check_claims
-from liverseg.race.audit.findings import Audit, Finding, shown
+from liverseg.race.audit.findings import Audit, Finding
 from liverseg.race.audit.recorded import Testimony
 from liverseg.race.audit.results import check_delivery
 from liverseg.race.records import facts
-from liverseg.race.records.facts import Fact
-from liverseg.race.records.study import recorded_id
+from liverseg.race.records.study import Spec, recorded_id
 from liverseg.settings import RaceSettings, from_mapping
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import shown
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,6 @@ class Replay:
     checked: dict[str, int]
     """How many, by kind: reports, promotions, decisions, files, ..."""
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class _Spec(Fact):
-    study: str
-    settings: dict[str, object]
-    dataset: dict[str, object]
-    training_version: int
 
 
 def replay(store: ObjectStore, study: str) -> Replay:
@@ -65,7 +56,7 @@ def _once(store: ObjectStore, study: str) -> Replay:
 def _spec(audit: Audit, study: str) -> tuple[RaceSettings, dict[str, Any]] | None:
     """Return the race's settings, and all as they are stored; None where they cannot be read."""
     key = facts.spec_key(study)
-    entry = audit.fact(key, _Spec)
+    entry = audit.fact(key, Spec)
     if entry is None or entry.fact is None:
         return None
     spec = entry.fact
@@ -74,19 +65,11 @@ def _spec(audit: Audit, study: str) -> tuple[RaceSettings, dict[str, Any]] | Non
     except SettingsError as error:
         audit.note(key, str(error))
         return None
-    try:
-        dataset = Dataset.from_mapping(spec.dataset).digest
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        audit.note(key, f"its data set cannot be read: {shown(error)}")
-    else:
-        if spec.dataset.get("digest") != dataset:
-            said = shown(spec.dataset.get("digest"))
-            audit.note(key, f"says data set {said}, its cases make {dataset}")
-        made = recorded_id(spec.settings, dataset, spec.training_version)
-        if made != study or spec.study != study:
-            audit.note(
-                key,
-                f"says study {shown(spec.study)}, its settings, data and training version make "
-                f"'{made}'",
-            )
+    dataset = spec.dataset.digest
+    if spec.dataset_sha256 != dataset:
+        audit.note(key, f"says data set {shown(spec.dataset_sha256)}, its cases make {dataset}")
+    made = recorded_id(spec.settings, dataset, spec.training_version)
+    if made != study or spec.study != study:
+        says = shown(spec.study)
+        audit.note(key, f"says study {says}, its settings, data and training version make '{made}'")
     return race, spec.settings

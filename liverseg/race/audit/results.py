@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from liverseg.race.audit.findings import shown
 from liverseg.race.audit.recorded import Testimony
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm, Report, Result
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage.bundle import MANIFEST
+from liverseg.storage.record import shown
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
 

@@ -5,37 +5,46 @@ and the newest of every seed that is still in the race, of A2 too. All else may 
 decision that makes it useless is recorded.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from liverseg.race.decide.state import RaceState
 from liverseg.race.records.facts import Checkpoint
+from liverseg.race.records.reports import ReportKey
 from liverseg.settings import BASELINE_SEED
 
 LAST_RUNGS = 3
 
 
-def useless(state: RaceState, there: Mapping[int, Iterable[Checkpoint]]) -> list[Checkpoint]:
+def needed_reports(state: RaceState) -> list[ReportKey]:
+    """Return the reports whose checkpoints are kept whatever becomes of their seeds."""
+    return [
+        seed_state.report
+        for rung in state.rungs[-LAST_RUNGS:]
+        for seed_state in rung.seeds.values()
+        if seed_state.report is not None
+    ]
+
+
+def useless(
+    state: RaceState, saved: Mapping[int, Iterable[Checkpoint]], named: Collection[str]
+) -> list[Checkpoint]:
     """Return the checkpoints that may be deleted.
 
     Args:
         state: Of the race.
-        there: By seed, the committed checkpoints.
+        saved: By seed, the committed checkpoints.
+        named: Prefixes of the checkpoints that `needed_reports` name.
     """
-    named = {
-        seed_state.report.report.checkpoint
-        for rung in state.rungs[-LAST_RUNGS:]
-        for seed_state in rung.seeds.values()
-        if seed_state.report is not None
-    }
-    found = []
-    for seed, checkpoints in there.items():
+    chosen = []
+    for seed, checkpoints in saved.items():
         newest = max((c.iteration for c in checkpoints), default=0)
-        for saved in checkpoints:
-            if saved.prefix in named or (saved.iteration == newest and _races(state, seed)):
+        for checkpoint in checkpoints:
+            newest_of_all = checkpoint.iteration == newest
+            if checkpoint.prefix in named or (newest_of_all and _races(state, seed)):
                 continue
-            if _decided(state, seed, saved.iteration):
-                found.append(saved)
-    return found
+            if _decided(state, seed, checkpoint.iteration):
+                chosen.append(checkpoint)
+    return chosen
 
 
 def _races(state: RaceState, seed: int) -> bool:

@@ -17,11 +17,12 @@ def ledger(study: Study, snapshot: Snapshot) -> dict[str, Any]:
     `saved_iterations`, `planned_iterations`; `seconds`; `rows`, one per seed, rung and attempt;
     `baseline`.
     """
-    spans = [snapshot.spans[job] for job in sorted(snapshot.spans)]
+    spans = list(snapshot.spans.values())
     covered: dict[int, int] = {}
-    for recorded in snapshot.reports:
-        report = recorded.report
-        covered[report.seed] = max(covered.get(report.seed, 0), report.iterations)
+    for report in snapshot.reports:
+        index = -1 if report.rung == "baseline" else report.rung
+        reached = study.rungs[index].iterations
+        covered[report.seed] = max(covered.get(report.seed, 0), reached)
     decisions = [
         (d.rung, {entry.seed: entry.attempt for entry in d.inputs}, d.pruned)
         for d in snapshot.decisions

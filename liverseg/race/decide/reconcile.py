@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from liverseg.errors import StudyError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.decide.state import RaceState, RungState
 from liverseg.race.decide.stragglers import stragglers
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import NOT_FINITE, Job, JobState
+from liverseg.race.records.job import ASKED_TO_END, Job, JobState
 from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.race.records.snapshot import Snapshot
+from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.settings import BASELINE_SEED
 
 Until = int | Literal["baseline", "end"]
@@ -64,11 +66,14 @@ def reconcile(
     states: Mapping[str, JobState],
     capacity: Capacity,
     generation: int,
-    silent: Collection[str] = (),
+    silent: Collection[Attempt] = (),
+    evicted: Collection[Attempt] = (),
 ) -> Actions:
     """Return the next actions; StudyError if no seed of a rung is left.
 
-    `silent` are running jobs of which nothing has been heard for too long (race/decide/stalls.py).
+    `silent` are running jobs of which nothing has been heard for too long (race/decide/stalls.py),
+    `evicted` those that have begun and were then suspended: their attempt is over, and they are
+    cancelled before their queue starts them anew as another process.
     """
     jobs = {
         name: (parts, states[name])
@@ -78,11 +83,13 @@ def reconcile(
     record = Actions(
         failures=(
             *_failures(state, snapshot, jobs, generation),
-            *_hanging(state, snapshot, jobs, generation, silent),
+            *_given_up(state, snapshot, jobs, generation, silent, evicted),
             *stragglers(state, snapshot, jobs, generation),
         ),
         closed=tuple(
-            s for _, s in jobs.values() if not s.running and s.name not in snapshot.closed
+            job
+            for parts, job in jobs.values()
+            if not job.running and attempt_of(parts) not in snapshot.closed
         ),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
@@ -102,7 +109,9 @@ def reconcile(
     return Actions(
         jobs=tuple(chosen),
         cancelled=tuple(
-            n for n, parts in running.items() if n in silent or _is_stray(state, parts)
+            n
+            for n, parts in running.items()
+            if attempt_of(parts) in {*silent, *evicted} or _is_stray(state, parts)
         ),
         waits=not running and not chosen,
     )
@@ -130,13 +139,13 @@ def _failures(
     generation: int,
 ) -> Iterator[Failure]:
     """Every job that ended while its seed has no report that counts; exit code 0 included."""
-    for name, (parts, job) in jobs.items():
+    for parts, job in jobs.values():
         seed_state = state.seed_state(parts.seed, parts.rung)
         if job.running or seed_state is None or seed_state.report or seed_state.lost:
             continue
         if any(failure.attempt == parts.attempt for failure in seed_state.failures):
             continue
-        span = snapshot.spans.get(name)
+        span = snapshot.spans.get(attempt_of(parts))
         code = span.exit_code if span and job.exit_code is None else job.exit_code
         yield Failure(
             seed=parts.seed,
@@ -144,22 +153,25 @@ def _failures(
             attempt=parts.attempt,
             exit_code=code,
             reason=f"{_ending(code)}; {job.message}" if job.message else _ending(code),
-            kind="model" if code == NOT_FINITE else "infrastructure",
+            kind="model" if code == ExitCode.NOT_FINITE else "infrastructure",
             iteration=span.samples[-1].iteration if span else 0,
             generation=generation,
         )
 
 
-def _hanging(
+def _given_up(
     state: RaceState,
     snapshot: Snapshot,
     jobs: Mapping[str, tuple[JobName, JobState]],
     generation: int,
-    silent: Collection[str],
+    silent: Collection[Attempt],
+    evicted: Collection[Attempt],
 ) -> Iterator[Failure]:
-    """Every running job that has been silent for too long and has not reported."""
-    for name in sorted(silent):
-        parts, job = jobs[name]
+    """Every running job that was evicted or silent for too long, and has not reported."""
+    for parts, job in jobs.values():
+        attempt = attempt_of(parts)
+        if attempt not in silent and attempt not in evicted:
+            continue
         seed_state = state.seed_state(parts.seed, parts.rung)
         if not job.running or seed_state is None or seed_state.report or seed_state.lost:
             continue
@@ -169,10 +181,12 @@ def _hanging(
             seed=parts.seed,
             rung=parts.rung,
             attempt=parts.attempt,
-            exit_code=None,
-            reason=f"has said nothing for too long; {job.message}",
+            exit_code=ASKED_TO_END if attempt in evicted else None,
+            reason="its Job was suspended after it had begun"
+            if attempt in evicted
+            else f"has said nothing for too long; {job.message}",
             kind="infrastructure",
-            iteration=snapshot.spans[name].samples[-1].iteration,
+            iteration=snapshot.spans[attempt].samples[-1].iteration,
             generation=generation,
         )
 
@@ -180,9 +194,9 @@ def _hanging(
 def _ending(code: int | None) -> str:
     if code is None:
         return "ended, exit code unknown"
-    if code == NOT_FINITE:
+    if code == ExitCode.NOT_FINITE:
         return "the loss is not finite"
-    if code == 0:
+    if code == ExitCode.DONE:
         return "ended without a report"
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -295,5 +309,5 @@ def _is_stray(state: RaceState, parts: JobName) -> bool:
     if seed_state is None:
         return True
     if seed_state.report is not None:
-        return seed_state.report.report.attempt != parts.attempt
+        return seed_state.report.attempt != parts.attempt
     return seed_state.lost or any(f.attempt == parts.attempt for f in seed_state.failures)

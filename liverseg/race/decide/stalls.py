@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from liverseg.core.race.ledger import Span
+from liverseg.race.records.spans import Attempt
 
 # Never given up before this, whatever the others do: a store or a network may be away.
 SILENCE_SECONDS = 1800.0
@@ -24,27 +25,29 @@ class StallDetector:
     """Knows since when each running trainer has been silent."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, int] = {}
-        self._silent: dict[str, float] = {}
+        self._heard: dict[Attempt, int] = {}
+        self._silent: dict[Attempt, float] = {}
         self._looked: float | None = None
 
-    def look(self, now: float, running: Iterable[str], spans: Mapping[str, Span]) -> frozenset[str]:
-        """Return the jobs among `running` to be given up; one that has not begun never is."""
+    def look(
+        self, now: float, running: Iterable[Attempt], spans: Mapping[Attempt, Span]
+    ) -> frozenset[Attempt]:
+        """Return the attempts among `running` to be given up; one that has not begun never is."""
         passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
         self._looked = now
-        begun = {job: len(spans[job].samples) for job in running if job in spans}
+        begun = {at: len(spans[at].samples) for at in running if at in spans}
         self._silent = {
-            job: self._silent.get(job, 0.0) + max(0.0, passed)
-            if self._heard.get(job) == samples
+            at: self._silent.get(at, 0.0) + max(0.0, passed)
+            if self._heard.get(at) == samples
             else 0.0
-            for job, samples in begun.items()
+            for at, samples in begun.items()
         }
         self._heard = begun
         if all(silent <= SILENCE_SECONDS for silent in self._silent.values()):
             return frozenset()
         usual = _usual_interval(spans.values())
         most = _FIRST_SECONDS if usual is None else max(SILENCE_SECONDS, _INTERVALS * usual)
-        return frozenset(job for job, silent in self._silent.items() if silent > most)
+        return frozenset(at for at, silent in self._silent.items() if silent > most)
 
 
 def _usual_interval(spans: Iterable[Span]) -> float | None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from liverseg.core.race.halving import Rung, Standing, decide, guaranteed, hopeful, promotion_slots
 from liverseg.core.race.ledger import RungName
-from liverseg.errors import StoreError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.records.decisions import Decision, Failure, Input
-from liverseg.race.records.job import INTERRUPTED, ORPHANED, SETTINGS_DIFFER
-from liverseg.race.records.snapshot import Recorded, Snapshot
+from liverseg.race.records.reports import ReportKey
+from liverseg.race.records.snapshot import Snapshot
 from liverseg.settings import BASELINE_SEED, RaceSettings
 
 # Attempts in a row that got no further, after which a seed has failed for good: trainers that ended
@@ -19,14 +19,19 @@ ATTEMPTS = 3
 LOST_ATTEMPTS = 30
 
 
-_NOT_THE_SEEDS_FAULT = (StoreError.exit_code, INTERRUPTED, ORPHANED, SETTINGS_DIFFER)
+_NOT_THE_SEEDS_FAULT = (
+    ExitCode.STORE,
+    ExitCode.INTERRUPTED,
+    ExitCode.ORPHANED,
+    ExitCode.SETTINGS_DIFFER,
+)
 
 
 @dataclass(frozen=True)
 class SeedState:
     """One seed at one rung."""
 
-    report: Recorded | None
+    report: ReportKey | None
     """The report that counts; of several attempts the one that was named first, else the lowest."""
     lost: bool
     """Failed for good, and no report counts."""
@@ -86,7 +91,7 @@ class RungState:
         found = []
         for seed in sorted(seeds):
             counted = self.seeds[seed].report
-            attempt = counted.report.attempt if counted else None
+            attempt = counted.attempt if counted else None
             sha256 = counted.sha256 if counted else None
             found.append(Input(seed, attempt, self.scores[seed], sha256))
         return tuple(found)
@@ -121,7 +126,7 @@ def fold(
     expected = race.seeds
     for index, rung in enumerate(rungs):
         before = rungs[index - 1].iterations if index else 0
-        promotions = frozenset(p.seed for p in snapshot.promotions if p.rung == index)
+        promotions = frozenset(seed for at, seed in snapshot.promotions if at == index)
         decision = next((d for d in snapshot.decisions if d.rung == index), None)
         standing = {seed: facts.seed_state(seed, index, before) for seed in sorted(seeds)}
         state = RungState(
@@ -145,7 +150,7 @@ def fold(
 def _scores(seeds: Mapping[int, SeedState], race: RaceSettings) -> dict[int, float | None]:
     """Return the ranking value of every seed of which nothing more will be heard."""
     return {
-        seed: seed_state.report.report.score(race.rung_metric) if seed_state.report else None
+        seed: seed_state.report.score(race.rung_metric) if seed_state.report else None
         for seed, seed_state in seeds.items()
         if seed_state.report or seed_state.lost
     }
@@ -156,10 +161,9 @@ class _Facts:
 
     def __init__(self, snapshot: Snapshot, generation: int) -> None:
         self._generation = generation
-        self._reports: dict[tuple[RungName, int], list[Recorded]] = {}
-        for recorded in snapshot.reports:
-            at = (recorded.report.rung, recorded.report.seed)
-            self._reports.setdefault(at, []).append(recorded)
+        self._reports: dict[tuple[RungName, int], list[ReportKey]] = {}
+        for report in snapshot.reports:
+            self._reports.setdefault((report.rung, report.seed), []).append(report)
         self._failures: dict[tuple[RungName, int], list[Failure]] = {}
         for failure in snapshot.failures:
             self._failures.setdefault((failure.rung, failure.seed), []).append(failure)
@@ -169,7 +173,7 @@ class _Facts:
     def seed_state(self, seed: int, rung: RungName, before: int) -> SeedState:
         """Return the seed's state; `before` is the iteration at which it came to the rung."""
         at = (rung, seed)
-        reports = sorted(self._reports.get(at, ()), key=lambda r: r.report.attempt)
+        reports = sorted(self._reports.get(at, ()), key=lambda r: r.attempt)
         failures = tuple(sorted(self._failures.get(at, ()), key=lambda f: f.attempt))
         # Nothing ever rests on the baseline.
         if rung != "baseline" and (rung, seed) in self._named:

@@ -13,6 +13,7 @@ from liverseg.race.records.decisions import Failure
 from liverseg.race.records.job import JobState
 from liverseg.race.records.job_name import JobName
 from liverseg.race.records.snapshot import Snapshot
+from liverseg.race.records.spans import attempt_of
 
 # Slower than its siblings by more than this ...
 FACTOR = 3.0
@@ -31,12 +32,13 @@ def stragglers(
     generation: int,
 ) -> Iterator[Failure]:
     """Yield a failure for every running job to be moved; once a seed and rung."""
-    rates = {job: rate for job, s in snapshot.spans.items() if (rate := _rate(s)) is not None}
-    for job, (parts, told) in jobs.items():
+    rates = {at: rate for at, s in snapshot.spans.items() if (rate := _rate(s)) is not None}
+    for parts, job in jobs.values():
+        at = attempt_of(parts)
         seed_state = state.seed_state(parts.seed, parts.rung)
         if (
-            job not in rates
-            or not told.running
+            at not in rates
+            or not job.running
             or seed_state is None
             or seed_state.report
             or seed_state.lost
@@ -44,12 +46,12 @@ def stragglers(
             continue
         if any(f.kind == "straggler" or f.attempt == parts.attempt for f in seed_state.failures):
             continue
-        others = [rate for other, rate in rates.items() if other != job]
+        others = [rate for other, rate in rates.items() if other != at]
         if len(others) < SIBLINGS:
             continue
-        usual, rate = statistics.median(others), rates[job]
+        usual, rate = statistics.median(others), rates[at]
         index = len(state.rungs) - 1 if parts.rung == "baseline" else parts.rung
-        reached = snapshot.spans[job].samples[-1].iteration
+        reached = snapshot.spans[at].samples[-1].iteration
         left = state.rungs[index].rung.iterations - reached
         if rate * FACTOR < usual and left / rate - left / usual > WORTH_SECONDS:
             yield Failure(

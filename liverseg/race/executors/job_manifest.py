@@ -1,97 +1,26 @@
-"""What a trainer's Kubernetes Job looks like, and what Jobs and pods say of it. Pure.
+"""What a trainer's Kubernetes Job looks like. Pure.
 
 Sources: batch/v1 Job (backoffLimit, podReplacementPolicy, ttlSecondsAfterFinished), core/v1 Pod
-(activeDeadlineSeconds, status.conditions DisruptionTarget), Pod Security Standard "restricted".
+(activeDeadlineSeconds), Pod Security Standard "restricted".
 """
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from liverseg.errors import SettingsError
-from liverseg.race.records.job import Job, JobState
-from liverseg.settings import digest, overlay
+from liverseg.race.executors.pod_settings import QUEUE, PodSettings
+from liverseg.race.records.job import Job
+from liverseg.settings import digest
 
 Manifest = dict[str, Any]
 
 SPEC_SHA256 = "liverseg.io/spec-sha256"
 STUDY, STORE = "liverseg.io/study", "liverseg.io/store"
-JOB_NAME = "batch.kubernetes.io/job-name"
-QUEUE = "kueue.x-k8s.io/queue-name"
 # A pod is killed when it takes this many times as long as it should; the first seconds are for the
 # node, the image and the data.
 _DEADLINE_FACTOR = 4
 _STARTUP_SECONDS = 3600
-# A pod that should have been gone for so long is on a node that nobody hears from.
-CUT_OFF_SECONDS = 60.0
-# apimachinery's resource.Quantity, without a sign.
-_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
-# Asked to end from outside, which says nothing of the seed (race/decide/state.py).
-_ASKED_TO_END = -15
-
-
-@dataclass(frozen=True)
-class PodSettings:
-    """How trainers run on a cluster; nothing of it changes weights."""
-
-    image: str = ""
-    """The trainer image, best by digest (NAME@sha256:...)."""
-    namespace: str = ""
-    """Empty: the namespace of this pod, or of the kubeconfig's context."""
-    queue: str = ""
-    """A Kueue LocalQueue; it then decides when a Job starts."""
-    gpu_resource: str = "nvidia.com/gpu"
-    gpus: int = 1
-    """Of one trainer; 0 trains on the CPU."""
-    cpu: str = "4"
-    memory: str = "16Gi"
-    shared_memory: str = ""
-    """Size of /dev/shm; empty: the runtime's 64 MiB, which is enough without loader processes."""
-    service_account: str = "liverseg-trainer"
-    store_secret: str = "liverseg-store"  # noqa: S105 - its name
-    """Secret whose entries become environment variables: AWS_ENDPOINT_URL and the credentials."""
-    node_selector: dict[str, str] = field(default_factory=dict)
-    tolerations: tuple[dict[str, Any], ...] = ({"key": "nvidia.com/gpu", "operator": "Exists"},)
-    priority_class: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    """More labels for Jobs and pods."""
-    image_pull_secret: str = ""
-    seconds_per_iteration: float = 1.0
-    """A pod that takes four times as long, and an hour more, is ended."""
-    orphan_grace: float = 1800.0
-    """Seconds without a controller after which a trainer saves and ends."""
-    grace_seconds: int = 120
-    """From SIGTERM to SIGKILL; the time to save."""
-    poll_seconds: float = 10.0
-    """Between two looks at the cluster and the store."""
-
-    @classmethod
-    def from_json(cls, text: str) -> "PodSettings":
-        """Return the settings of a JSON object; SettingsError names what is wrong."""
-        try:
-            values = json.loads(text or "{}")
-        except ValueError as error:
-            raise SettingsError(
-                f'pods are not JSON, such as {{"memory": "32Gi"}}: {error}: {text!r}'
-            ) from error
-        found: PodSettings = overlay(cls(), values, "pods")
-        for name in ("cpu", "memory", "shared_memory"):
-            amount = getattr(found, name)
-            if amount and not _QUANTITY.fullmatch(amount):
-                raise SettingsError(
-                    f"pods.{name} ('{amount}') is no amount that Kubernetes knows, such as "
-                    "250m, 4, 1500Mi or 16Gi"
-                )
-        if found.gpus < 0:
-            raise SettingsError(f"pods.gpus ({found.gpus}) must be at least 0")
-        for name in ("seconds_per_iteration", "orphan_grace", "grace_seconds", "poll_seconds"):
-            if not getattr(found, name) > 0:
-                raise SettingsError(f"pods.{name} ({getattr(found, name)}) must be above 0")
-        return found
+_CA_FOLDER = "/etc/liverseg/ca"
 
 
 def selector(study: str, store: str) -> str:
@@ -115,7 +44,7 @@ def manifest(
         owner: An owner reference, or None.
         avoid: Nodes on which earlier attempts ended; another one is preferred.
     """
-    labels = {
+    labels = settings.labels | {
         "app.kubernetes.io/name": "liverseg",
         "app.kubernetes.io/component": "trainer",
         "app.kubernetes.io/managed-by": "liverseg",
@@ -124,7 +53,6 @@ def manifest(
         "liverseg.io/seed": f"{job.seed:04d}",
         "liverseg.io/rung": str(job.rung_name),
         "liverseg.io/attempt": str(job.attempt),
-        **settings.labels,
     }
     spec: Manifest = {
         # A Job that replaced its own pods would put two into one attempt.
@@ -182,118 +110,6 @@ def difference(wanted: Manifest, found: Mapping[str, Any]) -> str | None:
     return f"annotation {SPEC_SHA256} is {here}"
 
 
-def states(
-    jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]], now: float
-) -> dict[str, JobState]:
-    """Return what Jobs and pods say, by the Job's name; `now`: unix time.
-
-    Pods are looked at on their own, since they outlive a deleted Job until they have saved.
-    """
-    of: dict[str, list[Mapping[str, Any]]] = {}
-    for pod in pods:
-        name = pod["metadata"].get("labels", {}).get(JOB_NAME)
-        if name is not None:
-            of.setdefault(name, []).append(pod)
-    found = {job["metadata"]["name"]: job for job in jobs}
-    names = sorted(found.keys() | of.keys())
-    return {name: _state(name, found.get(name), of.get(name, []), now) for name in names}
-
-
-def nodes(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return on which node each Job's pod is or was."""
-    return {
-        pod["metadata"]["labels"][JOB_NAME]: pod["spec"]["nodeName"]
-        for pod in pods
-        if JOB_NAME in pod["metadata"].get("labels", {}) and pod["spec"].get("nodeName")
-    }
-
-
-def _state(
-    name: str, job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]], now: float
-) -> JobState:
-    last = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
-    alive = [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
-    cut_off = [pod for pod in alive if _should_be_gone_for(pod, now) > CUT_OFF_SECONDS]
-    conditions = [] if job is None else job.get("status", {}).get("conditions", [])
-    ended = {c["type"]: c for c in conditions if c["status"] == "True"}
-    over = job is None or "Complete" in ended or "Failed" in ended
-    if (alive or not over) and not cut_off:
-        pod = alive[-1] if alive else None
-        where = "no pod yet" if pod is None else _where(pod)
-        return JobState(name, running=True, message=where, waits_for=_waits_for(job, pod))
-    if "Complete" in ended:  # its pod may be gone already
-        return _ended(name, last, "") if last is not None else JobState(name, False, 0)
-    if cut_off:
-        node = cut_off[-1]["spec"].get("nodeName")
-        return JobState(name, False, _ASKED_TO_END, message=f"its node {node} does not answer")
-    told = ended.get("Failed", {}).get("message", "")
-    if last is None:
-        message = f"its pod was deleted; {told}".rstrip("; ")
-        return JobState(name, False, _ASKED_TO_END, message=message)
-    return _ended(name, last, told)
-
-
-def _ended(name: str, pod: Mapping[str, Any], told: str) -> JobState:
-    """Return how a pod ended."""
-    status = pod["status"]
-    where = _where(pod)
-    terminated = _terminated(status)
-    code = None if terminated is None else int(terminated["exitCode"])
-    reason = status.get("reason") or (terminated or {}).get("reason", "")
-    # Out of memory it will be again: the trainer's own doing, not its node's.
-    if code is not None and code > 128 and reason != "OOMKilled":
-        code = 128 - code
-    for condition in status.get("conditions", []):
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            told = f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
-            if code is None or code < 0:
-                code = _ASKED_TO_END
-    words = [word for word in (reason, told, where) if word and word != "Error"]
-    finished = unix_time(terminated.get("finishedAt")) if terminated else None
-    # From here on the pod has its GPU, the pull of its image included.
-    started = unix_time(status.get("startTime"))
-    return JobState(name, False, code, started, finished, "; ".join(words))
-
-
-def _where(pod: Mapping[str, Any]) -> str:
-    return f"pod {pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}"
-
-
-def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for container in status.get("containerStatuses", []):
-        found: Mapping[str, Any] | None = container.get("state", {}).get("terminated")
-        if found is not None:
-            return found
-    return None
-
-
-def _waits_for(job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> str:
-    """Say what a Job's live pod waits for; empty where it is scheduled, or soon will be."""
-    if pod is None:
-        suspended = job is not None and job["spec"].get("suspend")
-        return "its Job is suspended; its queue has not let it in" if suspended else ""
-    status = pod["status"]
-    for container in status.get("containerStatuses", []):
-        waiting = container.get("state", {}).get("waiting")
-        if waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
-            return ": ".join(waiting[w] for w in ("reason", "message") if waiting.get(w))
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message") or condition.get("reason"))
-    return ""
-
-
-def _should_be_gone_for(pod: Mapping[str, Any], now: float) -> float:
-    """Return for how many seconds a pod has outlived its deletion and its grace period."""
-    until = unix_time(pod["metadata"].get("deletionTimestamp"))
-    return 0.0 if until is None else now - until
-
-
-def unix_time(text: str | None) -> float | None:
-    """Return an RFC 3339 time of the API as unix time."""
-    return None if text is None else datetime.fromisoformat(text).timestamp()
-
-
 def _store_label(store: str) -> str:
     # A URL is no label, and the same study may be raced in two stores.
     return sha256(store.encode()).hexdigest()[:16]
@@ -303,11 +119,22 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
     """Return the pod's spec; it satisfies Pod Security "restricted"."""
     expected = job.iterations * settings.seconds_per_iteration
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
-    mounts = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+    mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
     if settings.shared_memory:
         memory = {"medium": "Memory", "sizeLimit": settings.shared_memory}
         volumes.append({"name": "shm", "emptyDir": memory})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    env: list[Manifest] = [
+        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        # A file in the working directory hides no module of Python's own.
+        {"name": "PYTHONSAFEPATH", "value": "1"},
+    ]
+    if settings.ca_config_map:
+        name, key = settings.ca_config_map["name"], settings.ca_config_map["key"]
+        items = [{"key": key, "path": "ca.crt"}]
+        volumes.append({"name": "ca", "configMap": {"name": name, "items": items}})
+        mounts.append({"name": "ca", "mountPath": _CA_FOLDER, "readOnly": True})
+        env.append({"name": "AWS_CA_BUNDLE", "value": f"{_CA_FOLDER}/ca.crt"})
     gpus = {settings.gpu_resource: str(settings.gpus)} if settings.gpus else {}
     container = {
         "name": "trainer",
@@ -323,7 +150,7 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
             # Kueue, and whoever suspends a Job by hand, makes another pod for it.
             "--pod=$(POD_UID)",
         ],
-        "env": [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}],
+        "env": env,
         "envFrom": [{"secretRef": {"name": settings.store_secret}}],
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": settings.memory, **gpus},

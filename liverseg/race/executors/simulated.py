@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from liverseg.errors import LiversegError, PlatformError
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.faults import ApiAway, Crash, Fault, Killed, hitting
 from liverseg.race.executors.simulated_trainer import (
     Score,
@@ -15,7 +16,7 @@ from liverseg.race.executors.simulated_trainer import (
     invented_score,
     uniform,
 )
-from liverseg.race.records.job import INTERRUPTED, Job, JobState
+from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.study import Study
 from liverseg.storage.port import ObjectStore
 
@@ -111,7 +112,7 @@ class SimulatedExecutor:
             process = min(live, key=lambda p: (p.next, p.job.name))
             self.now = process.next
             if process.dies < process.due:
-                # As a cluster tells it of a node that it takes away (job_manifest.py).
+                # As a cluster tells it of a node that it takes away (pod_states.py).
                 self._end(process, -15)
             else:
                 self._step(process)
@@ -156,7 +157,7 @@ class SimulatedExecutor:
             raise PlatformError(_AWAY)
         process = self._processes.get(name)
         if process is not None and process.told.running:
-            self._end(process, INTERRUPTED)
+            self._end(process, ExitCode.INTERRUPTED)
 
     def interrupt(self, study: str) -> None:
         """Cancel every job of the study."""

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import TypeVar
 
 from liverseg.errors import StoreAway
+from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.faults import (
     Fault,
     Hangs,
@@ -21,11 +22,13 @@ from liverseg.race.executors.faults import (
     SlowStart,
     hitting,
 )
-from liverseg.race.records import facts, lineage
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.facts import Report
-from liverseg.race.records.job import ORPHANED, Job
+from liverseg.race.records.job import Job
 from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.outbox import Outage, Outbox
+from liverseg.race.records.reports import write_report
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -61,17 +64,18 @@ class SimulatedTrainer:
         """Yield the seconds to the next step; the generator's return value is the exit code."""
         slow = hitting(job, SlowStart, self.faults)
         yield slow.seconds if slow else 0.0
-        started = self.clock() + self.skew(job.seed)
+        started = self._now(job)
+        begin = self._record(job, spans.start(started, "simulated"))
         outage = Outage(self.clock)
         outbox = Outbox(self.store, MemoryStore(), outage)
         alone = False
         try:
-            yield from self._waited(outage, lambda: self._span(job, "start", 0)(self.store))
+            yield from self._waited(outage, lambda: begin(self.store))
             yield self.startup_seconds
             position = yield from self._waited(outage, lambda: self._restored(job))
         except StoreAway:
-            return ORPHANED
-        outbox.write(self._span(job, position.iteration, position.iteration))
+            return ExitCode.ORPHANED
+        outbox.write(self._record(job, spans.sample(position.iteration, self._now(job))))
         killed, lost = hitting(job, Killed, self.faults), hitting(job, NodeLost, self.faults)
         node, hangs = hitting(job, SlowNode, self.faults), hitting(job, Hangs, self.faults)
         pace = self.seconds_per_iteration * (node.factor if node else 1.0)
@@ -100,17 +104,19 @@ class SimulatedTrainer:
             except StoreAway:
                 alone = outage.seconds > self.orphan_grace
             if position.iteration < job.iterations and alone:
-                outbox.write(self._span(job, "end", position.iteration, exit_code=ORPHANED))
-                return ORPHANED
+                ending = spans.end(position.iteration, self._now(job), ExitCode.ORPHANED)
+                outbox.write(self._record(job, ending))
+                return ExitCode.ORPHANED
         try:
             yield from self._waited(outage, outbox.flush)
             yield from self._waited(outage, lambda: self._report(job, position))
         except StoreAway:
-            return ORPHANED
+            return ExitCode.ORPHANED
         if hangs is not None:
             yield math.inf
-        outbox.write(self._span(job, "end", position.iteration, exit_code=0))
-        return 0
+        ending = spans.end(position.iteration, self._now(job), ExitCode.DONE)
+        outbox.write(self._record(job, ending))
+        return ExitCode.DONE
 
     def _waited(self, outage: Outage, act: Callable[[], Answer]) -> Generator[float, None, Answer]:
         """Return what `act` does, once the store answers; StoreAway after the orphans' grace."""
@@ -133,7 +139,7 @@ class SimulatedTrainer:
         self, job: Job, position: "_Position", pace: float, started: float, outbox: Outbox
     ) -> None:
         seed, iteration = job.seed, position.iteration
-        now = self.clock() + self.skew(seed)
+        now = self._now(job)
         point = facts.CurvePoint(
             seed=seed,
             rung=job.rung_name,
@@ -148,7 +154,7 @@ class SimulatedTrainer:
             time=now,
         )
         outbox.write(lambda store: facts.write_curve(store, job.study, point))
-        outbox.write(self._span(job, iteration, iteration))
+        outbox.write(self._record(job, spans.sample(iteration, now)))
         files = {
             "state.safetensors": f"state of seed {seed} at {iteration}".encode(),
             "best.safetensors": f"weights of seed {seed} at {position.best_iteration}".encode(),
@@ -166,7 +172,7 @@ class SimulatedTrainer:
     def _report(self, job: Job, position: "_Position") -> None:
         saved = lineage.checkpoints(self.store, load_study(self.store, job.study), job.seed)
         prefix = next(c.prefix for c in saved if c.iteration == job.iterations)
-        files = bundle.manifest(self.store, prefix)["files"]
+        files = bundle.manifest(self.store, prefix).files
         report = Report(
             seed=job.seed,
             rung=job.rung_name,
@@ -178,22 +184,16 @@ class SimulatedTrainer:
             cases={"simulated": position.best_jaccard},
             checkpoint=prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, prefix),
-            weights_sha256=files["best.safetensors"]["sha256"],
+            weights_sha256=files["best.safetensors"].sha256,
         )
-        facts.write_report(self.store, job.study, report)
+        write_report(self.store, job.study, report)
 
-    def _span(
-        self, job: Job, part: str | int, iteration: int, **more: int
-    ) -> Callable[[ObjectStore], None]:
-        values: dict[str, object] = {
-            "seed": job.seed,
-            "rung": job.rung_name,
-            "attempt": job.attempt,
-            "iteration": iteration,
-            "time": self.clock() + self.skew(job.seed),
-        }
-        key = facts.span_key(job.study, job.name, part)
-        return lambda store: record.write(store, key, values | more)
+    def _now(self, job: Job) -> float:
+        return self.clock() + self.skew(job.seed)
+
+    def _record(self, job: Job, event: str) -> Callable[[ObjectStore], None]:
+        attempt = Attempt(job.rung_name, job.seed, job.attempt)
+        return lambda store: spans.write(store, job.study, attempt, event)
 
 
 @dataclass(frozen=True)

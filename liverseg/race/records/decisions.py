@@ -1,29 +1,32 @@
 """What a controller concludes: failures, promotions, decisions. Written once, never taken back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Literal
 
-from liverseg.core.race.ledger import RungName
-from liverseg.race.records.facts import Fact
+from msgspec import Meta
+
+from liverseg.race.records.facts import AnyRung, Fact, Jaccard, Seed
+from liverseg.storage.record import Count, Sha256
+
+ExitCode = Annotated[int, Meta(ge=-255, le=255)]
 
 
 @dataclass(frozen=True)
 class Failure(Fact):
     """An attempt ended without a report."""
 
-    seed: int
-    rung: RungName
-    attempt: int
-    exit_code: int | None
+    seed: Seed
+    rung: AnyRung
+    attempt: Count
+    exit_code: ExitCode | None
     """None: not known; negative: killed by that signal."""
     reason: str
     kind: Literal["infrastructure", "model", "straggler"]
     """A model failure is final, the others are followed by another attempt; a straggler is ended
     because its node is slow, which says nothing of the seed."""
-    iteration: int = 0
+    iteration: Count = 0
     """The furthest iteration that any attempt of this seed had recorded by then."""
-    generation: int = 0
+    generation: Count = 0
     """Of the controller that saw it; attempts are counted anew when a person starts again."""
 
 
@@ -31,10 +34,10 @@ class Failure(Fact):
 class Input:
     """One seed as a promotion or decision saw it; a failed seed has only its number."""
 
-    seed: int
-    attempt: int | None
-    jaccard: float | None
-    sha256: str | None
+    seed: Seed
+    attempt: Count | None
+    jaccard: Jaccard | None
+    sha256: Sha256 | None
     """Of the report's bytes."""
 
 
@@ -42,33 +45,18 @@ class Input:
 class Promotion(Fact):
     """A seed that goes on whatever the others of its rung will report."""
 
-    rung: int
-    seed: int
+    rung: Count
+    seed: Seed
     inputs: tuple[Input, ...]
     """The reports and final failures it rests on."""
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Return the promotion that `to_mapping` wrote."""
-        return super().from_mapping({**values, "inputs": _inputs(values)})
 
 
 @dataclass(frozen=True)
 class Decision(Fact):
     """A rung is over. `promoted` is sorted best first; at the last rung it is the winner."""
 
-    rung: int
-    iterations: int
+    rung: Count
+    iterations: Count
     inputs: tuple[Input, ...]
-    promoted: tuple[int, ...]
-    pruned: tuple[int, ...]
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Return the decision that `to_mapping` wrote."""
-        seeds = {name: tuple(values[name]) for name in ("promoted", "pruned")}
-        return super().from_mapping({**values, **seeds, "inputs": _inputs(values)})
-
-
-def _inputs(values: Mapping[str, Any]) -> tuple[Input, ...]:
-    return tuple(Input(**entry) for entry in values["inputs"])
+    promoted: tuple[Seed, ...]
+    pruned: tuple[Seed, ...]

@@ -1,22 +1,31 @@
 """The facts of a race: where each lies in the store, what it holds, who writes it.
 
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
-these has its types in verdicts.py. A rung is its number, or "baseline"
+these has its types in decisions.py. A rung is its number, or "baseline"
 for A2, the single training that the paper compares with. Nothing else is remembered anywhere: what
 is open, promoted or over is computed from these records at every turn.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import NotFound
+from liverseg.settings import BASELINE_SEED
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Count, Sha256
 
 Arm = Literal["multi", "baseline"]
+Seed = Annotated[int, Meta(ge=0, le=BASELINE_SEED)]
+AnyRung = Count | Literal["baseline"]
+Jaccard = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(ge=0)]
 
 
 def study_prefix(study: str) -> str:
@@ -44,44 +53,56 @@ def curves_prefix(study: str, seed: int) -> str:
     return f"{study_prefix(study)}curves/{seed:04d}/"
 
 
-def curve_key(study: str, seed: int, iteration: int, attempt: int) -> str:
+def curve_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
+    """Return what the key of one validation begins with; its mean Jaccard follows."""
+    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}_"
+
+
+def curve_key(study: str, point: "CurvePoint") -> str:
     """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
-    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}.json"
+    prefix = curve_prefix(study, point.seed, point.iteration, point.attempt)
+    # What is not finite is null in the record, too.
+    known = point.jaccard is not None and math.isfinite(point.jaccard)
+    return f"{prefix}{repr(point.jaccard) if known else 'none'}.json"
 
 
-def report_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
-    """What a trainer that reached its rung says; written by the trainer."""
-    return f"{study_prefix(study)}reports/{rung}/{seed:04d}-a{attempt}.json"
+def rungs_prefix(study: str) -> str:
+    """Return where everything is stored that happens at the rungs."""
+    return study_prefix(study) + "rungs/"
+
+
+def rung_prefix(study: str, rung: RungName) -> str:
+    """Return where everything of one rung is stored.
+
+    Stores list in the order of keys, so what is below `attempts/` is looked at before `reports/`:
+    a trainer reports and then ends, and an attempt that is seen to have ended has its report seen.
+    """
+    return f"{rungs_prefix(study)}{rung}/"
 
 
 def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
     """Why an attempt ended without a report; written by the controller."""
-    return f"{study_prefix(study)}failures/{rung}/{seed:04d}-a{attempt}.json"
+    return f"{rung_prefix(study, rung)}failures/{seed:04d}-a{attempt}.json"
 
 
 def promotion_key(study: str, rung: int, seed: int) -> str:
-    """A seed that may go on before its rung is decided; written by the controller."""
-    return f"{study_prefix(study)}promotions/{rung}/{seed:04d}.json"
+    """A seed that is promoted before its rung is decided; written by the controller."""
+    return f"{rung_prefix(study, rung)}promotions/{seed:04d}.json"
 
 
 def decision_key(study: str, rung: int) -> str:
-    """Who goes on and who does not; closes the rung; written by the controller."""
-    return f"{study_prefix(study)}decisions/{rung}.json"
+    """Who is promoted and who is pruned; closes the rung; written by the controller."""
+    return f"{rung_prefix(study, rung)}decision.json"
 
 
-def spans_prefix(study: str) -> str:
-    """Return where all spans of a study lie."""
-    return study_prefix(study) + "spans/"
-
-
-def span_key(study: str, job: str, part: int | str) -> str:
-    """How far a job was when: "start", an iteration, "end"; "closed" is the controller's."""
-    return f"{spans_prefix(study)}{job}/{part}.json"
+def results_prefix(study: str) -> str:
+    """Return where the results of both arms are stored."""
+    return study_prefix(study) + "results/"
 
 
 def result_key(study: str, arm: Arm = "multi") -> str:
     """The race's winner, or A2's end; written by the controller."""
-    return study_prefix(study) + ("result.json" if arm == "multi" else "baseline.json")
+    return f"{results_prefix(study)}{arm}.json"
 
 
 def model_prefix(study: str, arm: Arm = "multi") -> str:
@@ -116,13 +137,7 @@ def publication_key(study: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """A record whose entries are the fields of a dataclass."""
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Return the fact; keys that this version does not know are passed over."""
-        names = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{k: v for k, v in values.items() if k in names})
+    """A record whose entries are the fields of a dataclass; read with `record.read`."""
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -136,7 +151,7 @@ STOPPED_BY_HAND = "stopped: by hand"
 class Heartbeat(Fact):
     """The lease of the controller; a higher generation has taken the study over."""
 
-    generation: int
+    generation: Count
     owner: str
     time: float
     """Unix time; a trainer that sees it grow old takes itself for an orphan."""
@@ -150,49 +165,47 @@ class Heartbeat(Fact):
 class Report(Fact):
     """A trainer reached its rung and paused; its checkpoint was committed before."""
 
-    seed: int
-    rung: RungName
-    attempt: int
-    iterations: int
-    best_jaccard: float | None
+    seed: Seed
+    rung: AnyRung
+    attempt: Count
+    iterations: Count
+    best_jaccard: Jaccard | None
     """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
-    best_iteration: int
-    last_jaccard: float | None
+    best_iteration: Count
+    last_jaccard: Jaccard | None
     """Mean validation Jaccard at the rung."""
-    cases: dict[str, float | None]
+    cases: dict[str, Jaccard | None]
     """Jaccard of every validation case at the best iteration."""
     checkpoint: str
     """Prefix of the checkpoint's bundle."""
-    checkpoint_sha256: str
+    checkpoint_sha256: Sha256
     """Of the checkpoint's manifest.json."""
-    weights_sha256: str
+    weights_sha256: Sha256
     """Of best.safetensors: the weights that would be delivered."""
 
     def score(self, metric: Literal["best", "last"]) -> float | None:
-        """Return the value that ranks the seed; None where it has none from 0 to 1."""
-        value = self.best_jaccard if metric == "best" else self.last_jaccard
-        # Written so that NaN fails it; a trainer that never had a value starts at -1.
-        return value if value is not None and 0 <= value <= 1 else None
+        """Return the value that ranks the seed, 0 to 1, or None."""
+        return self.best_jaccard if metric == "best" else self.last_jaccard
 
 
 @dataclass(frozen=True)
 class CurvePoint(Fact):
     """One validation of one seed; report, status and dashboard all draw from these."""
 
-    seed: int
-    rung: RungName
-    attempt: int
-    iteration: int
+    seed: Seed
+    rung: AnyRung
+    attempt: Count
+    iteration: Count
     """Counted from the start of the training."""
-    jaccard: float | None
+    jaccard: Jaccard | None
     """Mean over the validation cases, 0 to 1; None: not finite."""
-    cases: dict[str, float | None]
+    cases: dict[str, Jaccard | None]
     """Jaccard by case."""
     loss: float | None
     """Mean training loss since the validation before."""
-    seconds_per_iteration: float
+    seconds_per_iteration: Seconds
     """Of the iterations since the validation before; validating and saving not counted."""
-    waiting_share: float
+    waiting_share: Share
     """Share of those seconds spent waiting for patches, 0 to 1."""
     seconds: float
     """Since this attempt's process began."""
@@ -204,13 +217,22 @@ class CurvePoint(Fact):
 class Result(Fact):
     """An arm's end: the winner of the race, or A2."""
 
-    seed: int
-    jaccard: float | None
-    weights_sha256: str
-    iterations: int
-    best_iteration: int
+    seed: Seed
+    jaccard: Jaccard | None
+    weights_sha256: Sha256
+    iterations: Count
+    best_iteration: Count
     model: str
     """Prefix of the model's bundle."""
+
+
+@dataclass(frozen=True)
+class Stop(Fact):
+    """Somebody stopped the study, or resumed it."""
+
+    stopped: bool
+    time: float
+    """Unix time."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +247,7 @@ class Checkpoint:
 def read_heartbeat(store: ObjectStore, study: str) -> Heartbeat | None:
     """Return the last controller's lease, or None before the first."""
     try:
-        return Heartbeat.from_mapping(record.read(store, heartbeat_key(study)))
+        return record.read(store, heartbeat_key(study), Heartbeat)
     except NotFound:
         return None
 
@@ -233,7 +255,7 @@ def read_heartbeat(store: ObjectStore, study: str) -> Heartbeat | None:
 def read_result(store: ObjectStore, study: str, arm: Arm = "multi") -> Result | None:
     """Return the end of an arm, or None before it."""
     try:
-        return Result.from_mapping(record.read(store, result_key(study, arm)))
+        return record.read(store, result_key(study, arm), Result)
     except NotFound:
         return None
 
@@ -245,16 +267,10 @@ def ended_arms(store: ObjectStore, study: str) -> dict[Arm, str]:
     return {arm: result.weights_sha256 for arm, result in results.items() if result is not None}
 
 
-def write_report(store: ObjectStore, study: str, report: Report) -> None:
-    """Commit a report; one of the same attempt that is there already stays as it is."""
-    key = report_key(study, report.rung, report.seed, report.attempt)
-    record.write_new(store, key, report.to_mapping())
-
-
 def is_stopped(store: ObjectStore, study: str) -> bool:
     """Return whether the last word of the study's people is to stop."""
     keys = store.keys(stops_prefix(study))
-    return bool(keys) and bool(record.read(store, keys[-1])["stopped"])
+    return bool(keys) and record.read(store, keys[-1], Stop).stopped
 
 
 def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> bool:
@@ -263,28 +279,38 @@ def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> b
         number = len(store.keys(stops_prefix(study)))
         key = f"{stops_prefix(study)}{number:06d}.json"
         # Another person may have been faster: then what they said decides anew.
-        if record.write_new(store, key, {"stopped": stopped, "time": time}):
+        if record.write_new(store, key, Stop(stopped, time).to_mapping()):
             return True
     return False
 
 
 def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
-    """Record a validation; one of the same attempt that is there already stays as it is."""
-    key = curve_key(study, point.seed, point.iteration, point.attempt)
-    record.write_new(store, key, point.to_mapping())
+    """Record a validation; the same one that is there already stays as it is."""
+    record.write_new(store, curve_key(study, point), point.to_mapping())
 
 
-def read_curve(store: ObjectStore, study: str, seed: int, after: int = 0) -> list[dict[str, Any]]:
+def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
     """Return a seed's validations in order of iteration, each of its lowest attempt.
 
-    Each has the entries of `CurvePoint`. Those up to iteration `after` are not read.
+    Each has the entries of `CurvePoint`.
     """
-    prefix = curves_prefix(study, seed)
     lowest: dict[int, tuple[int, str]] = {}
-    for key in store.keys(prefix):
-        iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(".json"))
+    for key in store.keys(curves_prefix(study, seed)):
+        iteration, attempt = _numbers(key.rpartition("/")[2].partition("_")[0])
         lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
-    return [record.read(store, lowest[i][1]) for i in sorted(lowest) if i > after]
+    keys = [lowest[i][1] for i in sorted(lowest)]
+    return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
+
+
+def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
+    """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
+    best: dict[int, float] = {}
+    for key in store.keys(study_prefix(study) + "curves/"):
+        seed, name = key.split("/")[3:]
+        jaccard = name.removesuffix(".json").partition("_")[2]
+        if jaccard != "none":
+            best[int(seed)] = max(best.get(int(seed), 0.0), float(jaccard))
+    return best
 
 
 def checkpoints_prefix(study: str, seed: int) -> str:

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from liverseg.core.race.ledger import RungName
 from liverseg.race.records.job_name import job_name, rung_name
 
-# Exit codes of a trainer; everything else, and every other signal, is an infrastructure failure.
-REPORTED = 0
-INTERRUPTED = 75
-ORPHANED = 76
-SETTINGS_DIFFER = 77
-NOT_FINITE = 78
+# Of a trainer that its platform ended (SIGTERM), which says nothing of its seed (decide/state.py).
+ASKED_TO_END = -15
 
 
 @dataclass(frozen=True)
@@ -54,4 +50,6 @@ class JobState:
     message: str = ""
     """Where its output is to be read and, of an ended job, the last line of it."""
     waits_for: str = ""
-    """What keeps it from being scheduled, in the platform's words; empty: nothing, or not known."""
+    """Why it does not run yet, in the platform's words; empty: it runs, or has ended."""
+    suspended: bool = False
+    """Held back without a process: its queue has not let it in yet, or has evicted it."""

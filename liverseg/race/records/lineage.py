@@ -5,7 +5,7 @@ from contextlib import suppress
 from liverseg.errors import IntegrityError, NotFound
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Checkpoint
-from liverseg.race.records.study import Study, load_study
+from liverseg.race.records.study import Spec, Study, load_study
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
@@ -44,8 +44,8 @@ def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
     found = [study]
     with suppress(NotFound, IntegrityError):
         while True:
-            parent = record.read(store, facts.spec_key(found[-1])).get("parent")
-            if not isinstance(parent, str) or parent in found:
+            parent = record.read(store, facts.spec_key(found[-1]), Spec).parent
+            if parent is None or parent in found:
                 break
             found.append(parent)
     return tuple(found)

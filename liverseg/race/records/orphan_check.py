@@ -1,8 +1,7 @@
 """How a trainer notices that it is an orphan: no controller any more, or a successor."""
 
 from liverseg.core.race.ledger import RungName
-from liverseg.race.records import facts
-from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records import facts, spans
 from liverseg.storage.port import ObjectStore
 
 
@@ -26,8 +25,7 @@ class OrphanCheck:
         self._study = study
         self._attempt = attempt
         self._orphan_grace = orphan_grace
-        name = job_name(study, seed, rung, attempt)
-        self._attempts = facts.spans_prefix(study) + name.removesuffix(str(attempt))
+        self._attempts = spans.attempts_prefix(study, rung, seed)
         self._heartbeat: facts.Heartbeat | None = None
         self._changed: float | None = None
 
@@ -42,8 +40,6 @@ class OrphanCheck:
         return self._has_successor()
 
     def _has_successor(self) -> bool:
-        for key in self._store.keys(self._attempts):
-            name = parse_job_name(key.split("/")[3])
-            if name is not None and name.attempt > self._attempt:
-                return True
-        return False
+        begun = self._store.keys(self._attempts)
+        numbers = (key.removeprefix(self._attempts).partition("/")[0] for key in begun)
+        return any(int(number) > self._attempt for number in numbers)

@@ -50,7 +50,8 @@ def reported_weights(store: ObjectStore, report: Report) -> bytes:
             f"'{report.checkpoint}{bundle.MANIFEST}' is damaged: its SHA-256 is {found}, seed "
             f"{report.seed} reported {report.checkpoint_sha256}"
         )
-    promised = bundle.manifest(store, report.checkpoint)["files"][_BEST]["sha256"]
+    file = bundle.manifest(store, report.checkpoint).files.get(_BEST)
+    promised = file.sha256 if file else None
     if promised != report.weights_sha256:
         raise IntegrityError(
             f"'{report.checkpoint}{_BEST}': the manifest promises SHA-256 {promised}, seed "

@@ -1,128 +1,217 @@
-"""All facts of a study at one moment, read in one sweep."""
+"""All facts of a study at one moment, read with few requests."""
 
-from collections.abc import Callable, Collection, Iterable
+from bisect import insort
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, TypeVar
 
-from liverseg.core.race.ledger import RungName, Span
-from liverseg.race.records import facts
+from liverseg.core.race.ledger import Span
+from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import Arm, Fact, Report
-from liverseg.race.records.spans import SpanReader
+from liverseg.race.records.facts import Arm, Fact, Stop
+from liverseg.race.records.reports import ReportKey
+from liverseg.race.records.spans import Attempt
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
-Parsed = TypeVar("Parsed")
 AnyFact = TypeVar("AnyFact", bound=Fact)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A report with the SHA-256 of its bytes, by which promotions and decisions name it."""
-
-    report: Report
-    sha256: str
+_BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """What has been recorded; sorted, so that equal stores give equal snapshots."""
 
-    reports: tuple[Recorded, ...]
+    reports: tuple[ReportKey, ...]
     failures: tuple[Failure, ...]
-    promotions: tuple[Promotion, ...]
-    """Of rungs that are not decided: a decision says the same of its rung."""
+    """Of rungs that are not decided: a decision says all that counts of its rung."""
+    promotions: frozenset[tuple[int, int]]
+    """(rung, seed) of early promotions, of rungs that are not decided."""
     decisions: tuple[Decision, ...]
     named: dict[tuple[int, int], str | None]
-    """What promotions and decisions rest on, by (rung, seed): a report, or None for a failure."""
+    """What promotions and decisions rest on, by (rung, seed): a report, or None for a failure.
+
+    Promotions of a rung are left out while none of its seeds can be told in two ways."""
     results: frozenset[Arm]
     """Arms whose result is written."""
-    spans: dict[str, Span]
-    """By job, of all that have begun."""
-    unknown: frozenset[str] = frozenset()
-    """Jobs that have begun, whose end nobody recorded, and that were not among those asked for."""
-    closed: frozenset[str] = frozenset()
-    """Jobs whose end a controller recorded."""
+    spans: dict[Attempt, Span]
+    """Of all attempts that have begun."""
+    unknown: frozenset[Attempt] = frozenset()
+    """Begun, not among those asked for, and their end or what they came to is not recorded."""
+    closed: frozenset[Attempt] = frozenset()
+    """Attempts whose end a controller recorded."""
     spent_seconds: float = 0.0
-    """GPU (or CPU) time of all trainers, until their last word."""
+    """GPU (or CPU) time of all trainers, until their last event."""
     stopped: bool = False
     """Somebody has stopped the study and not yet resumed it."""
 
 
 class SnapshotReader:
-    """Reads snapshots of one study; a record that was read once is not read again."""
+    """Reads snapshots of one study.
+
+    The first read lists all rungs at once, later ones only those that can still change: rungs that
+    are not decided, or whose attempts are not all closed. A record is read once.
+    """
 
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
         self._study = study
-        self._spans = SpanReader(store, study)
-        self._known: dict[str, Any] = {}
-        self._named: dict[tuple[int, int], str | None] = {}
+        self._rungs: dict[str, _Rung] = {}
+        self._records: dict[str, Any] = {}
 
-    def read(self, jobs: Iterable[str] = (), besides: Iterable[str] = ()) -> Snapshot:
-        """Return what is recorded now, with the spans of `jobs`; no checkpoints, no curves.
-
-        `besides` are jobs that may have begun though the executor does not know them.
-        """
-        decisions = self._all("decisions", _parsed(Decision))
-        decided = {decision.rung for decision in decisions}
-        promotions = self._all("promotions", _parsed(Promotion), decided)
-        asked = frozenset(jobs)
-        # Spans first: a trainer reports, and then ends.
-        spans = self._spans.read(asked.union(besides))
-        reports = self._all("reports", _recorded)
-        failures = self._all("failures", _parsed(Failure))
-        settled = {(r.report.rung, r.report.seed, r.report.attempt) for r in reports}
-        settled |= {(f.rung, f.seed, f.attempt) for f in failures}
+    def read(self, asked: Iterable[Attempt] = ()) -> Snapshot:
+        """Return what is recorded now; `asked` are the attempts whose job the executor knows."""
+        self._list()
+        numbered = [rung for name, rung in self._rungs.items() if name != _BASELINE]
+        decisions = [
+            self._record(key, Decision) for rung in numbered if (key := rung.decision) is not None
+        ]
+        undecided = [rung for rung in numbered if rung.decision is None]
+        ambiguous = [rung for rung in undecided if rung.is_ambiguous()]
+        resting: list[Promotion | Decision] = [
+            self._record(key, Promotion) for rung in ambiguous for key in rung.promotions
+        ]
+        found = [report for rung in self._rungs.values() for report in rung.reports]
+        open_rungs = [r for name, r in self._rungs.items() if r in undecided or name == _BASELINE]
+        failed = [self._record(key, Failure) for rung in open_rungs for key in rung.failures]
+        begun = {attempt: s for rung in self._rungs.values() for attempt, s in rung.spans.items()}
+        closed = frozenset(a for rung in self._rungs.values() for a in rung.closed)
+        settled = {Attempt(report.rung, report.seed, report.attempt) for report in found}
+        settled |= {a for rung in self._rungs.values() for a in rung.failed}
+        unsettled = (a for a in begun if a not in closed or a not in settled)
         return Snapshot(
-            reports,
-            failures,
-            promotions,
-            decisions,
-            dict(self._named),
-            frozenset(a for a in _ARMS if self._store.keys(facts.result_key(self._study, a))),
-            spans,
-            frozenset(
-                job
-                for job in spans.keys() - asked
-                if job not in self._spans.closed or _attempt(spans[job]) not in settled
-            ),
-            frozenset(self._spans.closed),
-            self._spans.seconds,
-            facts.is_stopped(self._store, self._study),
+            tuple(found),
+            tuple(failed),
+            frozenset(pair for rung in undecided for pair in rung.promoted),
+            tuple(sorted(decisions, key=lambda decision: decision.rung)),
+            rests_on([*resting, *decisions]),
+            self._results(),
+            begun,
+            frozenset(unsettled) - frozenset(asked),
+            closed,
+            sum(span.seconds for span in begun.values()),
+            self._is_stopped(),
         )
 
-    def _all(
-        self, kind: str, parse: Callable[[bytes, str], Parsed], without: Collection[int] = ()
-    ) -> tuple[Parsed, ...]:
-        """Return all facts of a kind, but for the rungs in `without`."""
-        prefix = f"{facts.study_prefix(self._study)}{kind}/"
-        skipped = tuple(f"{prefix}{rung}/" for rung in without)
-        keys = [key for key in self._store.keys(prefix) if not key.startswith(skipped)]
+    def _list(self) -> None:
+        """Look at every rung that can have changed."""
+        if not self._rungs:
+            prefix = facts.rungs_prefix(self._study)
+            keys: dict[str, list[str]] = {"0": []}
+            for key in self._store.keys(prefix):
+                keys.setdefault(key.removeprefix(prefix).partition("/")[0], []).append(key)
+            for name in sorted(keys, key=lambda name: (len(name), name)):
+                self._take(name, keys[name])
+            return
+        index, comes = 0, True
+        while comes:
+            comes = self._take_anew(str(index)).lets_through()
+            index += 1
+        self._take_anew(_BASELINE)
+
+    def _take_anew(self, name: str) -> "_Rung":
+        known = self._rungs.get(name)
+        if known is None or not known.is_settled():
+            prefix = f"{facts.rungs_prefix(self._study)}{name}/"
+            self._take(name, self._store.keys(prefix))
+        return self._rungs[name]
+
+    def _take(self, name: str, keys: Collection[str]) -> None:
+        self._rungs.setdefault(name, _Rung(name)).take(keys)
+
+    def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
+        if key not in self._records:
+            self._records[key] = record.read(self._store, key, kind)
+        found: AnyFact = self._records[key]
+        return found
+
+    def _results(self) -> frozenset[Arm]:
+        written = set(self._store.keys(facts.results_prefix(self._study)))
+        arms: tuple[Arm, ...] = ("multi", "baseline")
+        return frozenset(arm for arm in arms if facts.result_key(self._study, arm) in written)
+
+    def _is_stopped(self) -> bool:
+        keys = self._store.keys(facts.stops_prefix(self._study))
+        return bool(keys) and self._record(keys[-1], Stop).stopped
+
+
+class _Rung:
+    """What the keys below one rung say; a key is read once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.decision: str | None = None
+        self.promotions: list[str] = []
+        self.failures: list[str] = []
+        self.reports: list[ReportKey] = []
+        self.spans: dict[Attempt, Span] = {}
+        self.closed: set[Attempt] = set()
+        self.failed: set[Attempt] = set()
+        self.promoted: set[tuple[int, int]] = set()
+        self._keys: set[str] = set()
+        self._events: dict[str, list[str]] = {}
+
+    def take(self, keys: Iterable[str]) -> None:
+        """Note the keys that were not there before."""
+        grown: set[str] = set()
         for key in keys:
-            if key not in self._known:
-                self._known[key] = found = parse(self._store.get(key), key)
-                if isinstance(found, Promotion | Decision):
-                    self._named |= rests_on([found])
-        return tuple(self._known[key] for key in keys)
+            if key in self._keys:
+                continue
+            self._keys.add(key)
+            kind, _, name = key.split("/", 4)[4].partition("/")
+            if kind == "attempts":
+                attempt, _, event = name.removesuffix(".json").partition("/")
+                self._events.setdefault(attempt, []).append(event)
+                grown.add(attempt)
+            else:
+                self._take_record(kind, key, name.removesuffix(".json"))
+        for name in grown:
+            attempt_ = spans.parse_attempt(self.name, name)
+            span = spans.span_of(attempt_, self._events[name])
+            if span is not None:
+                self.spans[attempt_] = span
+            if any(event.startswith("closed_") for event in self._events[name]):
+                self.closed.add(attempt_)
+
+    def _take_record(self, kind: str, key: str, name: str) -> None:
+        if kind == "decision.json":
+            self.decision = key
+        elif kind == "promotions":
+            self.promotions.append(key)
+            self.promoted.add((int(self.name), int(name)))
+        elif kind == "failures":
+            self.failures.append(key)
+            self.failed.add(spans.parse_attempt(self.name, name))
+        elif kind == "reports":
+            insort(self.reports, reports.parse(key), key=_order)
+
+    def lets_through(self) -> bool:
+        """Return whether any seed may be at the next rung."""
+        return self.decision is not None or bool(self.promotions)
+
+    def is_settled(self) -> bool:
+        """Return whether nothing of it can change any more."""
+        return self.decision is not None and self.spans.keys() <= self.closed
+
+    def is_ambiguous(self) -> bool:
+        """Return whether what an early promotion rests on must be read.
+
+        A seed that has one report and no failure can be told in one way only.
+        """
+        seeds = [report.seed for report in self.reports]
+        return bool(self.promotions) and (bool(self.failures) or len(set(seeds)) < len(seeds))
 
 
-def _attempt(span: Span) -> tuple[RungName, int, int]:
-    return span.rung, span.seed, span.attempt
+def read_failures(store: ObjectStore, study: str) -> list[Failure]:
+    """Return every failure, those of decided rungs included."""
+    keys = [key for key in store.keys(facts.rungs_prefix(study)) if "/failures/" in key]
+    return [record.read(store, key, Failure) for key in keys]
 
 
-def rests_on(verdicts: Iterable[Promotion | Decision]) -> dict[tuple[int, int], str | None]:
+def _order(report: ReportKey) -> tuple[int, int, str]:
+    return report.seed, report.attempt, report.sha256
+
+
+def rests_on(concluded: Iterable[Promotion | Decision]) -> dict[tuple[int, int], str | None]:
     """Return the SHA-256 of the report (None: failed) that counts for good, by (rung, seed)."""
-    return {(v.rung, entry.seed): entry.sha256 for v in verdicts for entry in v.inputs}
-
-
-def _recorded(data: bytes, key: str) -> Recorded:
-    return Recorded(Report.from_mapping(record.decode(data, key)), sha256(data).hexdigest())
-
-
-def _parsed(kind: type[AnyFact]) -> Callable[[bytes, str], AnyFact]:
-    return lambda data, key: kind.from_mapping(record.decode(data, key))
-
-
-_ARMS: tuple[Arm, Arm] = ("multi", "baseline")
+    return {(c.rung, entry.seed): entry.sha256 for c in concluded for entry in c.inputs}

@@ -10,9 +10,18 @@ from liverseg.core.data.dataset import Dataset
 from liverseg.core.race.halving import Rung, schedule
 from liverseg.errors import IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.race.records import facts
-from liverseg.settings import TRAINING_VERSION, Settings, digest, from_mapping, to_mapping
+from liverseg.race.records.facts import Fact
+from liverseg.settings import (
+    TRAINING_VERSION,
+    Settings,
+    differing,
+    digest,
+    from_mapping,
+    to_mapping,
+)
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Count, Sha256
 
 _ID_LENGTH = 12
 
@@ -34,18 +43,40 @@ class Study:
         return schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
 
 
+@dataclass(frozen=True)
+class Spec(Fact):
+    """What a study is, as spec.json has it; written when the study is opened."""
+
+    study: str
+    settings: dict[str, Any]
+    dataset: Dataset
+    dataset_sha256: Sha256
+    """The data set's digest."""
+    training_version: Count
+    code_version: str
+    time: float
+    """Unix time."""
+    parent: str | None
+
+
 def study_id(settings: Settings, dataset: Dataset) -> str:
-    """Return the hash of everything that weights depend on; the preset's name is not part."""
+    """Return the hash of everything that weights depend on.
+
+    Of the settings what differs from the defaults counts, without the preset's name: a setting
+    that is added with a default leaves every id as it was.
+    """
     return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
 
 
 def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
     """Return the id that a spec.json makes; `dataset` is the digest.
 
-    Taken from the record as it stands, an older version's id comes out too.
+    Taken from the record as it stands. That of another training version comes out where its
+    defaults were those of this one.
     """
+    named = {topic: values for topic, values in settings.items() if topic != "preset"}
     whole = {
-        "settings": {k: v for k, v in settings.items() if k != "preset"},
+        "settings": differing(named, to_mapping(Settings())),
         "dataset": dataset,
         "training_version": training_version,
     }
@@ -62,15 +93,17 @@ def open_study(
     """Return the study of these settings and data; its spec.json is written once."""
     require_prepared_alike(settings, dataset)
     study = Study(study_id(settings, dataset), settings, dataset, parent)
-    spec = {
-        "study": study.id,
-        "settings": to_mapping(settings),
-        "dataset": dataset.to_mapping(),
-        "training_version": TRAINING_VERSION,
-        "code_version": __version__,
-        "time": clock(),
-    } | ({"parent": parent} if parent else {})
-    record.write_new(store, facts.spec_key(study.id), spec)
+    spec = Spec(
+        study=study.id,
+        settings=to_mapping(settings),
+        dataset=dataset,
+        dataset_sha256=dataset.digest,
+        training_version=TRAINING_VERSION,
+        code_version=__version__,
+        time=clock(),
+        parent=parent,
+    )
+    record.write_new(store, facts.spec_key(study.id), spec.to_mapping())
     return study
 
 
@@ -89,19 +122,29 @@ def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
 
 
 def load_study(store: ObjectStore, study: str) -> Study:
-    """Return a study by its id; StudyError where the store has none of that name."""
+    """Return a study by its id.
+
+    Raises:
+        StudyError: The store has none of that name.
+        IntegrityError: Its spec.json is damaged, or of an earlier version.
+    """
     key = facts.spec_key(study)
     try:
-        spec = record.read(store, key)
+        spec = record.read(store, key, Spec)
+        settings = from_mapping(spec.settings)
     except NotFound as exc:
         raise _unknown(store, study) from exc
-    dataset = Dataset.from_mapping(spec["dataset"])
-    if dataset.digest != spec["dataset"]["digest"]:
+    except (IntegrityError, SettingsError) as exc:
         raise IntegrityError(
-            f"'{key}' is damaged: its dataset's digest is {dataset.digest}, "
-            f"it says {spec['dataset']['digest']}"
+            f"{exc} ('{key}'; if another version of liverseg opened this study, start it anew in "
+            "an empty store)"
+        ) from exc
+    if spec.dataset.digest != spec.dataset_sha256:
+        raise IntegrityError(
+            f"'{key}' is damaged: its data set's digest is {spec.dataset.digest}, "
+            f"field 'dataset_sha256' is {spec.dataset_sha256}"
         )
-    return Study(study, from_mapping(spec["settings"]), dataset, spec.get("parent"))
+    return Study(study, settings, spec.dataset, spec.parent)
 
 
 def require_known(store: ObjectStore, study: str) -> None:
@@ -142,15 +185,9 @@ def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
 
 def _last_seen(store: ObjectStore, study: str) -> float:
     """Return the unix time of the heartbeat or, before the first one, of the opening."""
-    key = facts.spec_key(study)
-    try:
-        opened = float(record.read(store, key)["time"])
-        heartbeat = facts.read_heartbeat(store, study)
-        return opened if heartbeat is None else max(opened, heartbeat.time)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise IntegrityError(
-            f"'{key}' or the heartbeat beside it is damaged: it has no readable time"
-        ) from exc
+    opened = record.read(store, facts.spec_key(study), Spec).time
+    heartbeat = facts.read_heartbeat(store, study)
+    return opened if heartbeat is None else max(opened, heartbeat.time)
 
 
 def _unknown(store: ObjectStore, study: str) -> StudyError:

@@ -7,7 +7,7 @@ from liverseg.core.volumes.volume import Spacing, Volume
 from liverseg.errors import CaseError
 from liverseg.settings import Settings
 from liverseg.steps.data.case_folder import CaseFolder, Problem, case_key, file_hash, read_volumes
-from liverseg.steps.data.cases import case_prefix
+from liverseg.steps.data.cases import CaseManifest, case_prefix
 from liverseg.steps.data.preprocess import lesion_ml, normalised
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
@@ -40,10 +40,10 @@ def check_case(folder: CaseFolder, store: ObjectStore, settings: Settings) -> Ch
         return CheckedCase(folder, (*folder.problems, ("", str(error))))
     prefix = case_prefix(key)
     if not folder.problems and bundle.exists(store, prefix):
-        known = bundle.manifest(store, prefix)
-        (nz, ny, nx), (z, y, x) = known["shape"], known["spacing_mm"]
-        volume_ml = known["lesion_ml"]
-        return CheckedCase(folder, (), key, image_hash, (nz, ny, nx), (z, y, x), volume_ml, True)
+        known = bundle.manifest(store, prefix, CaseManifest)
+        return CheckedCase(
+            folder, (), key, image_hash, known.shape, known.spacing_mm, known.lesion_ml, True
+        )
     volumes, problems = read_volumes(folder.files)
     problems += _grey_values(volumes, folder, settings)
     geometry = volumes["image"].geometry if "image" in volumes else None

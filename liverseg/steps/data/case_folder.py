@@ -6,7 +6,7 @@ data/case 01/image.nii.gz  liver.nii.gz  tumor_R1.nii.gz ...  case.json
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def case_key(files: Mapping[str, Path], preparation: PreparationSettings) -> str
     return digest(
         {
             "files": {name: file_hash(path) for name, path in files.items()},
-            "preparation": asdict(preparation),
+            "preparation": preparation.changed,
             "preparation_version": PREPARATION_VERSION,
         }
     )

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from liverseg.core.data.case import PreparedCase, decode
 from liverseg.core.data.dataset import Dataset
 from liverseg.core.volumes.volume import FloatArray
-from liverseg.errors import NotFound, StudyError
-from liverseg.settings import RESULT_VERSION
+from liverseg.errors import IntegrityError, NotFound, StudyError
+from liverseg.settings import PREDICTION_VERSION
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
 
@@ -20,6 +21,17 @@ SEGMENTATION_FILE = "segmentation.nii.gz"
 VOTES_FILE = "votes.nii.gz"
 
 
+@dataclass(frozen=True)
+class CaseManifest(bundle.Manifest):
+    """The manifest of a prepared case, with what is known of the files it was made from."""
+
+    shape: tuple[int, int, int]
+    """(z, y, x) in voxels."""
+    spacing_mm: tuple[float, float, float]
+    lesion_ml: dict[str, float]
+    """By rater, the volume that was contoured."""
+
+
 def case_prefix(key: str) -> str:
     """Return where the bundle of a prepared case lies."""
     return f"cases/{key}/"
@@ -27,18 +39,18 @@ def case_prefix(key: str) -> str:
 
 def prediction_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of what a network predicted for a case lies."""
-    return f"predictions/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+    return f"predictions/{weights_sha256[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def segmentation_prefix(weights_sha256: str, key: str) -> str:
     """Return where the bundle of the segmentation of a case by a network lies."""
-    return f"segmentations/{weights_sha256[:16]}-v{RESULT_VERSION}/{key}/"
+    return f"segmentations/{weights_sha256[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def votes_prefix(weights_sha256: Collection[str], key: str) -> str:
     """Return where the bundle of how many of these networks call each voxel a lesion lies."""
     several = sha256("\n".join(sorted(weights_sha256)).encode()).hexdigest()
-    return f"votes/{several[:16]}-v{RESULT_VERSION}/{key}/"
+    return f"votes/{several[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def dataset_key(digest: str) -> str:
@@ -91,14 +103,23 @@ def load_probability(store: ObjectStore, weights_sha256: str, key: str) -> Float
 
 def save_dataset(store: ObjectStore, dataset: Dataset) -> None:
     """Write the data set under its digest."""
-    record.write(store, dataset_key(dataset.digest), dataset.to_mapping())
+    record.write(store, dataset_key(dataset.digest), asdict(dataset))
 
 
 def load_dataset(store: ObjectStore, digest: str) -> Dataset:
-    """Return a data set by its digest; raises StudyError if no scan has written it."""
+    """Return a data set by its digest.
+
+    Raises:
+        StudyError: No scan has written it.
+        IntegrityError: It is damaged.
+    """
+    key = dataset_key(digest)
     try:
-        return Dataset.from_mapping(record.read(store, dataset_key(digest)))
+        dataset = record.read(store, key, Dataset)
     except NotFound as error:
         raise StudyError(
             f"data set {digest[:12]} is not in this store; run `liverseg scan` first"
         ) from error
+    if dataset.digest != digest:
+        raise IntegrityError(f"'{key}' is damaged: its digest is {dataset.digest}")
+    return dataset

@@ -13,7 +13,8 @@ from typing import Any
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import SettingsError, StudyError
 from liverseg.race.records import facts, lineage
-from liverseg.race.records.snapshot import Recorded, SnapshotReader
+from liverseg.race.records.reports import ReportKey, read_report, write_report
+from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import (
     Study,
     load_study,
@@ -52,10 +53,10 @@ def run(
             f"study {child.id} of these settings is in the store already; run it instead"
         )
     snapshot = SnapshotReader(store, old.id).read()
-    taken = [r for r in snapshot.reports if _holds(old, child, r.report.rung, r.report.seed)]
-    for recorded in taken:
-        facts.write_report(store, child.id, recorded.report)
-    for failure in snapshot.failures:
+    taken = [r for r in snapshot.reports if _holds(old, child, r.rung, r.seed)]
+    for report in taken:
+        write_report(store, child.id, read_report(store, old.id, report))
+    for failure in read_failures(store, old.id):
         # A loss that was not finite would not be finite again.
         if failure.kind == "model" and _holds(old, child, failure.rung, failure.seed):
             key = facts.failure_key(child.id, failure.rung, failure.seed, failure.attempt)
@@ -110,11 +111,11 @@ def _take_curves(store: ObjectStore, old: Study, child: Study) -> None:
                 store.put_new(after + key.removeprefix(before), store.get(key))
 
 
-def _retrained(store: ObjectStore, child: Study, taken: list[Recorded]) -> list[dict[str, int]]:
+def _retrained(store: ObjectStore, child: Study, taken: list[ReportKey]) -> list[dict[str, int]]:
     reached: dict[int, int] = {}
-    for recorded in taken:
-        report = recorded.report
-        reached[report.seed] = max(reached.get(report.seed, 0), report.iterations)
+    for report in taken:
+        iterations = child.rungs[-1 if report.rung == "baseline" else report.rung].iterations
+        reached[report.seed] = max(reached.get(report.seed, 0), iterations)
     rows = []
     for seed, iterations in sorted(reached.items()):
         saved = lineage.checkpoints(store, child, seed)

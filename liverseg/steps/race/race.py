@@ -18,7 +18,6 @@ from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.snapshot import Snapshot, SnapshotReader
-from liverseg.race.records.spans import SpanReader
 from liverseg.race.records.study import Study, latest_study, load_study
 from liverseg.storage.caching import CachingStore
 from liverseg.storage.port import ObjectStore
@@ -102,12 +101,11 @@ def status(
     state = fold(
         study.rungs, study.settings.race, snapshot, heartbeat.generation if heartbeat else 0
     )
-    spans = SpanReader(store, study.id).all()
-    best = {seed: _best(store, study.id, snapshot, seed) for seed in state.rungs[0].seeds}
-    told = {seed: jaccard for seed, jaccard in best.items() if jaccard is not None}
+    spans = list(snapshot.spans.values())
+    best = facts.best_jaccards(store, study.id)
     waiting = heartbeat.waiting if heartbeat else {}
     now = time.time() if now is None else now
-    rows = progress.rows(study.id, state, spans, told, waiting, now)
+    rows = progress.rows(study.id, state, spans, best, waiting, now)
     return {
         "study": study.id,
         "rungs": [_rung(rung) for rung in state.rungs],
@@ -136,25 +134,14 @@ def remembered(store: ObjectStore) -> ObjectStore:
     return CachingStore(store, lambda key: key.endswith("/heartbeat.json"))
 
 
-def _best(store: ObjectStore, study_id: str, snapshot: Snapshot, seed: int) -> float | None:
-    """Return a seed's best Jaccard so far: its newest report's, or a later validation's."""
-    mine = [r.report for r in snapshot.reports if r.report.seed == seed]
-    newest = max(mine, key=lambda report: report.iterations, default=None)
-    found = [newest.score("best")] if newest else []
-    later = facts.read_curve(store, study_id, seed, newest.iterations if newest else 0)
-    found += [point["jaccard"] for point in later]
-    return max((jaccard for jaccard in found if jaccard is not None), default=None)
-
-
 def _rung(rung: RungState) -> dict[str, Any]:
     ranked = rank(rung.scores)
     reports = []
     for seed in ranked:
         counted = rung.seeds[seed].report
         if counted is not None:
-            entry = {"seed": seed, "jaccard": rung.scores[seed]}
-            told = counted.report
-            reports.append(entry | {"attempt": told.attempt, "best_iteration": told.best_iteration})
+            entry = {"seed": seed, "jaccard": rung.scores[seed], "attempt": counted.attempt}
+            reports.append(entry | {"best_iteration": counted.best_iteration})
     return {
         "iterations": rung.rung.iterations,
         "seeds": sorted(rung.seeds),

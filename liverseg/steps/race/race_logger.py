@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from liverseg.core.race.halving import Rung
-from liverseg.race.records.job import INTERRUPTED, ORPHANED
+from liverseg.exit_codes import ExitCode
 
 log = logging.getLogger("liverseg")
 # Tells our lines from what kfp writes into the same stream.
@@ -48,7 +48,7 @@ class RaceLogger:
             value = "no Jaccard" if jaccard is None else f"Jaccard {jaccard:.4f}"
             log.info("rung %s: seed %s reports %s%s", rung, seed, value, self._progress(event))
         elif kind == "failed":
-            asked = event["exit_code"] in (INTERRUPTED, ORPHANED)
+            asked = event["exit_code"] in (ExitCode.INTERRUPTED, ExitCode.ORPHANED)
             how = "was interrupted, its checkpoint is kept" if asked else "failed"
             log.info("rung %s: seed %s %s: %s", rung, seed, how, event["reason"])
         elif kind == "started":

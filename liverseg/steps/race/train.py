@@ -1,8 +1,9 @@
 """One trainer: a seed goes up to a rung, reports, and its process ends.
 
 It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
-it ended (docs/architecture.md); what follows is the controller's decision. While the store is away
-the training continues, and what it writes is kept on this machine (race/records/outbox.py).
+it ended (docs/architecture.md section 6); what follows is the controller's decision. While the
+store is away the training continues, and what it writes is kept on this machine
+(race/records/outbox.py).
 """
 
 import logging
@@ -35,25 +36,24 @@ from liverseg.errors import (
     StoreError,
     StudyError,
 )
+from liverseg.exit_codes import ExitCode
 from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
-from liverseg.race.records import facts, lineage
-from liverseg.race.records.job import INTERRUPTED, NOT_FINITE, ORPHANED, REPORTED
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.outbox import Outage, Outbox
+from liverseg.race.records.reports import write_report
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.data.cases import load_case
-from liverseg.storage import bundle, record
+from liverseg.storage import bundle
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.port import ObjectStore
 
 log = logging.getLogger("liverseg")
 Answer = TypeVar("Answer")
-# What the exit code of a crash would be; written as the end of a span that had none of its own.
-CRASHED = 1
 WATCH_SECONDS = 10.0
 # Between two looks for a store without which the trainer has nothing to do.
 RETRY_SECONDS = 5.0
@@ -137,10 +137,11 @@ def run(
             folder=folder,
         )
         if not waiting.ask(lambda: trainer.begin(pod)):
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
     except _Stop as stop:
         return stop.code
-    code = CRASHED
+    # That of a crash; written as the end of a span that had none of its own.
+    code: int = ExitCode.DEFECT
     try:
         code = trainer.run()
     except LiversegError as error:
@@ -149,7 +150,7 @@ def run(
     finally:
         # How it ended stands in the exit code; for this line alone nothing may end differently.
         with suppress(StoreError):
-            trainer.span("end", exit_code=code)
+            trainer.end(code)
     return code
 
 
@@ -186,9 +187,9 @@ class _Waiting:
                 return act()
             except StoreAway as error:
                 if self.interrupted:
-                    raise _Stop(INTERRUPTED) from error
+                    raise _Stop(ExitCode.INTERRUPTED) from error
                 if self.given_up(error):
-                    raise _Stop(ORPHANED) from error
+                    raise _Stop(ExitCode.ORPHANED) from error
                 self.sleep(RETRY_SECONDS)
 
     def ask(self, act: Callable[[], Answer]) -> Answer:
@@ -264,10 +265,10 @@ class _Trainer:
                     self._save(training)
                     raise
         except LossNotFiniteError:
-            return NOT_FINITE
+            return ExitCode.NOT_FINITE
         self.waiting.until_back(self.outbox.flush)
         self.waiting.ask(lambda: self._report(training))
-        return REPORTED
+        return ExitCode.DONE
 
     def _save(self, training: Training) -> None:
         """Commit a checkpoint before the end, to this machine where the store is away."""
@@ -286,31 +287,25 @@ class _Trainer:
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
-        name = job_name(self.study.id, self.seed, self.rung, self.attempt)
-        if pod:
-            with suppress(NotFound):
-                key = facts.span_key(self.study.id, name, "start")
-                if record.read(self.store, key).get("pod") != pod:
-                    return False
+        begun = spans.pods(spans.events(self.store, self.study.id, self._attempt))
+        if pod and begun and begun[0] != pod:
+            return False
         device = f"{socket.gethostname()} {device_name(self.device)}"
-        # On the store itself: who looks for a rival or a successor looks there.
-        self._span(self.started, "start", device=device, **({"pod": pod} if pod else {}))(
-            self.store
-        )
+        # In the store itself: who looks for another pod or a later attempt looks there.
+        self._record(spans.start(self.started, device, pod))(self.store)
         return True
 
-    def span(self, part: str, **more: int | str) -> None:
-        """Record how far this process is; the ledger of GPU time is made of these."""
-        self.outbox.write(self._span(self.now(), part, **more))
+    def end(self, code: int) -> None:
+        """Record that the process is about to end."""
+        self.outbox.write(self._record(spans.end(self.iteration, self.now(), code)))
 
-    def _span(self, now: float, part: str, **more: int | str) -> Callable[[ObjectStore], None]:
-        name = job_name(self.study.id, self.seed, self.rung, self.attempt)
-        key = facts.span_key(self.study.id, name, part)
-        values = self._who() | {"iteration": self.iteration, "time": now} | more
-        return lambda store: record.write(store, key, values)
+    @property
+    def _attempt(self) -> Attempt:
+        return Attempt(self.rung, self.seed, self.attempt)
 
-    def _who(self) -> dict[str, int | str]:
-        return {"seed": self.seed, "rung": self.rung, "attempt": self.attempt}
+    def _record(self, event: str) -> Callable[[ObjectStore], None]:
+        """Return what records how far this process is; the ledger of GPU time is made of these."""
+        return lambda store: spans.write(store, self.study.id, self._attempt, event)
 
     def _restored(self) -> Training:
         """Return the training at the seed's newest checkpoint, or at its start."""
@@ -325,7 +320,7 @@ class _Trainer:
         if saved is not None:
             checkpoint.restore(training, saved)
         self.iteration = training.iteration
-        self._write(self._span(self.now(), str(self.iteration)))
+        self._write(self._record(spans.sample(self.iteration, self.now())))
         return training
 
     def _newest(self) -> dict[str, bytes] | None:
@@ -372,7 +367,7 @@ class _Trainer:
             time=now,
         )
         self._write(lambda store: facts.write_curve(store, self.study.id, point))
-        self._write(self._span(now, str(validation.iteration)))
+        self._write(self._record(spans.sample(validation.iteration, now)))
         self._write(self._commit(training))
 
     def _after(self, iteration: int) -> None:
@@ -382,11 +377,11 @@ class _Trainer:
         if iteration == self.target:
             return
         if self.waiting.interrupted:
-            raise _Stop(INTERRUPTED)
+            raise _Stop(ExitCode.INTERRUPTED)
         if self.now() - self.checked >= WATCH_SECONDS and self.waiting.outage.due:
             self.checked = self.now()
             if self._is_alone():
-                raise _Stop(ORPHANED)
+                raise _Stop(ExitCode.ORPHANED)
 
     def _is_alone(self) -> bool:
         """Return whether nobody waits for this trainer, or nothing has been heard for too long."""
@@ -418,7 +413,7 @@ class _Trainer:
         # Its own, where it trained the last iterations itself: on a GPU another's may differ.
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, self.target, self.attempt)
         saved = next((c for c in reached if c.prefix == prefix), reached[0])
-        described = bundle.manifest(self.store, saved.prefix)["files"]
+        described = bundle.manifest(self.store, saved.prefix).files
         report = facts.Report(
             seed=self.seed,
             rung=self.rung,
@@ -430,9 +425,9 @@ class _Trainer:
             cases=dict(training.best.cases),
             checkpoint=saved.prefix,
             checkpoint_sha256=bundle.manifest_sha256(self.store, saved.prefix),
-            weights_sha256=described[checkpoint.BEST]["sha256"],
+            weights_sha256=described[checkpoint.BEST].sha256,
         )
-        facts.write_report(self.store, self.study.id, report)
+        write_report(self.store, self.study.id, report)
         # Kept here while the store was away, the last checkpoint came there without its broom.
         lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
 

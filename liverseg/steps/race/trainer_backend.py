@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from liverseg.errors import SettingsError
-from liverseg.race.executors.job_manifest import PodSettings
+from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.study import Study
@@ -48,14 +48,17 @@ class TrainerBackend:
     def executor(self, store: LocatedStore, study: Study) -> tuple[Executor, float]:
         """Return the executor of a study, and the seconds between two looks at it."""
         if self.kind == "process":
-            command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
+            # -P: a file in the working directory hides no module of Python's own.
+            python = [sys.executable, "-P", "-m", "liverseg.cli"]
+            command = [*python, "train", "--store", store.url]
             return ProcessExecutor(store.work, command), PROCESS_POLL_SECONDS
-        from liverseg.race.executors.kubernetes import KubernetesExecutor, connect, workflow_of
+        from liverseg.race.executors.kubernetes import KubernetesExecutor
+        from liverseg.race.executors.kubernetes_api import connect
 
-        api, namespace = connect(self.pods)
+        api = connect(self.pods.namespace)
         pod = os.environ.get("KFP_POD_NAME")
-        owner = workflow_of(api, namespace, pod) if pod else None
-        words = (api, namespace, store.url, study.id, self.pods)
+        owner = api.workflow_of(pod) if pod else None
+        words = (api, store.url, study.id, self.pods)
         return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
 
 

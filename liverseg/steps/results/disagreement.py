@@ -22,9 +22,10 @@ from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
 from liverseg.race.decide.state import fold
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Report
+from liverseg.race.records.reports import read_report
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study
-from liverseg.settings import RESULT_VERSION
+from liverseg.settings import PREDICTION_VERSION
 from liverseg.steps.data.cases import (
     VOTES_FILE,
     load_case,
@@ -44,10 +45,10 @@ def networks(store: ObjectStore, study: Study) -> list[Report]:
     With fewer rungs those of the first.
     """
     snapshot = SnapshotReader(store, study.id).read()
-    # What failed for good is no question of an epoch here: those that reported are wanted.
+    # Whatever the lease generation: those that reported are wanted.
     rung = fold(study.rungs, study.settings.race, snapshot, generation=-1).rungs[-LAST_RUNGS:][0]
-    found = [place.report.report for place in rung.seeds.values() if place.report is not None]
-    return [report for report in found if report.score("best") is not None]
+    keys = [state.report for state in rung.seeds.values() if state.report is not None]
+    return [read_report(store, study.id, key) for key in keys if key.best_jaccard is not None]
 
 
 def run(store: ObjectStore, study: Study) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
         "iterations": reports[0].iterations if reports else None,
         "weights": _weights(reports),
         "winner": winner,
-        "result_version": RESULT_VERSION,
+        "prediction_version": PREDICTION_VERSION,
         "why_not": why_not,
         "cases": cases,
     }
@@ -88,10 +89,10 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
     """Return where a study's networks differ; raises StudyError where nobody has looked.
 
     Keys: `study`; `rung` and `iterations` of the networks; `weights`, their SHA-256 by seed;
-    `winner`, the SHA-256 of the network whose lesions are counted; `result_version`; `why_not`, why
-    there are no numbers, else None; `cases`, by name `uncertainty` (1 minus the networks' mean Dice
-    with each other) and `lesions`, each with `number`, `voxels`, `ml`, `slice` and `uncertainty`
-    (see core/evaluation/disagreement.py).
+    `winner`, the SHA-256 of the network whose lesions are counted; `prediction_version`;
+    `why_not`, why there are no numbers, else None; `cases`, by name `uncertainty` (1 minus the
+    networks' mean Dice with each other) and `lesions`, each with `number`, `voxels`, `ml`, `slice`
+    and `uncertainty` (see core/evaluation/disagreement.py).
     """
     try:
         return record.read(store, facts.disagreement_key(study))
@@ -108,8 +109,8 @@ def known(store: ObjectStore, study: Study) -> dict[str, Any] | None:
     except NotFound:
         return None
     weights = _weights(networks(store, study))
-    told = (found["weights"], found["winner"], found["result_version"])
-    current = (weights, facts.ended_arms(store, study.id).get("multi"), RESULT_VERSION)
+    told = (found["weights"], found["winner"], found["prediction_version"])
+    current = (weights, facts.ended_arms(store, study.id).get("multi"), PREDICTION_VERSION)
     prefixes = [votes_prefix(weights.values(), c.key) for c in study.dataset.role("test")]
     if found["why_not"] is not None or told != current:
         return None

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from liverseg.core.data.case import PreparedCase
-from liverseg.core.evaluation.case import MEAN, evaluate_case
+from liverseg.core.evaluation.case import evaluate_case
 from liverseg.core.evaluation.delineation import Delineation
+from liverseg.core.evaluation.measures import EVALUATION_VERSION, MEAN
 from liverseg.core.volumes.threshold import Threshold, fit
 from liverseg.core.volumes.volume import Mask
 from liverseg.errors import NotFound, StudyError
@@ -19,7 +20,7 @@ from liverseg.imaging.files import read_mask
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.study import Study
-from liverseg.settings import RESULT_VERSION
+from liverseg.settings import PREDICTION_VERSION
 from liverseg.steps.data.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
 from liverseg.steps.results.evaluation_document import SCHEMA, document
 from liverseg.steps.results.postprocess import segment
@@ -74,7 +75,8 @@ def run(
         "synthetic": any(c.synthetic for c in study.dataset.cases),
         "test_evaluations": 1 + (known["test_evaluations"] if known else 0),
         "weights": arms,
-        "result_version": RESULT_VERSION,
+        "prediction_version": PREDICTION_VERSION,
+        "evaluation_version": EVALUATION_VERSION,
         "threshold": asdict(threshold),
         "arms": found,
         "document": document(
@@ -92,7 +94,7 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
     """Return a study's evaluation; raises StudyError where there is none.
 
     Keys: `study`; `synthetic`; `test_evaluations`, how often this study looked at the test cases;
-    `result_version`, see settings.py;
+    `prediction_version`, see settings.py; `evaluation_version`, see core/evaluation/measures.py;
     `weights` by arm; `threshold`; `arms`, each with `mean_dice` (over cases of the mean over
     raters) and `cases` with `dice`, `jaccard` and `detection` by rater; `document`, all measures
     and tests as schemas/evaluation-1.json describes them, with the arms by their NAMES.
@@ -137,7 +139,8 @@ def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
 
 
 def _is_of(known: dict[str, Any], arms: dict[Arm, str]) -> bool:
-    same = (known["weights"], known.get("result_version")) == (arms, RESULT_VERSION)
+    versions = known.get("prediction_version"), known.get("evaluation_version")
+    same = (known["weights"], *versions) == (arms, PREDICTION_VERSION, EVALUATION_VERSION)
     return same and known.get("document", {}).get("schema") == SCHEMA
 
 

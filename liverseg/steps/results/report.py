@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from liverseg.errors import StudyError
 from liverseg.race.records import facts
-from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.race.records.spans import SpanReader
+from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
 from liverseg.reporting.evaluation import figure_2
@@ -47,7 +46,7 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
         tables.detection(document, data),
         tables.detection(document, data, "correspondence"),
     ]
-    spans = SpanReader(store, study_id).all()
+    spans = list(SnapshotReader(store, study_id).read().spans.values())
     drawn = {
         "figure-2": figure_2(document, [n for n in document["algorithms"] if n in ("A1", "A2")]),
         "figure-5": report_figures.figure_5(spans, curves),
@@ -100,7 +99,7 @@ def _values(
         "threshold": evaluation["threshold"],
         "test_evaluations": evaluation["test_evaluations"],
         "rows": [rung_page.row(r) for r in status["rungs"]],
-        "failures": SnapshotReader(store, study.id).read().failures,
+        "failures": read_failures(store, study.id),
         "curves": figures.learning_curves(
             curves, [r.iterations for r in study.rungs], winner["seed"]
         ),

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from liverseg.core.data.case import PreparedCase
 from liverseg.core.data.dataset import CaseRecord
-from liverseg.core.evaluation.case import MEAN
+from liverseg.core.evaluation.measures import MEAN
 from liverseg.core.race.ledger import Span
 from liverseg.core.volumes.volume import FloatArray, Mask
+from liverseg.exit_codes import ExitCode
 from liverseg.imaging.resampling import in_plane
-from liverseg.race.records.job import REPORTED
 from liverseg.reporting import charts, figures
 from liverseg.steps.data.cases import load_case
 from liverseg.steps.results.evaluate import NAMES, load_segmentation
@@ -26,7 +26,7 @@ def figure_5(spans: Sequence[Span], curves: Curves) -> Figure:
     start = min((s.samples[0].time for s in raced), default=0.0)
     finished: dict[int, list[float]] = {}
     for span in raced:
-        if span.exit_code == REPORTED:
+        if span.exit_code == ExitCode.DONE:
             hours = (span.samples[-1].time - start) / 3600
             finished.setdefault(int(span.rung), []).append(hours)
     losses: dict[int, list[tuple[float, float]]] = {}

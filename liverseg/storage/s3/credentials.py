@@ -24,6 +24,7 @@ class S3Credentials:
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
+    ca_bundle: str | None = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
@@ -68,4 +69,5 @@ def credentials_from(environment: Mapping[str, str]) -> S3Credentials:
         environment["AWS_SECRET_ACCESS_KEY"],
         environment.get("AWS_SESSION_TOKEN") or None,
         region,
+        environment.get("AWS_CA_BUNDLE") or None,
     )

@@ -1,5 +1,6 @@
 """HTTP that repeats a request whose reply was lost or that found the server away."""
 
+import ssl
 from typing import Any
 
 import urllib3
@@ -30,10 +31,16 @@ class RetryingPool(urllib3.PoolManager):
 
     A request may so be done twice by the server. All of S3's may, but for a PUT that is to create
     only, whose second reply says that the key exists: see s3.py.
+
+    Args:
+        patience: How long a request is repeated.
+        ca_bundle: File of PEM certificates to check https against; None: the system's. OSError
+            where it is no such file.
     """
 
-    def __init__(self, patience: RetryPolicy) -> None:
-        super().__init__(timeout=TIMEOUT, maxsize=CONNECTIONS, cert_reqs="CERT_REQUIRED")
+    def __init__(self, patience: RetryPolicy, ca_bundle: str | None = None) -> None:
+        context = ssl.create_default_context(cafile=ca_bundle)
+        super().__init__(timeout=TIMEOUT, maxsize=CONNECTIONS, ssl_context=context)
         self.patience = patience
 
     def urlopen(  # type: ignore[override]  # the parent's hints are those of a mix-in

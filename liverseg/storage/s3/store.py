@@ -63,6 +63,12 @@ class S3Store:
         self._endpoint = access.endpoint
         self._patience = RetryPolicy(patience_seconds, f"S3 server {access.endpoint}")
         try:
+            pool = RetryingPool(self._patience, access.ca_bundle)
+        except OSError as exc:
+            raise SettingsError(
+                f"AWS_CA_BUNDLE '{access.ca_bundle}' is no file of PEM certificates: {exc}"
+            ) from exc
+        try:
             check_bucket_name(bucket, strict=True)
             self._client = Minio(
                 access.host,
@@ -71,7 +77,7 @@ class S3Store:
                 access.session_token,
                 access.secure,
                 access.region,
-                RetryingPool(self._patience),
+                pool,
             )
         except ValueError as exc:
             raise SettingsError(f"store '{self.url}' at {access.endpoint}: {exc}") from exc

@@ -22,7 +22,7 @@ import urllib3
 from kfp.client import ServiceAccountTokenVolumeCredentials
 
 from liverseg.errors import PlatformError, SettingsError
-from pipelines.package import Package
+from pipelines.compile import Package
 from pipelines.training import NAME
 from pipelines.waiting import OVER, RunState
 
@@ -32,7 +32,7 @@ PAGE = 100
 
 
 @dataclass(frozen=True)
-class Access:
+class KfpConnection:
     """Where the server is and who asks; what is None is looked for where kfp.Client looks.
 
     Args:
@@ -50,7 +50,7 @@ class Access:
     ca_file: Path | None = None
 
     def __repr__(self) -> str:
-        return f"Access(host={self.host!r}, namespace={self.namespace!r})"
+        return f"KfpConnection(host={self.host!r}, namespace={self.namespace!r})"
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,19 @@ class Server:
     what it was given is wrong.
     """
 
-    def __init__(self, access: Access) -> None:
-        self._namespace = access.namespace
-        self._url = access.host or "the server that kfp finds"
-        credentials = access.token_file and ServiceAccountTokenVolumeCredentials(
-            str(access.token_file)
+    def __init__(self, connection: KfpConnection) -> None:
+        self._namespace = connection.namespace
+        self._url = connection.host or "the server that kfp finds"
+        credentials = connection.token_file and ServiceAccountTokenVolumeCredentials(
+            str(connection.token_file)
         )
         with self._asking("connect"):
             self._client = _Client(
-                host=access.host,
-                namespace=access.namespace or "kubeflow",
-                existing_token=access.token,
+                host=connection.host,
+                namespace=connection.namespace or "kubeflow",
+                existing_token=connection.token,
                 credentials=credentials,
-                ssl_ca_cert=str(access.ca_file) if access.ca_file else None,
+                ssl_ca_cert=str(connection.ca_file) if connection.ca_file else None,
             )
             # kfp asks for it only in some cases; a wrong host is better told now.
             health = self._client.get_kfp_healthz()
@@ -102,8 +102,8 @@ class Server:
     def upload(self, package: Package) -> tuple[Made, Made]:
         """Return the pipeline and this version of it, made where they were not there."""
         with self._asking("upload"):
-            found = self._named(self._client.list_pipelines, "pipelines", NAME, scoped=True)
-            pipeline = Made(found[0].pipeline_id, False) if found else self._create_pipeline()
+            known = self._named(self._client.list_pipelines, "pipelines", NAME, scoped=True)
+            pipeline = Made(known[0].pipeline_id, False) if known else self._create_pipeline()
             version = self._version(pipeline.id, package.version)
             if version is not None:
                 return pipeline, version
@@ -134,13 +134,13 @@ class Server:
         """
         chosen = name or run_name(version.id, parameters)
         with self._asking("submit"):
-            place = self._experiment(experiment)
-            runs = self._named(self._client.list_runs, "runs", chosen, experiment_id=place)
+            experiment_id = self._experiment(experiment)
+            runs = self._named(self._client.list_runs, "runs", chosen, experiment_id=experiment_id)
             for run in runs:
                 if run.state not in OVER:
                     return Made(run.run_id, False)
             made = self._client.run_pipeline(
-                place,
+                experiment_id,
                 chosen,
                 params=dict(parameters),
                 pipeline_id=pipeline.id,
@@ -169,20 +169,23 @@ class Server:
             "enabled": True,
         }
         with self._asking("schedule"):
-            place = self._experiment(experiment)
-            there = self._named(
-                self._client.list_recurring_runs, "recurring_runs", name, experiment_id=place
+            experiment_id = self._experiment(experiment)
+            schedules = self._named(
+                self._client.list_recurring_runs,
+                "recurring_runs",
+                name,
+                experiment_id=experiment_id,
             )
             same = [
                 r
-                for r in there
+                for r in schedules
                 if _described(r) == wanted and service_account in (None, r.service_account)
             ]
             if same:
                 kept = Made(same[0].recurring_run_id, False)
             else:
                 made = self._client.create_recurring_run(
-                    place,
+                    experiment_id,
                     name,
                     cron_expression=cron,
                     max_concurrency=1,
@@ -194,7 +197,7 @@ class Server:
                 )
                 kept = Made(made.recurring_run_id, True)
             # Only now: killed in between, the old one still runs and the next call clears up.
-            for old in there:
+            for old in schedules:
                 if old.recurring_run_id != kept.id:
                     self._client.delete_recurring_run(old.recurring_run_id)
             return kept
@@ -219,17 +222,17 @@ class Server:
         try:
             made = self._client.pipelines.pipeline_service_create_pipeline(body)
         except kfp_server_api.ApiException as error:
-            found = self._named(self._client.list_pipelines, "pipelines", NAME, scoped=True)
-            if error.status != 409 or not found:
+            known = self._named(self._client.list_pipelines, "pipelines", NAME, scoped=True)
+            if error.status != 409 or not known:
                 raise
-            return Made(found[0].pipeline_id, False)
+            return Made(known[0].pipeline_id, False)
         return Made(made.pipeline_id, True)
 
     def _version(self, pipeline_id: str, name: str) -> Made | None:
-        found = self._named(
+        versions = self._named(
             self._client.list_pipeline_versions, "pipeline_versions", name, pipeline_id=pipeline_id
         )
-        return Made(found[0].pipeline_version_id, False) if found else None
+        return Made(versions[0].pipeline_version_id, False) if versions else None
 
     def _experiment(self, name: str) -> str:
         made = self._client.create_experiment(name, namespace=self._namespace)
@@ -249,14 +252,14 @@ class Server:
         where["filter"] = json.dumps({"predicates": [condition]})
         if scoped:
             where["namespace"] = self._namespace
-        found: list[Any] = []
+        entries: list[Any] = []
         token = ""
         while True:
             page = method(page_token=token, page_size=PAGE, **where)
-            found += getattr(page, what) or []
+            entries += getattr(page, what) or []
             token = page.next_page_token
             if not token:
-                return found
+                return entries
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -270,7 +273,7 @@ class Server:
                 yield
         except kfp_server_api.ApiException as error:
             kind = SettingsError if error.status == 400 else PlatformError
-            raise kind(f"{self._url} refuses to {what}: {_told(error)}") from error
+            raise kind(f"{self._url} refuses to {what}: {_message(error)}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise PlatformError(f"no KFP server answers at {self._url}: {reason}") from error
@@ -297,7 +300,7 @@ def _described(run: Any) -> dict[str, Any]:
     }
 
 
-def _told(error: kfp_server_api.ApiException) -> str:
+def _message(error: kfp_server_api.ApiException) -> str:
     """Return the server's own words, without headers and stack."""
     try:
         answer = json.loads(error.body)

@@ -25,6 +25,7 @@ class Package:
         manifest: YAML file to be applied with kubectl: a Pipeline and a PipelineVersion.
         version: Name of the version, the same for the same IR.
         definitions: KFP's inputDefinitions by parameter name.
+        cluster_pods: JSON of the trainers' pod settings, over which the parameter `pods` is laid.
         tasks: What the UI calls a task, by its key in the IR.
     """
 
@@ -32,6 +33,7 @@ class Package:
     manifest: Path
     version: str
     definitions: dict[str, dict[str, Any]]
+    cluster_pods: str
     tasks: dict[str, str]
 
 
@@ -56,7 +58,8 @@ def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> 
     )
     spec = next(iter(yaml.safe_load_all(text)))
     definitions = spec["root"]["inputDefinitions"]["parameters"]
-    return Package(ir, manifest, version, definitions, _task_names(spec))
+    pods = cluster.trainer_pods()
+    return Package(ir, manifest, version, definitions, pods, _task_names(spec))
 
 
 def _task_names(spec: Mapping[str, Any]) -> dict[str, str]:

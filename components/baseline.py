@@ -1,4 +1,4 @@
-"""Task `single`: train A2, the one long training that the paper compares with (seed 9999)."""
+"""Task `baseline`: the one long training without a race that the paper compares with (A2)."""
 
 from kfp import dsl
 
@@ -6,21 +6,23 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def single(
+def baseline(
     store: str,
     study: str,
     gpus: int,
     max_gpu_hours: float,
     compare_baseline: bool,
+    take_over: bool,
     executor: str,
     trainer_image: str,
+    cluster_pods: str,
     pods: str,
 ) -> str:
     from liverseg.steps import tasks
 
-    return tasks.single(
+    return tasks.baseline(
         store,
         study,
-        (gpus, max_gpu_hours, compare_baseline),
-        (executor, trainer_image, pods),
+        (gpus, max_gpu_hours, compare_baseline, take_over),
+        (executor, trainer_image, cluster_pods, pods),
     )

@@ -6,8 +6,8 @@ import pytest
 
 from liverseg.errors import PlatformError, SettingsError
 from pipelines.cluster import Cluster
-from pipelines.kubeflow import Access, Made, Server
-from pipelines.package import Package, compile_to
+from pipelines.compile import Package, compile_to
+from pipelines.kfp_client import KfpConnection, Made, Server
 from tests.pipelines.kfp_contract import CRON, KfpContract
 from tests.pipelines.kfp_server import KfpServer, Refusal
 
@@ -36,24 +36,24 @@ def package(tmp_path: Path) -> Package:
 
 class TestInMemory(KfpContract):
     @pytest.fixture
-    def access(self, server: KfpServer) -> Access:
-        return Access(host=server.host)
+    def connection(self, server: KfpServer) -> KfpConnection:
+        return KfpConnection(host=server.host)
 
 
 class TestWithManyUsers(KfpContract):
     @pytest.fixture
-    def access(self, server: KfpServer) -> Access:
+    def connection(self, server: KfpServer) -> KfpConnection:
         server.multi_user = True
-        return Access(host=server.host, namespace="team")
+        return KfpConnection(host=server.host, namespace="team")
 
 
 class TestWithSmallPages(KfpContract):
     @pytest.fixture
-    def access(self, server: KfpServer) -> Access:
+    def connection(self, server: KfpServer) -> KfpConnection:
         server.page = 1
         for name in ("before", "liverseg-training", "behind"):
             server.add("pipelines", {"display_name": name, "namespace": None})
-        return Access(host=server.host)
+        return KfpConnection(host=server.host)
 
 
 @pytest.mark.skipif("KFP_HOST" not in os.environ, reason="KFP_HOST names no KFP API server")
@@ -61,8 +61,8 @@ class TestNamed(KfpContract):
     """The server that KFP_HOST names; KFP_NAMESPACE where it has several users."""
 
     @pytest.fixture
-    def access(self) -> Access:
-        return Access(
+    def connection(self) -> KfpConnection:
+        return KfpConnection(
             host=os.environ["KFP_HOST"],
             namespace=os.environ.get("KFP_NAMESPACE"),
             token=os.environ.get("KFP_TOKEN"),
@@ -72,39 +72,39 @@ class TestNamed(KfpContract):
 def test_a_token_is_sent_and_its_lack_told(server: KfpServer, tmp_path: Path) -> None:
     server.token = WORD
     (tmp_path / "token").write_text(WORD, encoding="utf-8")
-    Server(Access(host=server.host, token=WORD))
-    Server(Access(host=server.host, token_file=tmp_path / "token"))
+    Server(KfpConnection(host=server.host, token=WORD))
+    Server(KfpConnection(host=server.host, token_file=tmp_path / "token"))
     asked = len(server.requests)
     with pytest.raises(PlatformError, match="401 Unauthenticated; give --existing-token"):
-        Server(Access(host=server.host))
+        Server(KfpConnection(host=server.host))
     # kfp itself would ask five times, for half a minute.
     assert len(server.requests) == asked + 1
-    assert WORD not in repr(Access(token=WORD))
+    assert WORD not in repr(KfpConnection(token=WORD))
 
 
 def test_a_server_of_many_users_wants_to_know_whose_run_it_is(server: KfpServer) -> None:
     server.multi_user = True
     with pytest.raises(SettingsError, match="--namespace"):
-        Server(Access(host=server.host))
+        Server(KfpConnection(host=server.host))
 
 
 def test_a_host_where_nobody_answers_is_named(server: KfpServer) -> None:
     server.stop()
     with pytest.raises(PlatformError, match=rf"{server.host}.*refused"):
-        Server(Access(host=server.host))
+        Server(KfpConnection(host=server.host))
     server.start_again()
 
 
 def test_a_host_that_is_something_else_is_told(server: KfpServer) -> None:
     with pytest.raises(PlatformError, match="404 Not Found"):
-        Server(Access(host=f"{server.host}/elsewhere"))
+        Server(KfpConnection(host=f"{server.host}/elsewhere"))
 
 
 @pytest.mark.parametrize("what", ["pipelines", "upload_version"])
 def test_somebody_who_uploads_the_same_at_the_same_moment_is_no_error(
     what: str, server: KfpServer, package: Package
 ) -> None:
-    ours, theirs = (Server(Access(host=server.host)) for _ in range(2))
+    ours, theirs = (Server(KfpConnection(host=server.host)) for _ in range(2))
     found: list[tuple[Made, Made]] = []
 
     def meanwhile(method: str, path: str) -> None:
@@ -120,14 +120,14 @@ def test_somebody_who_uploads_the_same_at_the_same_moment_is_no_error(
 
 
 def test_a_server_that_refuses_is_quoted(server: KfpServer, package: Package) -> None:
-    ours = Server(Access(host=server.host))
+    ours = Server(KfpConnection(host=server.host))
     server.refusals = [Refusal(500, 13, "the data base is full")]
     with pytest.raises(PlatformError, match="refuses to upload: 500 the data base is full"):
         ours.upload(package)
 
 
 def test_a_run_that_is_over_may_be_started_again(server: KfpServer, package: Package) -> None:
-    ours = Server(Access(host=server.host))
+    ours = Server(KfpConnection(host=server.host))
     uploaded = ours.upload(package)
     first = ours.submit(*uploaded, PARAMETERS, "mine")
     for state in ("RUNNING", "CANCELING"):
@@ -144,7 +144,7 @@ def test_a_run_that_is_over_may_be_started_again(server: KfpServer, package: Pac
 def test_a_schedule_that_somebody_switched_off_or_doubled_is_put_right(
     server: KfpServer, package: Package
 ) -> None:
-    ours = Server(Access(host=server.host))
+    ours = Server(KfpConnection(host=server.host))
     words = (*ours.upload(package), PARAMETERS, "mine", "nightly", CRON)
     first = ours.schedule(*words)
     server.held["recurringruns"][0]["mode"] = "DISABLE"
@@ -159,10 +159,10 @@ def test_a_schedule_that_somebody_switched_off_or_doubled_is_put_right(
 def test_only_our_own_tasks_are_told_by_the_names_of_the_ui(
     server: KfpServer, package: Package
 ) -> None:
-    ours = Server(Access(host=server.host))
+    ours = Server(KfpConnection(host=server.host))
     run = ours.submit(*ours.upload(package), PARAMETERS, "mine")
-    names = ("root-driver", "scan-driver", "scan", "rung-2", "executor", "finish", "for-loop-2")
+    names = ("root-driver", "scan-driver", "scan", "rung-2", "executor", "summary", "for-loop-2")
     details = [{"display_name": n, "state": "SUCCEEDED"} for n in names]
     server.progress(run.id, {"state": "RUNNING", "run_details": {"task_details": details}})
     found = ours.look(run.id, package.tasks)
-    assert set(found.tasks) == {"scan", "rung 1", "where it stands"}
+    assert set(found.tasks) == {"scan", "rung 1", "summary"}

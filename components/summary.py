@@ -1,4 +1,4 @@
-"""Exit handler: say where the study stands, however the run ended."""
+"""Exit task `summary`: log where the study stands, however the run ended."""
 
 from kfp import dsl
 
@@ -6,7 +6,7 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def finish(store: str) -> None:
+def summary(store: str) -> None:
     from liverseg.steps import tasks
 
-    tasks.finish(store)
+    tasks.summary(store)

@@ -1,0 +1,273 @@
+"""A whole race on a cluster: the real controller and executor, an API server of the tests' own.
+
+Trainers are simulated ones in its pods, and time is the server's.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from liverseg.errors import SettingsError
+from liverseg.race.controller import Controller
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.kubernetes import KubernetesExecutor
+from liverseg.race.executors.kubernetes_api import KubernetesApi
+from liverseg.race.executors.pod_settings import PodSettings
+from liverseg.race.executors.simulated_trainer import SimulatedTrainer
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Decision, Failure
+from liverseg.race.records.job import Job
+from liverseg.race.records.job_name import job_name
+from liverseg.race.records.snapshot import read_failures
+from liverseg.race.records.study import open_study
+from liverseg.storage import record
+from liverseg.storage.memory import MemoryStore
+from tests.race.kubernetes_server import NAMESPACE, NOON, KubernetesServer
+from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
+
+LOOK = [("list", "jobs"), ("list", "pods")]
+
+
+class ClusterRace:
+    """A store, a study, a cluster; and as many controllers as a test wants."""
+
+    def __init__(self, seconds_per_iteration: float = 5.0, **pods: Any) -> None:
+        self.store = MemoryStore()
+        self.server = KubernetesServer(self._program)
+        self.study = open_study(self.store, SETTINGS, DATASET, clock=self.server.clock)
+        self.settings = PodSettings(image="trainer@sha256:1", poll_seconds=5.0, **pods)
+        self.started: list[str] = []
+        """Names of the Jobs of which a pod has begun, once for each pod."""
+        self.told: list[dict[str, Any]] = []
+        self._clients: list[client.ApiClient] = []
+        self._trainer = SimulatedTrainer(
+            store=self.store,
+            study=self.study,
+            score=rising,
+            seconds_per_iteration=seconds_per_iteration,
+            startup_seconds=1.0,
+            orphan_grace=1800.0,
+            faults=(),
+            clock=self.server.clock,
+            skew=lambda seed: 0.0,
+            cut_off=lambda name: None,
+        )
+
+    def _program(self, args: list[str]) -> Generator[float, None, int]:
+        given = dict(word.removeprefix("--").split("=", 1) for word in args[1:])
+        index = int(given["rung"])
+        job = Job.of(
+            given["study"],
+            int(given["seed"]),
+            index,
+            int(given["attempt"]),
+            self.study.rungs[index].iterations,
+        )
+        self.started.append(job.name)
+        if self.started.count(job.name) > 1:
+            yield 1.0
+            return 75  # as train.py, which finds the start of another pod
+        return (yield from self._trainer.run(job))
+
+    def controller(self, sleep: Callable[[float], None] | None = None) -> Controller:
+        configuration = client.Configuration(host=self.server.host)
+        configuration.retries = False
+        self._clients.append(client.ApiClient(configuration))
+        api = KubernetesApi(self._clients[-1], NAMESPACE, monotonic=self.server.clock)
+        return Controller(
+            self.store,
+            KubernetesExecutor(
+                api, "s3://bucket/store", self.study.id, self.settings, clock=self.server.clock
+            ),
+            self.study,
+            Capacity(4, False),
+            clock=self.server.clock,
+            sleep=sleep or self.server.sleep,
+            poll_seconds=self.settings.poll_seconds,
+            listener=lambda event: self.told.append({"at": self.server.now - NOON} | dict(event)),
+        )
+
+    def outcome(self) -> tuple[list[Any], str]:
+        keys = self.store.keys(f"studies/{self.study.id}/decisions/")
+        decisions = [Decision.from_mapping(record.read(self.store, key)) for key in keys]
+        result = facts.read_result(self.store, self.study.id)
+        assert result is not None
+        return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+
+    def failures(self) -> list[Failure]:
+        return read_failures(self.store, self.study.id)
+
+    def close(self) -> None:
+        for made in self._clients:
+            made.rest_client.pool_manager.clear()
+            made.close()
+        self.server.stop()
+
+
+@pytest.fixture
+def race_of() -> Iterator[Callable[..., ClusterRace]]:
+    made: list[ClusterRace] = []
+
+    def make(*args: Any, **pods: Any) -> ClusterRace:
+        made.append(ClusterRace(*args, **pods))
+        return made[-1]
+
+    yield make
+    for race in made:
+        race.close()
+
+
+def undisturbed() -> tuple[list[Any], str]:
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
+    decisions = [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    result = facts.read_result(rehearsal.store, rehearsal.study.id)
+    assert result is not None
+    return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
+
+
+def test_a_race_on_a_cluster_ends_as_it_does_elsewhere(race_of) -> None:
+    race = race_of()
+    race.controller().run("end")
+    assert race.outcome() == undisturbed()
+    assert len(race.started) == len(set(race.started))
+
+
+def test_a_turn_in_which_nothing_happens_is_two_requests(race_of) -> None:
+    race = race_of(100.0)
+    controller = race.controller()
+    controller.take_over()
+    while controller.reconcile("end")[1]:
+        pass
+    race.server.sleep(30)
+    controller.reconcile("end")
+    race.server.requests.clear()
+    controller.reconcile("end")
+    assert race.server.requests == LOOK
+
+
+def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(race_of) -> None:
+    race = race_of(60.0, queue="gpus")
+    name = job_name(race.study.id, 3, 0, 0)
+    evicted: list[float] = []
+
+    def queue(seconds: float) -> None:
+        """Let everybody in; evict one Job after a minute, and let it in again after another."""
+        server = race.server
+        if not evicted and server.now > NOON + 60:
+            server.suspend(name)
+            evicted.append(server.now)
+        for job in list(server.jobs):
+            if job != name or not evicted or server.now > evicted[0] + 60:
+                server.suspend(job, False)
+        server.sleep(seconds)
+
+    race.controller(queue).run("end")
+    assert evicted
+    assert race.outcome() == undisturbed()
+    (failure,) = race.failures()
+    assert (failure.seed, failure.attempt, failure.exit_code) == (3, 0, -15)
+    assert failure.reason == "its Job was suspended after it had begun"
+    assert race.started.count(name) == 1
+    (cancelled,) = [e for e in race.told if e["event"] == "cancelled"]
+    assert cancelled["at"] < evicted[0] - NOON + 30
+    assert job_name(race.study.id, 3, 0, 1) in race.started
+
+
+def test_a_new_controller_knows_an_evicted_job_by_its_start(race_of) -> None:
+    race = race_of(60.0, queue="gpus")
+    name = job_name(race.study.id, 3, 0, 0)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(seconds: float) -> None:
+        for job in race.server.jobs:
+            race.server.suspend(job, False)
+        race.server.sleep(seconds)
+        if race.server.now > NOON + 30:
+            raise Killed
+
+    with suppress(Killed):
+        race.controller(killed).run("end")
+    race.server.suspend(name)
+    race.server.sleep(30)
+    controller = race.controller()
+    controller.take_over()
+    for _ in range(4):
+        controller.reconcile("end")
+    assert name not in race.server.jobs
+    assert [(f.seed, f.attempt) for f in race.failures()] == [(3, 0)]
+
+
+def test_a_job_that_is_let_in_while_the_controller_looks_is_not_taken_for_an_evicted_one(
+    race_of,
+) -> None:
+    race = race_of(60.0, queue="gpus")
+    controller = race.controller()
+    controller.take_over()
+    controller.reconcile("end")
+    states = controller._executor.states  # between the lists and the facts
+    looked = []
+
+    def let_in() -> Any:
+        found = states()
+        if not looked:
+            looked.append(True)
+            for job in race.server.jobs:
+                race.server.suspend(job, False)
+            race.server.sleep(10)
+        return found
+
+    controller._executor.states = let_in  # type: ignore[method-assign]
+    assert controller.reconcile("end") == (False, False)
+    assert len(race.started) == 4
+    controller.reconcile("end")
+    assert race.failures() == []
+    assert len(race.server.jobs) == 4
+
+
+def test_a_right_that_is_taken_away_ends_the_controller_at_once_and_no_trainer(race_of) -> None:
+    race = race_of()
+
+    def taken(seconds: float) -> None:
+        race.server.denied.add(("list", "pods"))
+        race.server.sleep(seconds)
+
+    with pytest.raises(SettingsError, match="RoleBinding") as caught:
+        race.controller(taken).run("end")
+    assert caught.value.exit_code == 2
+    assert race.server.asked("delete", "jobs") == 0
+    assert not [e for e in race.told if e["event"] == "away"]
+    race.server.denied.clear()
+    race.controller().run("end")
+    assert race.outcome() == undisturbed()
+
+
+def test_why_pods_cannot_be_created_is_in_the_heartbeat_and_in_the_log_after_a_minute(
+    race_of,
+) -> None:
+    race = race_of()
+    quota = "exceeded quota: liverseg, requested: requests.cpu=4"
+    race.server.forbidden = quota
+    waiting: list[str] = []
+
+    def look(seconds: float) -> None:
+        beat = facts.read_heartbeat(race.store, race.study.id)
+        assert beat is not None
+        waiting.extend(beat.waiting.values())
+        if race.server.now > NOON + 120:
+            race.server.forbidden = ""
+        race.server.sleep(seconds)
+
+    race.controller(look).run("end")
+    waits = [event for event in race.told if event["event"] == "waits"]
+    assert [event["seed"] for event in waits] == [0, 1, 2, 3]
+    assert all(quota in event["reason"] for event in waits)
+    assert all(60 <= event["at"] <= 70 for event in waits)
+    assert waiting[0] == "no pod yet"
+    assert race.outcome() == undisturbed()
