@@ -1,14 +1,15 @@
 """Every error a user can meet, by what the caller may do about it.
 
 LiversegError            a defect, where no class below fits
-├─ SettingsError         a setting, flag or split is wrong: correct it and start again
+├─ SettingsError         a setting, flag, split or right is wrong: correct it, start again
 ├─ CaseError             one case cannot be used: mend it or leave it out
 ├─ StoreError            no permission, no space, no connection: mend it and start again
 │  ├─ NotFound           no such key
 │  └─ StoreAway          no answer: a connection, a timeout, 5xx; it may come back
 ├─ IntegrityError        stored bytes differ from what their manifest promises
 ├─ StudyError            the race cannot continue or has not got that far
-│  ├─ Fenced             another controller has taken the study over
+│  ├─ StudyHeld          another controller runs the study
+│  ├─ Fenced             another controller has taken the study over: do not start again
 │  └─ Stopped            the budget is spent, or somebody stopped the study
 ├─ PlatformError         what runs the trainers does not answer: start again when it does
 └─ SettingsDiffer        a trainer of another version than its study's; the controller stops
@@ -26,7 +27,7 @@ class LiversegError(Exception):
 
 
 class SettingsError(LiversegError):
-    """A setting, flag or split file is wrong."""
+    """A setting, flag or split file is wrong, or the cluster does not allow what is asked."""
 
     exit_code = ExitCode.SETTINGS
 
@@ -63,6 +64,10 @@ class StudyError(LiversegError):
     exit_code = ExitCode.STUDY
 
 
+class StudyHeld(StudyError):
+    """Another controller runs the study; the message names it."""
+
+
 class Fenced(StudyError):
     """Another controller has taken the study over; this one must stop acting.
 
@@ -78,7 +83,7 @@ class Stopped(StudyError):
 
 
 class PlatformError(LiversegError):
-    """What runs the trainers, such as a cluster's API, is away or refuses."""
+    """What runs the trainers, such as a cluster's API, is away or cannot answer now."""
 
     exit_code = ExitCode.PLATFORM
 

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
     DONE = 0, "done; of a trainer: its report is committed"
     DEFECT = 1, "a defect of liverseg (please report the traceback)"
-    SETTINGS = 2, "a setting, flag or split file is wrong"
+    SETTINGS = 2, "a setting, flag or split file is wrong, or the cluster denies permission"
     CASE = 3, "a case cannot be used"
     STORE = 4, "the store is unreachable, full, or permission is denied"
     INTEGRITY = 5, "stored bytes are damaged, or `study replay` found a difference"
@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
         6,
         "the race cannot continue or is not that far, was stopped, or has another controller",
     )
-    PLATFORM = 7, "the platform that runs the trainers does not answer or refuses a request"
+    PLATFORM = 7, "the platform that runs the trainers does not answer"
     CASES_EXCLUDED = 8, "only `evaluate`: some cases were left out, all others are evaluated"
     FENCED = 9, "another controller has taken the study over and continues it; do not start again"
     INTERRUPTED = 75, "only `train`: interrupted; a checkpoint is saved"

@@ -73,7 +73,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "phantom", "dataset push", "dataset pull", "scan", "preprocess", "train", "predict",
         "postprocess", "evaluate", "report",
         "study run", "study status", "study plan", "study replay", "study stop", "study resume",
-        "study extend", "study prune-checkpoints",
+        "study extend", "study prune-checkpoints", "study delete",
         "pipeline compile", "pipeline run", "pipeline upload", "pipeline submit",
         "pipeline schedule",
     }  # fmt: skip

@@ -1,6 +1,8 @@
 """`liverseg evaluate` on files, as it is typed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ def test_a_folder_is_one_command_with_tables_files_and_json(liverseg, folder, tm
     assert "<h2>Cases, mean over raters</h2>" in (tmp_path / "out" / "t.html").read_text()
     printed = json.loads(liverseg("evaluate", "--cases", folder, *WORDS, "--json").out)
     assert (printed["raters"], printed["algorithms"]) == (["R1", "R2"], ["A1", "net"])
+
+
+@pytest.mark.slow
+def test_on_one_core_there_is_one_process(folder) -> None:
+    words = [word for word in WORDS if word not in ("--jobs", "1")]
+    # A pool would be one of processes that are spawned.
+    code = (
+        "import multiprocessing, os, sys\n"
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "multiprocessing.get_context = None\n"
+        f"sys.argv = {['liverseg', 'evaluate', '--cases', str(folder), *words]!r}\n"
+        "from liverseg.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_unreadable_file_is_partly_and_everything_else_is_there(liverseg, folder) -> None:

@@ -13,7 +13,7 @@ from liverseg.race.records import facts
 from liverseg.race.records.job_name import job_name
 from liverseg.steps.race import race
 from liverseg.storage import record
-from tests.race.rehearsal import Rehearsal
+from tests.race.rehearsal import NONCE, Rehearsal
 
 
 class Watched:
@@ -57,14 +57,14 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_race_is_over():
 def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys):
     rehearsal = Rehearsal()
     study = rehearsal.study.id
-    waiting = {job_name(study, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
-    beat = facts.Heartbeat(1, "somebody", time.time(), waiting=waiting)
+    waiting = {job_name(study, NONCE, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
+    beat = facts.Heartbeat(1, "somebody", NONCE, time.time(), waiting=waiting)
     record.write(rehearsal.store, facts.heartbeat_key(study), beat.to_mapping())
     found = race.status(rehearsal.store, study)
     assert [seed["waits_for"] for seed in found["seeds"]] == ["no 0", "no 0", "no 1", None]
     show(found)
     told = capsys.readouterr().out
-    assert "seed 0, 1 waits for: no 0\nseed 2 waits for: no 1\n" in told
+    assert "seed 0, 1 not running yet: no 0\nseed 2 not running yet: no 1\n" in told
     assert "4 have not reported" in told
 
 

@@ -33,6 +33,17 @@ store_option = click.option(
     "lie in STORE/.local, for S3 in ~/.cache/liverseg/work (or $XDG_CACHE_HOME/liverseg/work).",
 )
 study_option = click.option("--study", default=None, help="Study id [default: the newest].")
+changed_study_option = click.option(
+    "--study",
+    default=None,
+    help="Study id [default: the only one, or the only one with no winner].",
+)
+take_over_option = click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take the study from a controller that still holds it, instead of waiting up to ten "
+    "minutes until it has ended; its trainers are adopted.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 split_option = click.option(
     "--split",

@@ -2,6 +2,8 @@
 
 import torch
 
+from liverseg.cores import available_cores
+
 
 def best_device(index: int = 0) -> torch.device:
     """Return a GPU where there is one, else the CPU.
@@ -22,3 +24,11 @@ def device_name(device: torch.device) -> str:
     if device.type != "cuda":
         return device.type
     return f"{device} {torch.cuda.get_device_name(device)}"
+
+
+def use_available_cores() -> None:
+    """Let PyTorch start no more threads than there are cores for them.
+
+    It counts those of the machine, of which a container's quota may be a small part.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))

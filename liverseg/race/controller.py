@@ -27,12 +27,13 @@ from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, re
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, SeedState, fold
 from liverseg.race.executors.port import Executor
+from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
-from liverseg.race.records.facts import Arm
+from liverseg.race.records.facts import Arm, Heartbeat
 from liverseg.race.records.job import JobState
 from liverseg.race.records.job_name import job_name, parse_job_name
-from liverseg.race.records.lease import Lease
+from liverseg.race.records.lease import WAIT_SECONDS, Lease
 from liverseg.race.records.reports import ReportKey, read_report
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import Snapshot, SnapshotReader
@@ -63,11 +64,11 @@ _STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {ExitCode.SETTINGS_DI
 class Controller:
     """Runs one study's race on an executor.
 
-    `clock` (seconds, monotonic: no step of the machine's clock moves a deadline), `wall` (unix
-    time, for people who read the heartbeat) and `sleep` are the only way time comes in. `listener`
-    is told what happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
-    "finished" | "cancelled" | "waits" | "away" | "back", "seed", "rung", ...}; "away" and "back"
-    have "what": "platform" or "store".
+    `monotonic` (seconds; all deadlines, so that no step of the machine's clock moves one), `clock`
+    (unix time, for people who read the heartbeat) and `sleep` are the only way time comes in.
+    `listener` is told what happens, as {"event": "started" | "reported" | "failed" | "promoted" |
+    "decided" | "finished" | "cancelled" | "waits" | "away" | "back" | "held", "seed", "rung", ...};
+    "away" and "back" have "what": "platform" or "store".
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class Controller:
         study: Study,
         capacity: Capacity,
         *,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         poll_seconds: float = 0.5,
         listener: Listener = lambda _: None,
@@ -95,10 +96,17 @@ class Controller:
         self._sleep = sleep
         self._poll_seconds = poll_seconds
         self._listener = listener
-        self._lease = Lease(store, study.id, clock, wall)
+        self._lease = Lease(
+            store,
+            study,
+            process=this_process(),
+            clock=clock,
+            monotonic=monotonic,
+            is_dead=is_dead,
+        )
         self._reader = SnapshotReader(store, study.id)
         self._heard: set[str] | None = None
-        self._clock = clock
+        self._monotonic = monotonic
         self._away: tuple[str, float] | None = None
         self._stalls = StallDetector()
         self._seen: set[str] = set()
@@ -106,21 +114,28 @@ class Controller:
         self._cancelled: set[str] = set()
         self._waiting: dict[str, float] = {}
 
-    def run(self, until: Until) -> None:
+    def run(self, until: Until, take_over: bool = False) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs go on running.
 
-        A platform or a store that is away is waited for, for 15 minutes. Raises StudyError where
-        no seed is left or a trainer met other settings, Fenced where another controller has taken
-        over, Stopped, a PlatformError, a StoreError, and what a trainer ended with where a person
-        has to act.
+        Another controller that runs the study is waited for, or with `take_over` fenced. However
+        this one ends, it says so, and the next one need not wait. A platform or a store that is
+        away is waited for, for 15 minutes.
+
+        Raises StudyError where no seed is left or a trainer met other settings, StudyHeld where
+        another controller runs the study, Fenced where another one has taken over, Stopped, a
+        PlatformError, a StoreError, and what a trainer ended with where a person has to act.
 
         Whatever it raises, the trainers continue, as if it had been killed: the next controller
         adopts them, and without one they save and end. Only who stops the study, by hand or with a
         budget, means the trainers too; so does whoever interrupts a controller whose executor is
         this machine.
         """
+        with self._lease.released_at_the_end():
+            self._borne(lambda: self._lease.acquire(self._sleep, take_over, self._tell_holder))
+            self._run(until)
+
+    def _run(self, until: Until) -> None:
         try:
-            self._borne(self.take_over)
             while True:
                 over, acted = self._borne(lambda: self.reconcile(until))
                 if over:
@@ -129,17 +144,24 @@ class Controller:
                     self._sleep(self._poll_seconds)
         except KeyboardInterrupt:
             with suppress(PlatformError):
-                self._executor.leave(self._study.id)
+                self._executor.leave(self._study.id, self._study.nonce)
             raise
         except Stopped:
             # Without an answer they find out that they are alone.
             with suppress(PlatformError):
-                self._borne(lambda: self._executor.interrupt(self._study.id))
+                self._borne(lambda: self._executor.interrupt(self._study.id, self._study.nonce))
             raise
 
     def take_over(self) -> None:
         """Become the study's controller: the one before, if it still lives, is fenced."""
-        self._lease.acquire()
+        self._lease.acquire(self._sleep, take_over=True)
+
+    def beat(self) -> None:
+        """Renew the lease, if there is one; for a thread, as long reads and waits take longer."""
+        self._lease.beat()
+
+    def _tell_holder(self, heartbeat: Heartbeat) -> None:
+        self._listener({"event": "held", "owner": heartbeat.owner, "seconds": WAIT_SECONDS})
 
     def reconcile(self, until: Until) -> tuple[bool, bool]:
         """Look once and act; return whether the race is there, and whether anything was done."""
@@ -159,14 +181,16 @@ class Controller:
         if snapshot.stopped and not there:
             self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` lets it go on")
         actions = reconcile(
-            self._study.id,
+            self._study,
             state,
             snapshot,
             states,
             self._capacity,
             self._lease.generation,
-            self._stalls.look(self._clock(), self._attempts(self._running(states)), snapshot.spans),
-            # Begun before this look: one that its queue lets in just now is suspended, then begins.
+            self._stalls.look(
+                self._monotonic(), self._attempts(self._running(states)), snapshot.spans
+            ),
+            # Begun before this look: one that is admitted meanwhile is suspended, then begins.
             self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
         self._begun = frozenset(snapshot.spans)
@@ -182,7 +206,7 @@ class Controller:
         if until not in ("end", "baseline") and int(until) < len(self._study.rungs) - 1:
             return True
         return not any(
-            parts.study == self._study.id
+            parts.belongs_to(self._study.id, self._study.nonce)
             and (until == "baseline" or parts.rung != "baseline")
             and (state.running or attempt_of(parts) not in snapshot.closed)
             for name, state in states.items()
@@ -196,7 +220,7 @@ class Controller:
             for name, state in states.items()
             if state.running
             and (parts := parse_job_name(name)) is not None
-            and parts.study == self._study.id
+            and parts.belongs_to(self._study.id, self._study.nonce)
         ]
         self._seen.update(running)
         return running
@@ -204,7 +228,11 @@ class Controller:
     def _attempts(self, names: Iterable[str]) -> list[Attempt]:
         """Return the attempts of this study that jobs of these names are."""
         jobs = map(parse_job_name, names)
-        return [attempt_of(job) for job in jobs if job is not None and job.study == self._study.id]
+        return [
+            attempt_of(job)
+            for job in jobs
+            if job is not None and job.belongs_to(self._study.id, self._study.nonce)
+        ]
 
     def _gone(self, unknown: Iterable[Attempt]) -> dict[str, JobState]:
         """Return the states of jobs that the executor did not know when it was asked.
@@ -214,7 +242,10 @@ class Controller:
         used again.
         """
         states = self._executor.states()
-        names = [job_name(self._study.id, at.seed, at.rung, at.attempt) for at in unknown]
+        names = [
+            job_name(self._study.id, self._study.nonce, at.seed, at.rung, at.attempt)
+            for at in unknown
+        ]
         return {
             name: states.get(name, JobState(name, False, message="its job is gone"))
             for name in names
@@ -239,7 +270,7 @@ class Controller:
 
     def _bear(self, error: PlatformError | StoreAway) -> None:
         """Wait while the platform or the store is away; after 15 minutes it is the user's turn."""
-        what, now = "store" if isinstance(error, StoreAway) else "platform", self._clock()
+        what, now = "store" if isinstance(error, StoreAway) else "platform", self._monotonic()
         if self._away is None or self._away[0] != what:
             self._back()
             self._away = what, now
@@ -251,7 +282,7 @@ class Controller:
     def _back(self) -> None:
         if self._away is not None:
             what, since = self._away
-            seconds = self._clock() - since
+            seconds = self._monotonic() - since
             self._listener({"event": "back", "what": what, "seconds": seconds})
             self._away = None
 
@@ -275,7 +306,7 @@ class Controller:
         for job in actions.jobs:
             self._seen.add(job.name)
             attempt = Attempt(job.rung_name, job.seed, job.attempt)
-            if self._store.keys(spans.span_prefix(self._study.id, attempt)):
+            if self._store.keys(spans.span_prefix(self._study, attempt)):
                 # Begun, and its job gone since the executor was asked: the next turn sees to it.
                 continue
             if self._executor.submit(job):
@@ -301,7 +332,7 @@ class Controller:
         parts = parse_job_name(job.name)
         assert parts is not None
         event = spans.closed(job.started, job.ended, job.exit_code)
-        spans.write(self._store, self._study.id, attempt_of(parts), event)
+        spans.write(self._store, self._study, attempt_of(parts), event)
 
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
         for failure in failures:
@@ -313,7 +344,8 @@ class Controller:
                 continue
             attempt = (failure.seed, failure.rung, failure.attempt)
             # What stopped an earlier controller may have been mended since.
-            if kind is not None and job_name(self._study.id, *attempt) in self._seen:
+            name = job_name(self._study.id, self._study.nonce, *attempt)
+            if kind is not None and name in self._seen:
                 raise kind(
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
                     f"{failure.reason}; the other trainers continue, `liverseg study stop` ends "
@@ -324,7 +356,7 @@ class Controller:
         """Record what jobs wait for, and tell the listener, once, of those that wait for long."""
         running = self._running(states)
         self._lease.waiting = {n: states[n].waits_for for n in running if states[n].waits_for}
-        now = self._clock()
+        now = self._monotonic()
         self._waiting = {name: self._waiting.get(name, now) for name in self._lease.waiting}
         for name, since in self._waiting.items():
             parts = parse_job_name(name)

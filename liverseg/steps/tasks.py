@@ -175,6 +175,7 @@ def race_to(
     until: Until,
     capacity: Capacity,
     backend: TrainerBackend = LOCAL,
+    take_over: bool = False,
 ) -> dict[str, Any]:
     """Run the race, logging its news; return where it stands.
 
@@ -186,7 +187,14 @@ def race_to(
     executor, poll_seconds = backend.executor(store, study)
     news = RaceLogger(study.rungs)
     status = race.run(
-        store, executor, study, until, capacity, poll_seconds=poll_seconds, on_event=news
+        store,
+        executor,
+        study,
+        until,
+        capacity,
+        take_over=take_over,
+        poll_seconds=poll_seconds,
+        on_event=news,
     )
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")

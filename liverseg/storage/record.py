@@ -22,6 +22,8 @@ Kind = TypeVar("Kind")
 
 # Above 2**53 a whole number is no longer exact in other readers of JSON.
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Time = Annotated[float, Meta(ge=0, lt=2**53)]
+"""Unix time in seconds."""
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 # A SHA-256 in quotation marks is shown whole.
@@ -46,7 +48,20 @@ def decode(data: bytes, key: str, kind: Any = dict[str, Any]) -> Any:
     try:
         return _decoder(kind).decode(data)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"'{key}' is damaged: {_reason(data, str(error))}") from error
+        try:
+            reason = _reason(json.loads(data), str(error))
+        except (ValueError, RecursionError):
+            reason = f"it is not JSON ({error})"
+        raise IntegrityError(f"'{key}' is damaged: {reason}") from error
+
+
+def from_name(values: Mapping[str, str | None], key: str, kind: type[Kind]) -> Kind:
+    """Return the `kind` whose fields, as text, the name of a key holds; raises as `decode`."""
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        reason = _reason(dict(values), str(error))
+        raise IntegrityError(f"'{key}' is damaged: in its name, {reason}") from error
 
 
 @overload
@@ -79,16 +94,12 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _reason(data: bytes, message: str) -> str:
+def _reason(value: Any, message: str) -> str:
     """Return what is wrong; `message` is msgspec's, such as "Expected `int` >= 0 - at `$.seed`"."""
     expected, _, path = message.partition(" - at `$")
     expected = expected[0].lower() + expected[1:]
     # Of a mapping msgspec does not name the entry: all of the mapping is shown.
     path = path.rstrip("`").partition("[...]")[0].removeprefix(".")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return f"it is not JSON ({message})"
     for step in re.findall(r"\w+", path):
         value = value[int(step) if isinstance(value, list) else step]
     return f"field '{path}' is {shown(value)}, {expected}" if path else expected

@@ -47,6 +47,13 @@ def evict_pod(race: Race) -> None:
     race.cluster.run("create", "--raw", path, "-f", "-", text=body)
 
 
+def suspend_job(race: Race) -> None:
+    """As Kueue does when it evicts a workload; nobody lets it in again."""
+    job = race.a_trainer_at_work()["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+    suspended = '{"spec": {"suspend": true}}'
+    race.cluster.run("patch", "job", "-n", race.namespace, job, "--type=merge", "-p", suspended)
+
+
 def delete_controller_pod(race: Race) -> None:
     race.a_trainer_at_work()
     labels = "app.kubernetes.io/component=controller"
@@ -98,6 +105,7 @@ FAULTS = (
     Fault("delete a training pod", delete_pod),
     Fault("delete a Job", delete_job),
     Fault("evict a pod through the eviction API", evict_pod),
+    Fault("suspend a Job as Kueue does", suspend_job),
     Fault("drain the node", drain_node),
     Fault("kill the controller's pod", delete_controller_pod, another_attempt=False),
     Fault("two controllers", second_controller, another_attempt=False),

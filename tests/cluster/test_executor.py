@@ -28,7 +28,7 @@ def executor_of(
     settings = PodSettings.from_json(json.dumps(race.pods | pods))
     settings = PodSettings(**(vars(settings) | {"image": race.cluster.images["trainer"]}))
     api = api or connect(race.namespace)
-    return KubernetesExecutor(api, race.store.url, race.study.id, settings, clock=clock)
+    return KubernetesExecutor(api, race.store.url, race.study, settings, clock=clock)
 
 
 @pytest.fixture
@@ -41,20 +41,20 @@ def race(race_of: Callable[..., Race]) -> Race:
 class TestKubernetesExecutor(ExecutorContract):
     @pytest.fixture(autouse=True)
     def _in_a_namespace(self, race: Race) -> None:
-        self.race, self.study = race, race.study.id
+        self.race, self.study, self.nonce = race, race.study.id, race.study.nonce
 
     def make(self) -> Executor:
         return executor_of(self.race)
 
     def short(self, seed: int = 0) -> Job:
-        return Job.of(self.study, seed, 0, 0, self.race.study.rungs[0].iterations)
+        return Job.of(self.study, self.nonce, seed, 0, 0, self.race.study.rungs[0].iterations)
 
     def pass_time(self, executor: Executor) -> None:
         time.sleep(0.5)
 
 
 def test_another_controller_finds_the_jobs_and_refuses_those_that_differ(race: Race) -> None:
-    job = Job.of(race.study.id, 0, 0, 0, race.study.rungs[0].iterations)
+    job = Job.of(race.study.id, race.study.nonce, 0, 0, 0, race.study.rungs[0].iterations)
     assert executor_of(race).submit(job)
     later = executor_of(race)
     assert not later.submit(job)
@@ -65,7 +65,7 @@ def test_another_controller_finds_the_jobs_and_refuses_those_that_differ(race: R
 
 def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> None:
     # To the last rung: on a busy machine the first is reached before the signal.
-    job = Job.of(race.study.id, 0, 2, 0, race.study.rungs[2].iterations)
+    job = Job.of(race.study.id, race.study.nonce, 0, 2, 0, race.study.rungs[2].iterations)
     executor = executor_of(race)
     executor.submit(job)
     assert executor.states()[job.name].running
@@ -77,8 +77,8 @@ def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> N
 
 def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
     executor = executor_of(race)
-    unknown = Job.of(race.study.id, 9999, 0, 0, 1)
-    wrong = Job(race.study.id, 3, 9, 0, 1, unknown.name)
+    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor.submit(wrong)
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
     state = executor.states()[wrong.name]
@@ -100,7 +100,7 @@ RULES = [
 
 def test_a_job_whose_pod_cannot_be_created_says_why(race: Race) -> None:
     executor = executor_of(race, service_account="nobody")
-    job = Job.of(race.study.id, 0, 0, 0, race.study.rungs[0].iterations)
+    job = Job.of(race.study.id, race.study.nonce, 0, 0, 0, race.study.rungs[0].iterations)
     executor.submit(job)
     race.wait(lambda: "FailedCreate" in executor.states()[job.name].waits_for, 60)
     told = executor.states()[job.name].waits_for
@@ -145,8 +145,8 @@ def everything_a_controller_does(race: Race) -> None:
     configuration.cert_file = configuration.key_file = None
     configuration.api_key = {"authorization": f"Bearer {token}"}
     api = KubernetesApi(client.ApiClient(configuration), race.namespace)
-    unknown = Job.of(race.study.id, 9999, 0, 0, 1)
-    wrong = Job(race.study.id, 3, 9, 0, 1, unknown.name)
+    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor = executor_of(race, api)
     assert executor.submit(wrong)
     assert not executor_of(race, api).submit(wrong)  # adopted
@@ -154,7 +154,7 @@ def everything_a_controller_does(race: Race) -> None:
     assert "rung (9) must be" in executor.states()[wrong.name].message, "the last line is missing"
     # Twice as fast, so that what it waits for is asked for soon.
     hasty = executor_of(race, api, lambda: 2 * time.time(), service_account="nobody")
-    refused = Job.of(race.study.id, 1, 0, 0, 1)
+    refused = Job.of(race.study.id, race.study.nonce, 1, 0, 0, 1)
     hasty.submit(refused)
     race.wait(lambda: "nobody" in hasty.states()[refused.name].waits_for, 60)
     hasty.cancel(refused.name)

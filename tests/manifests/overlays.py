@@ -51,7 +51,7 @@ def templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 def trainer() -> Object:
     """Return the pod template of a trainer, which the controller makes."""
-    job = Job.of("0123456789ab", 7, 2, 0, 1000)
+    job = Job.of("0123456789ab", "0a1b2c3d", 7, 2, 0, 1000)
     settings = PodSettings(image="trainer@sha256:0")
     template: Object = manifest(job, "s3://liverseg/store", settings, None)["spec"]["template"]
     return template

@@ -2,6 +2,7 @@
 
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
+from tests.race.rehearsal import NONCE
 
 
 class ExecutorContract:
@@ -15,9 +16,10 @@ class ExecutorContract:
 
     def short(self, seed: int = 0) -> Job:
         """A job that ends by itself."""
-        return Job.of(self.study, seed, 0, 0, 2)
+        return Job.of(self.study, self.nonce, seed, 0, 0, 2)
 
     study = "study1"
+    nonce = NONCE
 
     def wait(self, executor: Executor, name: str) -> None:
         for _ in range(1000):
@@ -86,14 +88,27 @@ class ExecutorContract:
 
     def test_cancelling_an_unknown_name_is_no_error(self):
         executor = self.make()
-        executor.cancel("lv-study1-s0000-r0-a0")
+        executor.cancel("lv-study1-0a1b2c3d-s0000-r0-a0")
         assert dict(executor.states()) == {}
 
     def test_an_interrupt_ends_the_jobs_of_the_study_only(self):
         executor = self.make()
         executor.submit(self.short())
-        executor.interrupt("another")
+        executor.interrupt("another", self.nonce)
+        executor.interrupt(self.study, "ffffffff")
         assert executor.states()[self.short().name].running
-        executor.interrupt(self.study)
+        executor.interrupt(self.study, self.nonce)
         self.wait(executor, self.short().name)
         assert executor.states()[self.short().name].exit_code != 0
+
+    def test_a_job_that_ended_is_removed_and_one_that_runs_stays(self):
+        executor = self.make()
+        executor.submit(self.short())
+        executor.remove(self.short(1).name)
+        self.wait(executor, self.short().name)
+        executor.submit(self.short(1))
+        executor.remove(self.short().name)
+        assert executor.states()[self.short(1).name].running
+        self.wait(executor, self.short(1).name)
+        executor.remove(self.short(1).name)
+        assert not any(state.running for state in executor.states().values())

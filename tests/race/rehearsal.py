@@ -39,6 +39,7 @@ def record(name: str, synthetic: bool = True) -> CaseRecord:
     )
 
 
+NONCE = "0a1b2c3d"
 DATASET = Dataset((record("case_01"), record("case_02")))
 
 
@@ -79,7 +80,9 @@ class Rehearsal:
         skew: Callable[[int], float] = lambda seed: 0.0,
     ) -> None:
         self.store = store or MemoryStore()
-        self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: 1_000_000.0)
+        self.study: Study = open_study(
+            self.store, settings, DATASET, clock=lambda: 1_000_000.0, nonce=lambda: NONCE
+        )
         self.executor = WatchedExecutor(
             self.store,
             self.study,
@@ -103,7 +106,7 @@ class Rehearsal:
             self.study,
             self.capacity,
             clock=self.executor.clock,
-            wall=self.executor.clock,
+            monotonic=self.executor.clock,
             sleep=sleep or self.executor.wait,
             listener=listener or (lambda event: self.events.append(dict(event))),
         )

@@ -171,6 +171,7 @@ class Race:
             self.study,
             Capacity(self.gpus, False),
             clock=self.executor.clock,
+            monotonic=self.executor.clock,
             sleep=self.executor.wait,
         )
         made.take_over()

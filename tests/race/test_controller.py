@@ -27,7 +27,7 @@ from liverseg.race.records.study import Study
 from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, report_key, rising
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal, report_key, rising
 
 Outcome = tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], str, str]
 
@@ -379,11 +379,12 @@ def test_two_controllers_come_to_the_same_end_wherever_the_second_one_starts(wri
 
 def test_a_lease_that_the_older_controller_wrote_over_is_taken_back():
     rehearsal = Rehearsal()
-    older, newer = (Lease(rehearsal.store, rehearsal.study.id, lambda: 0.0) for _ in range(2))
-    older.acquire()
+    options = {"clock": lambda: 0.0, "monotonic": lambda: 0.0}
+    older, newer = (Lease(rehearsal.store, rehearsal.study, **options) for _ in range(2))
+    older.acquire(rehearsal.executor.sleep)
     key = facts.heartbeat_key(rehearsal.study.id)
     late = rehearsal.store.get(key)
-    newer.acquire()
+    newer.acquire(rehearsal.executor.sleep, take_over=True)
     rehearsal.store.put(key, late)
     newer.renew()
     with pytest.raises(Fenced):
@@ -409,6 +410,7 @@ def test_a_job_that_reports_and_ends_between_two_looks_is_not_taken_for_a_failur
         rehearsal.study,
         Capacity(2, False),
         clock=hasty.clock,
+        monotonic=hasty.clock,
         sleep=hasty.sleep,
     )
     controller.run("end")
@@ -487,12 +489,13 @@ def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute()
         rehearsal.study,
         Capacity(2, False),
         clock=crowded.clock,
+        monotonic=crowded.clock,
         sleep=look,
         poll_seconds=5.0,
         listener=lambda event: told.append((crowded.now - BEGINNING, dict(event))),
     )
     controller.run(0)
-    job = job_name(rehearsal.study.id, 1, 0, 0)
+    job = job_name(rehearsal.study.id, NONCE, 1, 0, 0)
     assert {job: "no GPU is free"} in waiting
     assert waiting[-1] == {}
     waits = [(seconds, event) for seconds, event in told if event["event"] == "waits"]
@@ -523,7 +526,7 @@ def test_the_heartbeat_is_renewed_while_the_race_runs():
 def test_a_killed_trainers_span_is_closed_at_the_time_of_its_end():
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
-    events = spans.events(rehearsal.store, rehearsal.study.id, spans.Attempt(0, 3, 0))
+    events = spans.events(rehearsal.store, rehearsal.study, spans.Attempt(0, 3, 0))
     (closed,) = [event.split("_") for event in events if event.startswith("closed_")]
     # One second to start, one for the iteration it died in.
     assert float(closed[2]) - float(closed[1]) == 2.0
@@ -559,6 +562,6 @@ def test_no_gpus_and_a_study_of_another_version_are_refused():
     rehearsal = Rehearsal()
     with pytest.raises(SettingsError, match=r"gpus \(0\) must be at least 1"):
         Controller(rehearsal.store, rehearsal.executor, rehearsal.study, Capacity(0, False))
-    foreign = Study("0123456789ab", SETTINGS, DATASET)
+    foreign = Study("0123456789ab", SETTINGS, DATASET, NONCE)
     with pytest.raises(StudyError, match="another version"):
         Controller(rehearsal.store, rehearsal.executor, foreign, Capacity(1, False))

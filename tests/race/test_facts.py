@@ -12,6 +12,7 @@ from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import NONCE
 
 REPORT = Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", "a" * 64, "b" * 64)
 POINT = CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9)
@@ -33,19 +34,27 @@ def test_keys_are_those_that_are_documented():
 
 
 def test_a_jobs_name_tells_study_seed_rung_and_attempt():
-    job = Job.of("ab12", 7, 2, 0, 20_000)
-    assert job.name == "lv-ab12-s0007-r2-a0"
-    assert parse_job_name(job.name) == JobName("ab12", 7, 2, 0)
+    job = Job.of("ab12", NONCE, 7, 2, 0, 20_000)
+    assert job.name == "lv-ab12-0a1b2c3d-s0007-r2-a0"
+    assert parse_job_name(job.name) == JobName("ab12", NONCE, 7, 2, 0)
 
 
 def test_the_single_training_has_a_name_of_its_own():
-    job = Job.of("ab12", 9999, 4, 1, 80_000)
+    job = Job.of("ab12", NONCE, 9999, 4, 1, 80_000)
     assert job.rung_name == "baseline"
-    assert parse_job_name(job.name) == JobName("ab12", 9999, "baseline", 1)
+    assert parse_job_name(job.name) == JobName("ab12", NONCE, 9999, "baseline", 1)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "lv-ab12", "lv-ab12-s7-r2-a0", "lv-ab12-s9999-r2-a0", "lv-ab12-s0007-baseline-a0"]
+    "name",
+    [
+        "",
+        "lv-ab12",
+        "lv-ab12-0a1b2c3d-s7-r2-a0",
+        "lv-ab12-0a1b2c3d-s9999-r2-a0",
+        "lv-ab12-0a1b2c3d-s0007-baseline-a0",
+        "lv-ab12-s0007-r2-a0",
+    ],
 )
 def test_other_names_are_no_jobs(name):
     assert parse_job_name(name) is None
@@ -104,7 +113,7 @@ def test_a_value_comes_back_from_the_key_bit_for_bit(value):
 
 
 @pytest.mark.parametrize(
-    "name", ["0007-a0.json", "x-a0_0.5_500_0.4_ab.json", "7_0.5_5_0.4_ab.json"]
+    "name", ["0007-a0.json", "0007_0.5_500_0.4_ab.json", "7_0.5_5_0.4_ab.json"]
 )
 def test_a_key_that_no_trainer_writes_is_named(name):
     with pytest.raises(IntegrityError, match=f"rungs/2/reports/{name}' is not the key of a report"):

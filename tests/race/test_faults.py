@@ -56,8 +56,9 @@ def disturbed(*faults: object, **options: object) -> Rehearsal:
 
 def exit_codes(rehearsal: Rehearsal) -> dict[str, int | None]:
     """What the processes themselves ended with, those on cut-off nodes included."""
+    prefix = f"lv-{rehearsal.study.id}-{rehearsal.study.nonce}-"
     return {
-        name.removeprefix(f"lv-{rehearsal.study.id}-"): process.state.exit_code
+        name.removeprefix(prefix): process.state.exit_code
         for name, process in rehearsal.executor._processes.items()
     }
 

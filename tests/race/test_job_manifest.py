@@ -1,5 +1,6 @@
 """What the Job of an attempt looks like (fields of batch/v1 and core/v1)."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from liverseg.race.executors import job_manifest
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job
 from tests.manifests.restricted import violations
+from tests.race.rehearsal import NONCE
 
-JOB = Job.of("0123456789ab", 7, 2, 0, 20_000)
+JOB = Job.of("0123456789ab", NONCE, 7, 2, 0, 20_000)
 STORE = "s3://bucket/store"
 
 
@@ -99,6 +101,17 @@ def test_an_existing_job_is_the_same_whoever_owns_it_and_wherever_it_may_not_go(
     assert job_manifest.difference(manifest(), other) is None
 
 
+def test_a_name_is_valid_in_kubernetes_and_a_job_has_its_studys_nonce() -> None:
+    longest = Job.of("0123456789ab", NONCE, 9999, 4, 1234, 80_000)
+    assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", longest.name)
+    assert len(longest.name) < 63
+    made = job_manifest.manifest(longest, STORE, PodSettings(image="i"), None)
+    for labels in (made["metadata"]["labels"], made["spec"]["template"]["metadata"]["labels"]):
+        assert labels["liverseg.io/nonce"] == NONCE
+    chosen = job_manifest.selector("0123456789ab", NONCE)
+    assert chosen == f"liverseg.io/study=0123456789ab,liverseg.io/nonce={NONCE}"
+
+
 @pytest.mark.parametrize(
     ("changed", "told_of"),
     [
@@ -114,4 +127,4 @@ def test_an_existing_job_that_differs_is_told_with_both_values(changed, told_of)
     elsewhere = job_manifest.manifest(
         JOB, "s3://other/store", PodSettings(image="trainer@sha256:1"), None
     )
-    assert "label liverseg.io/store" in str(job_manifest.difference(manifest(), elsewhere))
+    assert "args is" in str(job_manifest.difference(manifest(), elsewhere))

@@ -1,5 +1,9 @@
 """The Kubernetes executor, against an API server of the tests' own."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +18,14 @@ from liverseg.race.executors.kubernetes_api import KubernetesApi
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
+from liverseg.race.records.study import Study
 from tests.race.executor_contract import ExecutorContract
 from tests.race.kubernetes_server import NAMESPACE, KubernetesServer, Refusal, short
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 
 STORE = "s3://bucket/store"
 STUDY = "study1"
-JOB = Job.of(STUDY, 0, 0, 0, 2)
+JOB = Job.of(STUDY, NONCE, 0, 0, 0, 2)
 ROLE = Path(__file__).parents[2] / "manifests" / "base" / "controller-role.yaml"
 LOOK = [("list", "jobs"), ("list", "pods")]
 Make = Callable[..., KubernetesExecutor]
@@ -43,7 +49,9 @@ def executor_of(server: KubernetesServer) -> Iterator[Make]:
         clients.append(client.ApiClient(configuration))
         api = KubernetesApi(clients[-1], NAMESPACE, monotonic=server.clock)
         settings = PodSettings(**({"image": "trainer@sha256:1"} | pods))
-        return KubernetesExecutor(api, STORE, study, settings, clock=server.clock)
+        return KubernetesExecutor(
+            api, STORE, Study(study, SETTINGS, DATASET, NONCE), settings, clock=server.clock
+        )
 
     yield make
     for made in clients:
@@ -68,8 +76,8 @@ def test_a_look_is_one_list_of_jobs_and_one_of_pods_however_many_there_are(
 ) -> None:
     executor, another = executor_of(), executor_of("another")
     for seed in range(20):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
-        another.submit(Job.of("another", seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
+        another.submit(Job.of("another", NONCE, seed, 0, 0, 2))
     server.sleep(2)
     server.requests.clear()
     assert len(executor.states()) == 20
@@ -81,7 +89,7 @@ def test_a_list_is_read_in_pages_and_from_the_start_when_one_has_expired(
 ) -> None:
     executor = executor_of()
     for seed in range(20):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
     server.page, server.expired = 7, 1
     server.requests.clear()
     assert len(executor.states()) == 20
@@ -197,9 +205,9 @@ def test_a_right_that_is_missing_is_an_error_at_once_that_names_it(
     with pytest.raises(SettingsError) as caught:
         everything_a_controller_does(server, executor_of)
     message = str(caught.value)
-    assert f"does not let us {told} in namespace research (403)" in message
+    assert f"permission denied to {told} in namespace research (403)" in message
     assert f'liverseg-controller" cannot {verb} resource "{resource}"' in message
-    assert "RoleBinding (liverseg-controller;" in message
+    assert "(RoleBinding liverseg-controller," in message
 
 
 def test_a_controller_asks_for_what_its_role_grants_and_for_nothing_else(
@@ -227,7 +235,7 @@ def everything_a_controller_does(server: KubernetesServer, executor_of: Make) ->
     server.sleep(5)
     executor.states()
     server.forbidden = "exceeded quota: liverseg"
-    waiting = Job.of(STUDY, 1, 0, 0, 2)
+    waiting = Job.of(STUDY, NONCE, 1, 0, 0, 2)
     executor.submit(waiting)
     executor.states()
     server.sleep(30)
@@ -248,7 +256,7 @@ def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
 ) -> None:
     message = f'jobs.batch "{JOB.name}" is forbidden: exceeded quota: team, requested: count/jobs=1'
     server.refusals = [Refusal(403, message)]
-    with pytest.raises(SettingsError, match=r"refuses to create .*exceeded quota: team") as caught:
+    with pytest.raises(SettingsError, match=r"rejected .*exceeded quota: team") as caught:
         executor_of().submit(JOB)
     assert "RoleBinding" not in str(caught.value)
 
@@ -256,7 +264,7 @@ def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
 def test_a_label_that_kubernetes_does_not_accept_is_a_setting_that_is_wrong(
     server: KubernetesServer, executor_of: Make
 ) -> None:
-    with pytest.raises(SettingsError, match=r"refuses to create .*\(422\): .*metadata.labels"):
+    with pytest.raises(SettingsError, match=r"rejected .*\(422\): .*metadata.labels"):
         executor_of(labels={"team": "liver group"}).submit(JOB)
 
 
@@ -275,7 +283,7 @@ def test_a_server_that_has_just_come_back_may_not_know_our_rights_yet(
 ) -> None:
     executor = executor_of()
     server.stop()
-    with pytest.raises(PlatformError, match="is away"):
+    with pytest.raises(PlatformError, match="does not answer"):
         executor.states()
     server.start_again()
     server.denied.add(("list", "jobs"))
@@ -303,11 +311,11 @@ def test_a_job_whose_pods_cannot_be_created_says_why(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     server.forbidden, executor = QUOTA, executor_of()
-    assert waits_for(server, executor, 1.0) == "no pod yet"
+    assert waits_for(server, executor, 1.0) == "its pod has not been created"
     assert server.asked("list", "events") == 0
     told = waits_for(server, executor, 20.0)
-    assert told.startswith("FailedCreate: Error creating: pods ")
-    assert QUOTA in told
+    # Without the pod's name, so that it is the same for all.
+    assert told == f"FailedCreate: Error creating: pods is forbidden: {QUOTA}"
     server.forbidden = ""
     server.sleep(2)
     assert executor.states()[JOB.name].waits_for == ""
@@ -317,7 +325,7 @@ def test_a_volume_that_cannot_be_mounted_is_told_from_the_pods_events(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     server.stuck, executor = {}, executor_of()
-    assert waits_for(server, executor, 1.0) == "its pod is being started"
+    assert waits_for(server, executor, 1.0) == "its pod has not started"
     (pod,) = server.pods
     server.event("Pod", pod, "Scheduled", "Successfully assigned")
     server.sleep(5)
@@ -334,7 +342,7 @@ def test_a_job_that_waits_without_any_event_is_not_silent(
     executor.states()
     server.sleep(100)
     server.events.clear()
-    assert executor.states()[JOB.name].waits_for == "no pod yet"
+    assert executor.states()[JOB.name].waits_for == "its pod has not been created"
 
 
 def test_a_reason_that_the_pod_gives_itself_costs_no_request(
@@ -352,7 +360,7 @@ def test_the_events_of_many_jobs_are_asked_for_a_few_at_a_time_and_all_in_turn(
 ) -> None:
     server.forbidden, executor = QUOTA, executor_of()
     for seed in range(12):
-        executor.submit(Job.of(STUDY, seed, 0, 0, 2))
+        executor.submit(Job.of(STUDY, NONCE, seed, 0, 0, 2))
     executor.states()
     server.sleep(20)
     for look in (5, 10, 12, 12):
@@ -372,14 +380,14 @@ def test_a_reason_is_forgotten_when_its_job_goes_further(
     assert QUOTA in waits_for(server, executor, 30.0)
     server.forbidden, server.stuck = "", {}
     server.sleep(1)
-    assert executor.states()[JOB.name].waits_for == "its pod is being started"
+    assert executor.states()[JOB.name].waits_for == "its pod has not started"
 
 
 def test_a_job_in_a_queue_gets_its_pod_when_it_is_let_in(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     executor = executor_of(queue="gpus")
-    assert "queue has not let it in" in waits_for(server, executor, 100.0)
+    assert "queue has not admitted it" in waits_for(server, executor, 100.0)
     assert server.asked("list", "events") == 0
     server.suspend(JOB.name, False)
     server.sleep(2)
@@ -393,11 +401,55 @@ def test_an_interrupt_deletes_what_runs_and_leaves_what_has_ended(
     executor = executor_of()
     executor.submit(JOB)
     server.sleep(10)
-    running = Job.of(STUDY, 1, 0, 0, 2)
+    running = Job.of(STUDY, NONCE, 1, 0, 0, 2)
     executor.submit(running)
     server.sleep(2)
-    executor.interrupt(STUDY)
+    executor.interrupt(STUDY, NONCE)
     assert set(server.jobs) == {JOB.name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("namespace", ["", NAMESPACE])
+def test_a_cluster_is_found_by_its_kubeconfig_and_a_tasks_workflow_owns_its_jobs(
+    server: KubernetesServer, tmp_path: Path, namespace: str
+) -> None:
+    context = {"cluster": "c", "user": "u"} | ({} if namespace else {"namespace": NAMESPACE})
+    written = {
+        "current-context": "k",
+        "clusters": [{"name": "c", "cluster": {"server": server.host}}],
+        "users": [{"name": "u", "user": {"token": "a-token"}}],
+        "contexts": [{"name": "k", "context": context}],
+    }
+    (tmp_path / "config").write_text(yaml.safe_dump(written))
+    owners = [
+        {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "0"},
+        {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "run", "uid": "1"},
+    ]
+    server.pods["task"] = {"metadata": {"name": "task", "ownerReferences": owners}}
+    code = (
+        "import json\nfrom liverseg.race.executors.kubernetes_api import connect\n"
+        f"api = connect({namespace!r})\n"
+        "print(json.dumps([api.namespace, api.workflow_of('task'), api.workflow_of('absent')]))"
+    )
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("KUBERNETES_")}
+    environment["KUBECONFIG"] = str(tmp_path / "config")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [NAMESPACE, owners[1], None]
+
+
+@pytest.mark.slow
+def test_without_a_cluster_the_message_says_what_to_set(tmp_path: Path) -> None:
+    code = "from liverseg.race.executors.kubernetes_api import connect\nconnect()"
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("KUBERNETES_")}
+    environment["KUBECONFIG"] = str(tmp_path / "absent")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "SettingsError: no cluster: " in done.stderr
+    assert "set KUBECONFIG, or run here with --executor process" in done.stderr
 
 
 def test_the_pod_runs_the_arguments_of_its_attempt(

@@ -61,6 +61,7 @@ class ClusterRace:
         index = int(given["rung"])
         job = Job.of(
             given["study"],
+            self.study.nonce,
             int(given["seed"]),
             index,
             int(given["attempt"]),
@@ -80,7 +81,7 @@ class ClusterRace:
         return Controller(
             self.store,
             KubernetesExecutor(
-                api, "s3://bucket/store", self.study.id, self.settings, clock=self.server.clock
+                api, "s3://bucket/store", self.study, self.settings, clock=self.server.clock
             ),
             self.study,
             Capacity(4, False),
@@ -91,8 +92,8 @@ class ClusterRace:
         )
 
     def outcome(self) -> tuple[list[Any], str]:
-        keys = self.store.keys(f"studies/{self.study.id}/decisions/")
-        decisions = [Decision.from_mapping(record.read(self.store, key)) for key in keys]
+        keys = [key for key in self.store.keys("") if key.endswith("/decision.json")]
+        decisions = [record.read(self.store, key, Decision) for key in keys]
         result = facts.read_result(self.store, self.study.id)
         assert result is not None
         return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
@@ -124,7 +125,7 @@ def undisturbed() -> tuple[list[Any], str]:
     rehearsal = Rehearsal()
     rehearsal.run()
     keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
-    decisions = [Decision.from_mapping(record.read(rehearsal.store, key)) for key in keys]
+    decisions = [record.read(rehearsal.store, key, Decision) for key in keys]
     result = facts.read_result(rehearsal.store, rehearsal.study.id)
     assert result is not None
     return [(d.promoted, d.pruned) for d in decisions], result.weights_sha256
@@ -152,7 +153,7 @@ def test_a_turn_in_which_nothing_happens_is_two_requests(race_of) -> None:
 
 def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(race_of) -> None:
     race = race_of(60.0, queue="gpus")
-    name = job_name(race.study.id, 3, 0, 0)
+    name = job_name(race.study.id, race.study.nonce, 3, 0, 0)
     evicted: list[float] = []
 
     def queue(seconds: float) -> None:
@@ -175,12 +176,12 @@ def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(
     assert race.started.count(name) == 1
     (cancelled,) = [e for e in race.told if e["event"] == "cancelled"]
     assert cancelled["at"] < evicted[0] - NOON + 30
-    assert job_name(race.study.id, 3, 0, 1) in race.started
+    assert job_name(race.study.id, race.study.nonce, 3, 0, 1) in race.started
 
 
 def test_a_new_controller_knows_an_evicted_job_by_its_start(race_of) -> None:
     race = race_of(60.0, queue="gpus")
-    name = job_name(race.study.id, 3, 0, 0)
+    name = job_name(race.study.id, race.study.nonce, 3, 0, 0)
 
     class Killed(BaseException):
         pass
@@ -269,5 +270,5 @@ def test_why_pods_cannot_be_created_is_in_the_heartbeat_and_in_the_log_after_a_m
     assert [event["seed"] for event in waits] == [0, 1, 2, 3]
     assert all(quota in event["reason"] for event in waits)
     assert all(60 <= event["at"] <= 70 for event in waits)
-    assert waiting[0] == "no pod yet"
+    assert waiting[0] == "its pod has not been created"
     assert race.outcome() == undisturbed()

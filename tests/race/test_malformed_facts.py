@@ -10,6 +10,7 @@ import pytest
 
 from liverseg.core.data.dataset import Dataset
 from liverseg.errors import IntegrityError
+from liverseg.race.audit.replay import replay
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Heartbeat, Report, Result, Stop
@@ -28,13 +29,13 @@ GOOD: dict[type, Any] = {
     for fact in (
         Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", SHA, SHA),
         CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9),
-        Heartbeat(1, "owner", 1e9, waiting={"job": "a GPU"}),
+        Heartbeat(1, "owner", "0a1b2c3d", 1e9, waiting={"job": "a GPU"}),
         Result(7, 0.5, SHA, 20_000, 19_500, "m/"),
         Stop(True, 1e9),
         Failure(7, "baseline", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
         Promotion(2, 7, (INPUT,)),
         Decision(2, 20_000, (INPUT,), (7,), ()),
-        Spec("ab12", to_mapping(SETTINGS), DATASET, SHA, 1, "0.1.0", 1e9, None),
+        Spec("ab12", "0a1b2c3d", to_mapping(SETTINGS), DATASET, SHA, 1, "0.1.0", 1e9, None),
         DATASET,
         bundle.Manifest(FILES),
         CaseManifest(FILES, (2, 3, 4), (5.0, 1.0, 1.0), {"R1": 2.5}),
@@ -170,3 +171,41 @@ def test_a_study_whose_settings_are_malformed_is_refused_with_its_key():
         record.write(store, key, spec | {"settings": settings})
         with pytest.raises(IntegrityError, match=key):
             load_study(store, study.id)
+
+
+REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("0/reports/0007-a0.json", "is not the key of a report"),
+        ("0/reports/10000" + REPORT_NAME[4:], "'seed' is '10000', expected `int` <= 9999"),
+        ("0/reports/" + REPORT_NAME.replace("0.5", "1.5"), "'best_jaccard' is '1.5', expected `fl"),
+        ("0/reports/" + REPORT_NAME.replace("0.5", "nan"), "'best_jaccard' is 'nan', expected `fl"),
+        ("0/reports/" + REPORT_NAME.replace("_500", "_-5"), "'best_iteration' is '-5', expected"),
+        ("0/reports/" + REPORT_NAME.replace("0.4", "low"), "'last_jaccard' is 'low', expected `fl"),
+        ("0/reports/" + REPORT_NAME[:-1], "'sha256' is '5+', expected `str` matching"),
+        ("0/attempts/0007-a0/start_soon_node_.json", "'time' is 'soon', expected `float`"),
+        ("0/attempts/0007-a0/start_nan_node_.json", "'time' is 'nan', expected `float`"),
+        ("0/attempts/0007-a0/sample_-5_1.000.json", "'iteration' is '-5', expected `int` >= 0"),
+        ("0/attempts/0007-a0/sample_5_inf.json", "'time' is 'inf', expected `float` < 9"),
+        ("0/attempts/0007-a0/end_5_1.000_none.json", "'exit_code' is None, expected `int`"),
+        ("0/attempts/0007-a0/closed_1.000_2.000_256.json", "'exit_code' is '256', expected `int`"),
+        ("0/attempts/0007-a0/closed_1.000.json", "is no event"),
+        ("0/attempts/0007-a0/paused_1.000.json", "is no event"),
+        ("0/attempts/seven/sample_5_1.000.json", "is no key of a race"),
+        ("0/failures/seven.json", "is no key of a race"),
+        ("0/promotions/best.json", "is no key of a race"),
+        ("first/promotions/0007.json", "is no key of a race"),
+        ("0", "is no key of a race"),
+    ],
+)
+def test_a_controller_that_meets_a_malformed_key_ends_with_the_key_and_the_value(key, problem):
+    rehearsal = Rehearsal(MemoryStore())
+    malformed = facts.rungs_prefix(rehearsal.study.id) + key
+    rehearsal.store.put(malformed, b"{}")
+    with pytest.raises(IntegrityError, match=problem) as caught:
+        rehearsal.run()
+    assert f"rungs/{key}' is" in str(caught.value)
+    assert malformed in {f.key for f in replay(rehearsal.store, rehearsal.study.id).findings}

@@ -1,5 +1,6 @@
 """A store that is away for some and not for others, in virtual time: an outage costs nothing."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Race:
             self.study,
             Capacity(2, False),
             clock=self.executor.clock,
-            wall=self.executor.clock,
+            monotonic=self.executor.clock,
             sleep=self.executor.sleep,
             poll_seconds=5.0,
             listener=lambda event: self.events.append(dict(event)),
@@ -292,8 +293,8 @@ def test_where_this_machine_keeps_nothing_either_the_writer_is_told() -> None:
 def test_a_heartbeat_is_renewed_though_somebody_sets_the_clock_back() -> None:
     race = Race()
     passed, wall = [0.0], [1e6]
-    lease = Lease(race.store, race.study.id, lambda: passed[0], lambda: wall[0])
-    lease.acquire()
+    lease = Lease(race.store, race.study, clock=lambda: wall[0], monotonic=lambda: passed[0])
+    lease.acquire(time.sleep)
     passed[0], wall[0] = 11.0, 1e6 - 7200.0
     lease.renew()
     beat = facts.read_heartbeat(race.store, race.study.id)
@@ -303,13 +304,14 @@ def test_a_heartbeat_is_renewed_though_somebody_sets_the_clock_back() -> None:
 
 def test_a_heartbeat_that_the_store_did_not_take_is_due_at_once_when_it_is_back() -> None:
     door = Door()
-    lease = Lease(door.view, "study1", lambda: door.now, lambda: door.now)
-    lease.acquire()
+    study = open_study(door.inside, SETTINGS, DATASET)
+    lease = Lease(door.view, study, clock=lambda: door.now, monotonic=lambda: door.now)
+    lease.acquire(time.sleep)
     door.now, door.closed = 11.0, True
     with pytest.raises(StoreAway):
         lease.renew()
     door.now, door.closed = 12.0, False
     lease.renew()
-    beat = facts.read_heartbeat(door.inside, "study1")
+    beat = facts.read_heartbeat(door.inside, study.id)
     assert beat is not None
     assert beat.time == 12.0

@@ -8,11 +8,12 @@ from liverseg.errors import SettingsError
 from liverseg.race.executors.job_manifest import manifest
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job
+from tests.race.rehearsal import NONCE
 
 
 def labels_that_we_set() -> set[str]:
     settings = PodSettings(image="trainer@sha256:1", queue="gpus")
-    job = manifest(Job.of("0123456789ab", 7, 2, 0, 20_000), "s3://b/s", settings, None)
+    job = manifest(Job.of("0123456789ab", NONCE, 7, 2, 0, 20_000), "s3://b/s", settings, None)
     return set(job["metadata"]["labels"] | job["spec"]["template"]["metadata"]["labels"])
 
 

@@ -8,8 +8,9 @@ from liverseg.race.executors import pod_states
 from liverseg.race.executors.job_manifest import manifest
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job, JobState
+from tests.race.rehearsal import NONCE
 
-JOB = Job.of("0123456789ab", 7, 2, 0, 20_000)
+JOB = Job.of("0123456789ab", NONCE, 7, 2, 0, 20_000)
 NOON = "2026-11-23T12:00:00Z"
 NOON_UNIX = 1795435200.0
 LATER = "2026-11-23T12:00:30Z"
@@ -47,14 +48,19 @@ def test_a_pod_that_waits_for_a_gpu_runs_and_says_what_it_waits_for() -> None:
     unscheduled = {"type": "PodScheduled", "status": "False", "message": message}
     waits = pod("Pending", status={"conditions": [unscheduled]})
     assert told(waits, job={}).waits_for == message
-    expected = JobState(JOB.name, True, message="no pod yet", waits_for="no pod yet")
+    expected = JobState(
+        JOB.name,
+        True,
+        message="its pod has not been created",
+        waits_for="its pod has not been created",
+    )
     assert told(job={}) == expected
 
 
 def test_a_pod_that_is_being_started_says_so_and_one_that_runs_waits_for_nothing() -> None:
     creating = told(pod("Pending", {"waiting": {"reason": "ContainerCreating"}}), job={})
-    assert creating.waits_for == "its pod is being started"
-    assert told(pod("Pending"), job={}).waits_for == "its pod is being started"
+    assert creating.waits_for == "its pod has not started"
+    assert told(pod("Pending"), job={}).waits_for == "its pod has not started"
     for phase in ("Pending", "Running"):
         state = told(pod(phase, {"running": {}}), job={})
         assert state == JobState(JOB.name, True, message="pod pod-1 on node1")
@@ -73,7 +79,7 @@ def test_a_job_whose_pod_has_ended_and_that_has_not_counted_it_waits_for_nothing
 def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
     settings = PodSettings(image="trainer@sha256:1", queue="gpus")
     found = pod_states.states([manifest(JOB, "s3://bucket/store", settings, None)], [], NOON_UNIX)
-    assert "queue has not let it in" in found[JOB.name].waits_for
+    assert "queue has not admitted it" in found[JOB.name].waits_for
     assert found[JOB.name].suspended
 
 
@@ -82,7 +88,7 @@ def test_a_job_that_somebody_suspended_and_that_is_in_no_queue_says_so() -> None
     job["spec"]["suspend"] = True
     state = pod_states.states([job], [], NOON_UNIX)[JOB.name]
     assert (state.running, state.suspended) == (True, True)
-    assert "no queue will let it in" in state.waits_for
+    assert "in no queue" in state.waits_for
     saving = pod("Running", {"running": {}}, deletionTimestamp=LATER)
     assert not pod_states.states([job], [saving], NOON_UNIX)[JOB.name].suspended
 

@@ -14,8 +14,9 @@ from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.job import Job
 from tests.race.executor_contract import ExecutorContract
+from tests.race.rehearsal import NONCE
 
-JOB = Job.of("study1", 7, 2, 0, 20_000)
+JOB = Job.of("study1", NONCE, 7, 2, 0, 20_000)
 SLEEPS = "import time; time.sleep(30)"
 DEADLINE_SECONDS = 20.0
 
@@ -85,7 +86,7 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
 
 
 def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
-    single = Job.of("study1", 9999, 4, 0, 80_000)
+    single = Job.of("study1", NONCE, 9999, 4, 0, 80_000)
     executor = make(tmp_path, "import sys; print(sys.argv[1:])")
     executor.submit(single)
     wait(executor, single.name)
@@ -136,7 +137,7 @@ def controller_that_is_killed(work: Path, script: str) -> None:
         "from liverseg.race.executors.process import ProcessExecutor\n"
         f"command = [sys.executable, '-S', '-c', {script!r}]\n"
         f"executor = ProcessExecutor(Path({str(work)!r}), command, dict(os.environ))\n"
-        "executor.submit(Job.of('study1', 7, 2, 0, 20_000))\n"
+        "executor.submit(Job.of('study1', '0a1b2c3d', 7, 2, 0, 20_000))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", source], check=False)
@@ -164,7 +165,7 @@ def test_an_adopted_trainer_is_interrupted_with_the_study(tmp_path, folder):
     controller_that_is_killed(tmp_path, SLEEPS)
     later = make(tmp_path, SLEEPS)
     wait_for(folder / "pid")
-    later.interrupt("study1")
+    later.interrupt("study1", NONCE)
     assert wait(later) is None
 
 
@@ -185,7 +186,7 @@ def test_nobody_is_signalled_once_the_trainer_is_gone_and_its_pid_may_be_another
         (folder / "pid").write_text(f"{bystander.pid}\n")
         executor = make(tmp_path, SLEEPS, grace_seconds=0.0)
         executor.cancel(JOB.name)
-        executor.interrupt("study1")
+        executor.interrupt("study1", NONCE)
         executor.cancel(JOB.name)
         time.sleep(0.05)
         assert bystander.poll() is None
@@ -228,7 +229,7 @@ def test_a_work_folder_that_cannot_be_made_is_a_store_error(tmp_path):
 
 def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_path):
     executor = make(tmp_path, "import time; time.sleep(30)")
-    jobs = [Job.of("study1", seed, 0, 0, 10) for seed in range(4)]
+    jobs = [Job.of("study1", NONCE, seed, 0, 0, 10) for seed in range(4)]
 
     def device_index(job: Job) -> str:
         start = json.loads((tmp_path / "jobs" / job.name / "start.json").read_text())
@@ -243,17 +244,17 @@ def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_pat
     # Another controller, which is nobody's parent, hands on the place that has become free.
     make(tmp_path, "import time; time.sleep(30)").submit(jobs[3])
     assert device_index(jobs[3]) == "1"
-    executor.interrupt("study1")
+    executor.interrupt("study1", NONCE)
 
 
 def test_an_attempt_goes_to_another_place_than_the_one_before_it(tmp_path: Path) -> None:
     executor = make(tmp_path, "print('done')")
-    here, there = Job.of("study1", 7, 2, 0, 20_000), Job.of("study1", 8, 2, 0, 20_000)
+    here, there = Job.of("study1", NONCE, 7, 2, 0, 20_000), Job.of("study1", NONCE, 8, 2, 0, 20_000)
     for job in (here, there):
         executor.submit(job)
     for job in (here, there):
         wait(executor, job.name)
-    again = Job.of("study1", 7, 2, 1, 20_000)
+    again = Job.of("study1", NONCE, 7, 2, 1, 20_000)
     executor.submit(again)
     wait(executor, again.name)
     starts = [tmp_path / "jobs" / job.name / "start.json" for job in (here, there, again)]

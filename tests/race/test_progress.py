@@ -6,7 +6,7 @@ from liverseg.race.executors.faults import Killed
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.settings import from_mapping
 from liverseg.steps.race import race
-from tests.race.rehearsal import SETTINGS, Rehearsal
+from tests.race.rehearsal import NONCE, SETTINGS, Rehearsal
 
 
 def stopped(rehearsal: Rehearsal, seconds: float) -> dict:
@@ -52,7 +52,7 @@ def test_who_trains_who_waits_and_who_is_paused():
         None,
     ]
     study = told["study"]
-    assert told["seeds"][2]["job"] == f"lv-{study}-s0002-r0-a0"
+    assert told["seeds"][2]["job"] == f"lv-{study}-{NONCE}-s0002-r0-a0"
     assert told["seeds"][0]["job"] is None
     assert told["seeds"][0]["iterations_per_second"] == pytest.approx(1.0)
     assert told["heard"] is not None

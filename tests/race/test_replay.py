@@ -14,7 +14,7 @@ from liverseg.errors import Fenced
 from liverseg.race.audit.replay import replay
 from liverseg.race.executors.faults import Crash, Killed
 from liverseg.race.executors.simulated_trainer import invented_score
-from liverseg.race.records import facts
+from liverseg.race.records import facts, reports
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, sha256
@@ -29,7 +29,7 @@ def raced() -> Rehearsal:
     faults = [Killed(0, 0, 1), Killed(1, 0, 2, exit_code=78)]
     rehearsal = Rehearsal(gpus=4, faults=faults, compare_baseline=True)
     rehearsal.run("baseline")
-    assert rehearsal.store.keys(f"studies/{rehearsal.study.id}/promotions/")
+    assert rehearsal.store.keys(key(rehearsal, "rungs/0/promotions/"))
     return rehearsal
 
 
@@ -41,6 +41,24 @@ def altered(rehearsal: Rehearsal, key: str, change: Change) -> str:
     return sha256(rehearsal.store.get(key)).hexdigest()
 
 
+def moved(rehearsal: Rehearsal, key: str, change: Change) -> str:
+    """Alter a report or validation by hand, give it the key that it then has, and return that."""
+    values = record.read(rehearsal.store, key)
+    rehearsal.store.delete(key)
+    change(values)
+    study = rehearsal.study.id
+    if "/reports/" in key:
+        report = record.decode(record.encode(values), key, facts.Report)
+        data = record.encode(report.to_mapping())
+        new = reports.key_of(study, report, sha256(data).hexdigest())
+    else:
+        point = record.decode(record.encode(values), key, facts.CurvePoint)
+        data = record.encode(point.to_mapping())
+        new = facts.curve_key(study, point)
+    rehearsal.store.put(new, data)
+    return new
+
+
 def named(rehearsal: Rehearsal) -> dict[str, str]:
     """Replay; return the problems by key."""
     found: dict[str, str] = {}
@@ -50,7 +68,9 @@ def named(rehearsal: Rehearsal) -> dict[str, str]:
 
 
 def key(rehearsal: Rehearsal, short: str) -> str:
-    return facts.study_prefix(rehearsal.study.id) + short
+    """Return a key; of reports and validations, the one that begins so."""
+    prefix = facts.study_prefix(rehearsal.study.id) + short
+    return next(iter(rehearsal.store.keys(prefix))) if short.endswith("_") else prefix
 
 
 def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
@@ -66,32 +86,62 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
 @pytest.mark.parametrize(
     ("short", "change", "problem"),
     [
+        ("rungs/0/reports/0003-a0_", {"best_jaccard": 0.9}, "belongs under '.*/0003-a0_0.9_2_"),
+        ("rungs/0/reports/0003-a0_", {"weights_sha256": "0" * 64}, "belongs under '.*/0003-a0_"),
+        ("rungs/0/reports/0003-a0_", {"seed": 2}, "belongs under '.*/0002-a0_"),
+        ("curves/0003/2-a0_", {"jaccard": 0.9}, "belongs under '.*/2-a0_0.9.json'"),
+        ("curves/0003/2-a0_", {"cases": {"a": 0.9}}, "'jaccard' is 0.32.*, expected 0.9 by its"),
         (
-            "reports/0/0003-a0.json",
-            {"best_jaccard": 0.9},
-            "names '[0-9a-f]{64}'; it says Jaccard 0.9",
+            "rungs/0/promotions/0003.json",
+            {"inputs": []},
+            "one of \\[\\] by its inputs, with 4 seeds still",
         ),
-        ("reports/2/0003-a0.json", {"last_jaccard": 0.1}, "SHA-256 is .*, 'studies"),
-        ("reports/0/0003-a0.json", {"seed": 2}, "belongs under '.*/0002-a0.json'"),
-        ("reports/0/0003-a0.json", {"checkpoint": "elsewhere/"}, "not below"),
-        ("reports/baseline/9999-a0.json", {"best_jaccard": 0.9}, "says best Jaccard 0.9"),
-        ("promotions/0/0003.json", {"inputs": []}, "with 4 seeds still to come .* make no seed"),
-        ("promotions/0/0003.json", {"seed": 2}, "belongs under"),
-        ("decisions/0.json", {"promoted": [2, 3]}, "promoted: seeds 2, 3; .* make it seeds 3, 2"),
-        ("decisions/1.json", {"promoted": [2], "pruned": [3]}, "make it seeds 3\n"),
-        ("decisions/1.json", {"inputs": []}, "at the rung are seeds 2, 3"),
-        ("decisions/1.json", {"iterations": 5}, "says 5 iterations, the schedule 4"),
-        ("failures/0/0001-a0.json", {"kind": "infrastructure"}, "exit code 78 makes 'model'"),
-        ("failures/0/0000-a0.json", {"kind": "model"}, "exit code -9 makes 'infrastructure'"),
-        ("result.json", {"seed": 2}, "says seed 2, .* makes seed 3 win"),
-        ("result.json", {"jaccard": 0.9}, "says Jaccard 0.9, .* says 0.38"),
-        ("result.json", {"weights_sha256": "0" * 64}, "says weights '0{64}'"),
-        ("baseline.json", {"iterations": 2}, "says iterations 2"),
-        ("curves/0003/2-a0.json", {"jaccard": 0.9}, "the mean of its cases is 0.32"),
-        ("spec.json", {"training_version": 0}, "make '"),
-        ("spec.json", {"study": "another"}, "says study 'another'"),
-        ("model/model.json", {"seed": 2}, "SHA-256 is .* promises"),
-        ("checkpoints/0003/2-a0/manifest.json", {"seed": 2}, "reports/0/0003-a0.json' says"),
+        ("rungs/0/promotions/0003.json", {"seed": 2}, "belongs under"),
+        (
+            "rungs/0/decision.json",
+            {"promoted": [2, 3]},
+            r"'promoted' is \(2, 3\), expected \(3, 2\)",
+        ),
+        (
+            "rungs/1/decision.json",
+            {"promoted": [2], "pruned": [3]},
+            r"'pruned' is \(3,\), expected \(2,\)",
+        ),
+        ("rungs/1/decision.json", {"inputs": []}, r"of seeds \[\], expected seeds \[2, 3\]"),
+        ("rungs/1/decision.json", {"iterations": 5}, "'iterations' is 5, expected 4 by the sche"),
+        (
+            "rungs/0/failures/0001-a0.json",
+            {"kind": "infrastructure"},
+            "expected 'model' by exit code 78",
+        ),
+        (
+            "rungs/0/failures/0000-a0.json",
+            {"kind": "model"},
+            "expected 'infrastructure' by exit code -9",
+        ),
+        ("results/multi.json", {"seed": 2}, "'seed' is 2, expected 3 by '.*rungs/2/decision.json'"),
+        (
+            "results/multi.json",
+            {"jaccard": 0.9},
+            "'jaccard' is 0.9, expected 0.38[0-9]* by '.*0003-a0",
+        ),
+        (
+            "results/multi.json",
+            {"weights_sha256": "0" * 64},
+            "'weights_sha256' is '0{64}', expected '",
+        ),
+        ("results/baseline.json", {"iterations": 2}, "'iterations' is 2, expected 8 by '.*9999-a0"),
+        ("spec.json", {"training_version": 0}, "'study' is '[0-9a-f]+', expected '"),
+        ("spec.json", {"dataset_sha256": "0" * 64}, "is '0{64}', expected '.*' by its cases"),
+        ("spec.json", {"study": "another"}, "'study' is 'another', expected '"),
+        ("model/model.json", {"seed": 2}, "SHA-256 is .*, expected .* by its manifest"),
+        ("model/model.json", {"synthetic": False}, "'synthetic' is False, expected True by"),
+        ("checkpoints/0003/2-a0/manifest.json", {"seed": 2}, "by '.*/0003-a0_"),
+        (
+            "rungs/0/promotions/0003.json",
+            {"inputs": [{"attempt": 0, "jaccard": 0.5, "seed": 1, "sha256": "0" * 64}]},
+            "input of seed 1 is attempt 0, Jaccard 0.5, .*, expected none by the reports",
+        ),
     ],
 )
 def test_an_altered_record_is_named_with_what_it_says_and_what_follows(short, change, problem):
@@ -102,23 +152,65 @@ def test_an_altered_record_is_named_with_what_it_says_and_what_follows(short, ch
     assert any(re.search(problem, text) for text in found.values()), found
 
 
+@pytest.mark.parametrize(
+    ("short", "change", "problem"),
+    [
+        ("rungs/2/reports/0003-a0_", {"last_jaccard": 0.1}, "'last_jaccard' is 0.1, expected 0.38"),
+        (
+            "rungs/2/reports/0003-a0_",
+            {"iterations": 4},
+            "'iterations' is 4, expected 8 by the sche",
+        ),
+        ("rungs/2/reports/0003-a0_", {"best_iteration": 9}, "is 9, expected at most 8"),
+        ("rungs/2/reports/0003-a0_", {"best_iteration": 4}, "is 0.38[0-9]*, expected 0.34 by"),
+        ("rungs/2/reports/0003-a0_", {"cases": {}}, "'cases' is {}, expected {'simulated': 0.38"),
+        ("rungs/2/reports/0003-a0_", {"checkpoint": "a/"}, "is 'a/', expected 'studies/.*/8-a<"),
+        ("rungs/2/reports/0003-a0_", {"weights_sha256": "0" * 64}, "'0{64}', expected '.*manifest"),
+        ("rungs/2/reports/0003-a0_", {"seed": 2}, "seed 2 is at rung 2, expected only .3."),
+        ("rungs/baseline/reports/9999-a0_", {"best_jaccard": 0.9}, "is 0.9, expected 0.99"),
+        ("rungs/baseline/reports/9999-a0_", {"seed": 3}, "there is no rung baseline of seed 3"),
+        ("curves/0003/8-a0_", {"jaccard": 0.9}, "'jaccard' is 0.9, expected 0.38[0-9]* by its cas"),
+    ],
+)
+def test_an_altered_report_or_validation_is_named_though_its_key_says_the_same(
+    short, change, problem
+):
+    rehearsal = raced()
+    new = moved(rehearsal, key(rehearsal, short), lambda values: values.update(change))
+    found = named(rehearsal)
+    assert any(re.search(problem, text) for text in found.values()), found
+    assert new in found or any(new in text for text in found.values())
+
+
+def test_a_report_of_other_bytes_is_named_by_the_decision_that_rests_on_it():
+    rehearsal = raced()
+    report = key(rehearsal, "rungs/0/reports/0003-a0_")
+    new = moved(rehearsal, report, lambda values: values.update(best_jaccard=0.9))
+    found = named(rehearsal)[key(rehearsal, "rungs/0/decision.json")]
+    assert f"expected attempt 0, Jaccard 0.9, SHA-256 {new[-69:-5]} by '{new}'" in found
+
+
 def test_a_report_altered_together_with_every_hash_of_it_is_still_named():
     rehearsal = raced()
-    report = key(rehearsal, "reports/0/0002-a0.json")
-    digest = altered(rehearsal, report, lambda values: values.update(best_jaccard=0.9))
+    report = key(rehearsal, "rungs/0/reports/0002-a0_")
+    report = moved(rehearsal, report, lambda values: values.update(best_jaccard=0.9))
+    digest = sha256(rehearsal.store.get(report)).hexdigest()
 
     def follow(values: dict[str, Any]) -> None:
         for entry in values["inputs"]:
             if entry["seed"] == 2:
                 entry["sha256"] = digest
 
-    claims = [key(rehearsal, short) for short in ("decisions/0.json", "promotions/0/0003.json")]
-    for claim in claims:
-        altered(rehearsal, claim, follow)
+    names = ("rungs/0/decision.json", "rungs/0/promotions/0003.json")
+    concluded = [key(rehearsal, name) for name in names]
+    for where in concluded:
+        altered(rehearsal, where, follow)
     found = named(rehearsal)
-    assert "says Jaccard 0.22 of seed 2" in found[claims[0]]
-    assert "says Jaccard 0.9, the mean of its cases is 0.22" in found[report]
-    assert "curves/0002/2-a0.json' says 0.22 at iteration 2" in found[report]
+    for where in concluded:
+        assert "input of seed 2 is attempt 0, Jaccard 0.22" in found[where]
+        assert "expected attempt 0, Jaccard 0.9" in found[where]
+    assert "'best_jaccard' is 0.9, expected 0.22 by its cases" in found[report]
+    assert re.search(r"is 0\.9, expected 0\.22 by '.*curves/0002/2-a0_0\.22\.json'", found[report])
 
 
 @pytest.mark.parametrize(
@@ -145,26 +237,27 @@ def test_a_setting_of_the_study_is_named():
     spec = key(rehearsal, "spec.json")
     altered(rehearsal, spec, lambda values: values["settings"]["training"].update(batch_size=3))
     found = named(rehearsal)
-    assert "its settings, data and training version make '" in found[spec]
+    assert "by its settings, data set and training version" in found[spec]
 
 
 def test_a_curve_that_was_better_than_the_report_says_is_named():
     rehearsal = raced()
-    curve = key(rehearsal, "curves/0003/4-a0.json")
+    curve = key(rehearsal, "curves/0003/4-a0_")
     better = {"jaccard": 0.95, "cases": {"simulated": 0.95}}
-    altered(rehearsal, curve, lambda values: values.update(better))
+    curve = moved(rehearsal, curve, lambda values: values.update(better))
     found = named(rehearsal)
-    report = key(rehearsal, "reports/2/0003-a0.json")
-    assert f"at iteration 8, '{curve}' says 0.95 at iteration 4" in found[report]
+    report = key(rehearsal, "rungs/2/reports/0003-a0_")
+    assert f", expected 0.95 by '{curve}'" in found[report]
+    assert f"'best_iteration' is 8, expected 4 by '{curve}'" in found[report]
 
 
 @pytest.mark.parametrize(
     ("gone", "where"),
     [
-        ("reports/0/0003-a0.json", "decisions/0.json"),
-        ("failures/0/0001-a0.json", "decisions/0.json"),
-        ("decisions/0.json", "decisions/0.json"),
-        ("decisions/2.json", "decisions/2.json"),
+        ("rungs/0/reports/0003-a0_", "rungs/0/decision.json"),
+        ("rungs/0/failures/0001-a0.json", "rungs/0/decision.json"),
+        ("rungs/0/decision.json", "rungs/0/decision.json"),
+        ("rungs/2/decision.json", "rungs/2/decision.json"),
         ("model/manifest.json", "model/manifest.json"),
         ("model/model.safetensors", "model/manifest.json"),
         ("checkpoints/0003/8-a0/state.json", "checkpoints/0003/8-a0/manifest.json"),
@@ -190,8 +283,10 @@ def kinds_of_records() -> list[str]:
     rehearsal = raced()
     prefix = facts.study_prefix(rehearsal.study.id)
     shorts = [k.removeprefix(prefix) for k in rehearsal.store.keys(prefix) if k.endswith(".json")]
-    kept = [s for s in shorts if not s.startswith(("spans/", "heartbeat")) and "state" not in s]
-    return [next(group) for _, group in itertools.groupby(kept, lambda s: s.split("/")[0])]
+    left_out = ("/attempts/", "heartbeat", "state")
+    kept = [s for s in shorts if not any(part in s for part in left_out)]
+    kinds = {"/".join(re.findall(r"[a-z]+", s)[:2]): s for s in kept}
+    return list(kinds.values())
 
 
 def texts(data: bytes) -> list[bytes]:
@@ -279,7 +374,9 @@ def test_a_race_of_two_controllers_is_accepted(write):
     rehearsal = Rehearsal(store, gpus=4, faults=[Killed(0, 0, 1)])
 
     def begin(_number: int, where: str) -> None:
-        if any(part in where for part in ("/promotions/", "/decisions/", "/model/", "result.json")):
+        if any(
+            part in where for part in ("/promotions/", "/decision.json", "/model/", "/results/")
+        ):
             written.append(where)
             if len(written) == write:
                 store.before_write = None

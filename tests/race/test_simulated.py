@@ -9,7 +9,7 @@ from liverseg.race.records.job import Job
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
-from tests.race.rehearsal import CURVE_ENTRIES, Rehearsal, report_key
+from tests.race.rehearsal import CURVE_ENTRIES, NONCE, Rehearsal, report_key
 
 
 class TestSimulatedExecutor(ExecutorContract):
@@ -24,7 +24,7 @@ class TestSimulatedExecutor(ExecutorContract):
 
 
 def job(rehearsal: Rehearsal, rung: int = 0, attempt: int = 0) -> Job:
-    return Job.of(rehearsal.study.id, 3, rung, attempt, 2 ** (rung + 1))
+    return Job.of(rehearsal.study.id, NONCE, 3, rung, attempt, 2 ** (rung + 1))
 
 
 def finish(rehearsal: Rehearsal, job: Job) -> int | None:
@@ -43,7 +43,7 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     (point,) = facts.read_curve(store, study, 3)
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
-    events = spans.events(store, study, spans.Attempt(0, 3, 0))
+    events = spans.events(store, rehearsal.study, spans.Attempt(0, 3, 0))
     assert [event.split("_")[:2] for event in events] == [
         ["end", "2"], ["sample", "0"], ["sample", "2"], ["start", "1000000.000"],
     ]  # fmt: skip

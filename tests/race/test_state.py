@@ -15,12 +15,15 @@ from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot, rests_on
 from liverseg.race.records.spans import Attempt
+from liverseg.race.records.study import Study
 from liverseg.settings import RaceSettings
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
 RUNGS = (Rung(4, 2), Rung(2, 4), Rung(1, 8))
 NOTHING = Snapshot((), (), frozenset(), (), {}, frozenset(), {})
 EPOCH = 1
+STUDY = Study("s", SETTINGS, DATASET, NONCE)
 
 
 def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> ReportKey:
@@ -73,11 +76,11 @@ def planned(
     for job, code in (ended or {}).items():
         states[job.name] = JobState(job.name, running=False, exit_code=code)
     capacity = Capacity(gpus, compare_baseline)
-    return reconcile("s", fold(RUNGS, RACE, seen, EPOCH), seen, states, capacity, EPOCH)
+    return reconcile(STUDY, fold(RUNGS, RACE, seen, EPOCH), seen, states, capacity, EPOCH)
 
 
 def job(seed: int, rung: int = 0, attempt: int = 0) -> Job:
-    return Job.of("s", seed, rung, attempt, RUNGS[rung].iterations)
+    return Job.of("s", NONCE, seed, rung, attempt, RUNGS[rung].iterations)
 
 
 ALL = tuple(report(seed, 0.1 * seed) for seed in range(4))
@@ -166,7 +169,7 @@ def test_the_winner_is_never_promoted_early():
     # At the last rung there is nothing to go on to; its decision is the result.
     rungs = (Rung(4, 8),)
     seen = snapshot(report(0, 0.9), failure(1, exit_code=78), failure(2, exit_code=78))
-    actions = reconcile("s", fold(rungs, RACE, seen, 1), seen, {}, Capacity(1, False), 1)
+    actions = reconcile(STUDY, fold(rungs, RACE, seen, 1), seen, {}, Capacity(1, False), 1)
     assert actions.promotions == ()
     assert actions.decisions == ()
 
@@ -310,14 +313,14 @@ def test_a_job_of_a_rung_that_its_seed_never_reached_is_cancelled():
 
 
 def test_jobs_of_other_studies_and_other_names_are_left_alone():
-    other = Job.of("other", 0, 2, 5, 8)
+    other = Job.of("other", NONCE, 0, 2, 5, 8)
     actions = planned(running=(other,), gpus=4)
     assert actions.cancelled == ()
     assert len(actions.jobs) == 4
 
 
 def single() -> Job:
-    return Job.of("s", 9999, 2, 0, 8)
+    return Job.of("s", NONCE, 9999, 2, 0, 8)
 
 
 def test_the_single_training_waits_while_the_race_could_fill_all_places():

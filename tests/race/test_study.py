@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 
@@ -13,13 +14,14 @@ from liverseg.race.records.study import (
     open_study,
     recorded_id,
     require_current,
+    stored_nonce,
     study_id,
     study_ids,
 )
 from liverseg.settings import Settings, from_mapping, preset, to_mapping
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.rehearsal import DATASET, SETTINGS
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 from tests.race.rehearsal import record as case_record
 
 
@@ -36,6 +38,52 @@ def test_opening_a_study_again_changes_nothing():
     before = store.get(facts.spec_key(study.id))
     assert open_study(store, SETTINGS, DATASET, clock=lambda: 2.0) == study
     assert store.get(facts.spec_key(study.id)) == before
+
+
+def test_who_opens_a_study_second_has_the_nonce_of_the_first():
+    store = MemoryStore()
+    first = open_study(store, SETTINGS, DATASET)
+    assert re.fullmatch("[0-9a-f]{8}", first.nonce)
+    assert open_study(store, SETTINGS, DATASET).nonce == first.nonce
+    assert stored_nonce(store, first.id) == load_study(store, first.id).nonce == first.nonce
+    elsewhere = open_study(MemoryStore(), SETTINGS, DATASET)
+    assert (elsewhere.id, elsewhere.nonce == first.nonce) == (first.id, False)
+
+
+def test_of_two_that_a_store_told_that_they_were_first_both_have_what_it_kept():
+    store = MemoryStore()
+
+    def overtaken(_number: int, key: str) -> None:
+        store.after_write = None
+        spec = record.decode(store.objects[key], key) | {"nonce": "ffffffff"}
+        store.objects[key] = record.encode(spec)
+
+    store.after_write = overtaken
+    assert open_study(store, SETTINGS, DATASET).nonce == "ffffffff"
+
+
+@pytest.mark.parametrize(
+    ("nonce", "error", "told"),
+    [
+        (None, StudyError, "has no nonce: .* earlier version .* use an empty store"),
+        (7, IntegrityError, "its nonce is 7, not eight"),
+        ("Zz", IntegrityError, "its nonce is 'Zz', not eight"),
+    ],
+)
+def test_a_spec_without_a_right_nonce_is_refused(nonce, error, told):
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    key = facts.spec_key(study.id)
+    spec = record.read(store, key)
+    del spec["nonce"]
+    record.write(store, key, spec | ({} if nonce is None else {"nonce": nonce}))
+    for read in (
+        lambda: load_study(store, study.id),
+        lambda: open_study(store, SETTINGS, DATASET),
+        lambda: stored_nonce(store, study.id),
+    ):
+        with pytest.raises(error, match=f"(?s){key}.*{told}"):
+            read()
 
 
 def test_the_id_changes_with_every_setting_but_the_presets_name():
@@ -67,7 +115,7 @@ def test_a_setting_that_is_added_with_its_default_leaves_the_study_as_it_was(top
     older = load_study(store, study.id)
     assert older == study
     require_current(older)
-    digest = spec["dataset"]["digest"]
+    digest = spec["dataset_sha256"]
     assert recorded_id(spec["settings"], digest, spec["training_version"]) == study.id
 
 
@@ -113,7 +161,7 @@ def test_a_study_of_another_version_is_refused():
     study = open_study(MemoryStore(), SETTINGS, DATASET)
     require_current(study)
     with pytest.raises(StudyError, match="another version"):
-        require_current(Study("0123456789ab", SETTINGS, DATASET))
+        require_current(Study("0123456789ab", SETTINGS, DATASET, NONCE))
 
 
 def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
@@ -123,7 +171,7 @@ def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
     old = open_study(store, SETTINGS, DATASET, clock=lambda: 1.0)
     new = open_study(store, preset("demo"), DATASET, clock=lambda: 2.0)
     assert latest_study(store) == new.id
-    beat = Heartbeat(1, "someone", 3.0)
+    beat = Heartbeat(1, "someone", NONCE, 3.0)
     record.write(store, facts.heartbeat_key(old.id), beat.to_mapping())
     assert latest_study(store) == old.id
 

@@ -55,7 +55,7 @@ def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStor
     executor, status = raced(store, child)
     assert essence(status) == essence(from_the_start(8))
     # What the parent has trained is not trained again: no old seed runs to a rung it reported at.
-    again = {name.split("-")[2:4][0] for name in executor.states() if "-r0-" in name}
+    again = {name.split("-")[3] for name in executor.states() if "-r0-" in name}
     assert again == {f"s{seed:04d}" for seed in range(4, 8)}
     assert list(replay.replay(store, child.id).findings) == []
 
@@ -64,7 +64,7 @@ def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
     told = extend.run(store, parent_of(store), maximum_iterations=24)
     executor, status = raced(store, load_study(store, told["study"]))
     assert essence(status) == essence(from_the_start(4, 24))
-    assert sorted(name.split("-", 2)[2] for name in executor.states()) == [
+    assert sorted(name.split("-", 3)[3] for name in executor.states()) == [
         f"s{status['winner']['seed']:04d}-r3-a0",
         "s9999-baseline-a0",
     ]

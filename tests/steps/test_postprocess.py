@@ -87,7 +87,7 @@ def store():
 def study(data, store):
     dataset = scan.run(data, store, SETTINGS, data.parent / "split.json").dataset
     preprocess.run(data, store, dataset, SETTINGS)
-    return Study("0123456789ab", SETTINGS, dataset)
+    return Study("0123456789ab", SETTINGS, dataset, "0a1b2c3d")
 
 
 def predict(store, study):

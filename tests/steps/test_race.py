@@ -35,7 +35,8 @@ rung = values["--rung"] if values["--rung"] == "baseline" else int(values["--run
 iterations = load_study(store, study).rungs[-1 if rung == "baseline" else rung].iterations
 prefix = facts.checkpoint_prefix(study, seed, iterations, attempt)
 files = {"best.safetensors": f"{seed} {iterations}".encode()}
-weights = bundle.commit(store, prefix, files)["files"]["best.safetensors"]["sha256"]
+bundle.commit(store, prefix, files)
+weights = bundle.manifest(store, prefix).files["best.safetensors"].sha256
 jaccard = seed / 10_000
 facts.write_report(store, study, facts.Report(
     seed, rung, attempt, iterations, jaccard, iterations, jaccard, {}, prefix,

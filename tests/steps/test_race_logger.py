@@ -63,7 +63,7 @@ def test_a_wish_to_end_is_no_failure_and_one_seed_goes_on() -> None:
     assert heard.lines == [
         "rung 1: seed 3 was interrupted, its checkpoint is kept: exit code 75; its job is gone",
         "rung 1: seed 3 failed: exit code 1",
-        "rung 1: seed 3 waits for its place: no GPU is free",
+        "rung 1: seed 3 not running yet: no GPU is free",
         "rung 1 decided: seed 3 goes on",
     ]
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -7,6 +8,8 @@ from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.records import facts
+from liverseg.race.records.facts import Report
+from liverseg.race.records.reports import write_report
 from liverseg.race.records.study import load_study, open_study
 from liverseg.settings import from_mapping
 from liverseg.steps.race import extend, replay
@@ -44,11 +47,10 @@ def test_a_study_that_extends_another_is_accepted_where_new_seeds_beat_the_old_o
     assert facts.read_result(store, child.id).seed == 7
     assert replay.run(store, child.id)["findings"] == []
     # A report that was never trained is not taken over: its checkpoint is the child's own.
-    key = facts.report_key(child.id, 1, 0, 0)
-    own = record.read(store, facts.report_key(child.id, 1, 7, 0))
-    record.write(store, key, own | {"seed": 0})
+    own = record.read(store, report_key(store, child.id, 1, 7, 0), Report)
+    write_report(store, child.id, dataclasses.replace(own, seed=0))
     found = {finding["problem"] for finding in replay.run(store, child.id)["findings"]}
-    assert "seed 0 was not promoted to rung 1" in found
+    assert "seed 0 is at rung 1, expected only [4, 5, 6, 7]" in found
 
 
 def test_a_study_that_does_not_exist_is_refused():

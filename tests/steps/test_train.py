@@ -142,7 +142,7 @@ def test_the_span_tells_where_a_process_began_and_how_it_ended() -> None:
     study = study_in(store)
     trained(store, study, 0)
     attempt = spans.Attempt(0, 1, 0)
-    span = spans.span_of(attempt, spans.events(store, study.id, attempt))
+    span = spans.span_of(attempt, spans.events(store, study, attempt))
     assert span is not None
     assert [s.iteration for s in span.samples] == [0, 0, 2, 3, 3]
     assert (span.ended, span.exit_code) == (True, 0)
@@ -238,7 +238,7 @@ def close_at(store: Outage, iteration: int):
 def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path: Path) -> None:
     store, undisturbed = Outage(), MemoryStore()
     study = study_in(store)
-    study_in(undisturbed)
+    calm = study_in(undisturbed)
     waits = Waits(store, 600.0)
     code = train.run(
         store, study.id, 1, 1, 0, orphan_grace=1800, now=waits.clock, sleep=waits.sleep,
@@ -247,18 +247,17 @@ def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path
     assert code == ExitCode.DONE
     # It has waited at its rung alone.
     assert waits.now == 1600.0
-    trained(undisturbed, study, 1)
+    trained(undisturbed, calm, 1)
     assert (
-        report(store, study, 1)["weights_sha256"] == report(undisturbed, study, 1)["weights_sha256"]
+        report(store, study, 1)["weights_sha256"] == report(undisturbed, calm, 1)["weights_sha256"]
     )
     # What was written late is what would have been written at once, the broom's work included.
     for kind in ("curves/", "checkpoints/", "rungs/1/reports/"):
         prefix = f"studies/{study.id}/{kind}"
         assert store.keys(prefix) == undisturbed.keys(prefix)
     attempt = spans.Attempt(1, 1, 0)
-    late, at_once = (
-        spans.span_of(attempt, spans.events(s, study.id, attempt)) for s in (store, undisturbed)
-    )
+    late = spans.span_of(attempt, spans.events(store, study, attempt))
+    at_once = spans.span_of(attempt, spans.events(undisturbed, calm, attempt))
     assert late is not None
     assert at_once is not None
     # It occupied its GPU while it waited, and for no second longer.

@@ -83,10 +83,10 @@ class InThisProcess:
     def cancel(self, name: str) -> None:
         """Nothing ever runs."""
 
-    def interrupt(self, study: str) -> None:
+    def interrupt(self, study: str, nonce: str) -> None:
         """Nothing ever runs."""
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """Nothing ever runs."""
 
 

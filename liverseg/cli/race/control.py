@@ -5,12 +5,12 @@ import time
 import click
 
 from liverseg.cli.console import console
-from liverseg.cli.options import example, store_option, study_option
+from liverseg.cli.options import changed_study_option, example, store_option
 
 
 @click.command(epilog=example("liverseg study stop --store build/store"))
 @store_option
-@study_option
+@changed_study_option
 def stop(store: str, study: str | None) -> None:
     """Let a study rest: its trainers save and end, and nothing is started until `resume`.
 
@@ -22,7 +22,7 @@ def stop(store: str, study: str | None) -> None:
 
 @click.command(epilog=example("liverseg study resume --store build/store"))
 @store_option
-@study_option
+@changed_study_option
 def resume(store: str, study: str | None) -> None:
     """Take a stop back. Then start the run again with the words that started it."""
     _set(store, study, False)
@@ -30,11 +30,12 @@ def resume(store: str, study: str | None) -> None:
 
 def _set(store: str, study: str | None, stopped: bool) -> None:
     from liverseg.race.records import facts
-    from liverseg.race.records.study import latest_study, load_study
+    from liverseg.race.records.study import load_study
+    from liverseg.steps.race.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    loaded = load_study(opened, study or latest_study(opened))
+    loaded = load_study(opened, study_to_change(opened, study))
     changed = facts.set_stopped(opened, loaded.id, stopped, time.time())
     state = "stopped" if stopped else "free to go on"
     console.print(f"study {loaded.id} is {state}" if changed else f"study {loaded.id} was {state}")

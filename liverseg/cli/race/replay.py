@@ -39,17 +39,17 @@ def replay(store: str, study: str | None, as_json: bool) -> None:
     from liverseg.steps.race import replay as step
     from liverseg.storage.open import open_store
 
-    found = step.run(open_store(store), study)
+    replayed = step.run(open_store(store), study)
     if as_json:
-        print_json(found)
+        print_json(replayed)
     else:
-        for finding in found["findings"]:
+        for finding in replayed["findings"]:
             click.echo(f"{finding['key']}: {finding['problem']}")
-    if found["findings"]:
-        number = len(found["findings"])
-        raise IntegrityError(f"study {found['study']}: {number} differences; see above")
+    if replayed["findings"]:
+        number = len(replayed["findings"])
+        raise IntegrityError(f"study {replayed['study']}: {number} differences; see above")
     if not as_json:
-        click.echo(f"study {found['study']}: {_summary(found['checked'])}: nothing differs")
+        click.echo(f"study {replayed['study']}: {_summary(replayed['checked'])}: nothing differs")
 
 
 def _summary(checked: Mapping[str, int]) -> str:

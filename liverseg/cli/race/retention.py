@@ -1,14 +1,21 @@
-"""Commands on what a study leaves behind: make it larger, or delete what it no longer needs."""
+"""Commands on what a study leaves behind: make it larger, prune its checkpoints, delete it."""
 
 import click
 
-from liverseg.cli.console import console, print_json, print_table
-from liverseg.cli.options import example, json_option, store_option, study_option
+from liverseg.cli.console import console, print_json, print_table, progress_bar
+from liverseg.cli.options import (
+    changed_study_option,
+    example,
+    json_option,
+    place_options,
+    store_option,
+    take_over_option,
+)
 
 
 @click.command(epilog=example("liverseg study extend --store build/store --seeds 32"))
 @store_option
-@study_option
+@changed_study_option
 @click.option("--seeds", type=int, help="Trainings at the start, more than before.")
 @click.option("--max-iterations", type=int, help="Iterations at the last rung, more than before.")
 @json_option
@@ -24,12 +31,12 @@ def extend(
     JSON keys: study (the new one), parent, new_seeds, reports (taken over), retrained (seed,
     reached, from).
     """
-    from liverseg.race.records.study import latest_study
     from liverseg.steps.race import extend as step
+    from liverseg.steps.race.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    found = step.run(opened, study or latest_study(opened), seeds, max_iterations)
+    found = step.run(opened, study_to_change(opened, study), seeds, max_iterations)
     if as_json:
         print_json(found)
         return
@@ -49,7 +56,7 @@ def extend(
     epilog=example("liverseg study prune-checkpoints --store build/store --dry-run"),
 )
 @store_option
-@study_option
+@changed_study_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
 def prune_checkpoints(store: str, study: str | None, dry_run: bool, as_json: bool) -> None:
@@ -61,12 +68,13 @@ def prune_checkpoints(store: str, study: str | None, dry_run: bool, as_json: boo
 
     JSON keys: study, deleted (keys), kept (how many), bytes.
     """
-    from liverseg.race.records.study import latest_study, load_study
+    from liverseg.race.records.study import load_study
     from liverseg.steps.race import checkpoints as step
+    from liverseg.steps.race.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    found = step.prune(opened, load_study(opened, study or latest_study(opened)), dry_run)
+    found = step.prune(opened, load_study(opened, study_to_change(opened, study)), dry_run)
     if as_json:
         print_json(found)
         return
@@ -76,3 +84,70 @@ def prune_checkpoints(store: str, study: str | None, dry_run: bool, as_json: boo
         f"{found['bytes'] / 2**20:.1f} MB; {found['kept']} kept",
         soft_wrap=True,
     )
+
+
+@click.command(
+    epilog=example(
+        "liverseg study delete --store build/store --study 0123456789ab",
+        "liverseg study delete --store s3://liverseg/store --study 0123456789ab --yes \\",
+        "         --executor kubernetes",
+    )
+)
+@store_option
+@changed_study_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@take_over_option
+@place_options
+@json_option
+def delete(
+    store: str,
+    study: str | None,
+    yes: bool,
+    take_over: bool,
+    executor: str,
+    trainer_image: str,
+    pods: str,
+    as_json: bool,
+) -> None:
+    """Stop a study and delete it: its trainers' jobs, checkpoints, reports and networks.
+
+    Its controller and its trainers end first; give --executor and --pods as for `study run`, so
+    that they are found. Prepared cases and predictions stay: other studies may use them. Cut
+    short, it leaves a stopped study, and the same command deletes the rest.
+
+    JSON keys: study, jobs, keys (how many were deleted), bytes, kept (prefixes).
+    """
+    from liverseg.race.records.study import load_study
+    from liverseg.steps.race import delete as step
+    from liverseg.steps.race.study_choice import study_to_change
+    from liverseg.steps.race.trainer_backend import TrainerBackend
+    from liverseg.storage.open import open_store
+
+    backend = TrainerBackend.chosen(executor, trainer_image, pods, starts=False)
+    opened = open_store(store)
+    loaded = load_study(opened, study_to_change(opened, study))
+    question = f"Delete study {loaded.id} with its checkpoints, reports and networks?"
+    if not yes and not click.confirm(question, err=True):
+        raise click.Abort
+    runs_trainers, poll_seconds = backend.executor(opened, loaded)
+    with progress_bar() as report:
+        found = step.run(
+            opened,
+            runs_trainers,
+            loaded,
+            take_over=take_over,
+            poll_seconds=poll_seconds,
+            waits=lambda held: click.echo(f"waiting until {held.owner} has stopped", err=True),
+            progress=report,
+        )
+    if as_json:
+        print_json(found)
+        return
+    console.print(
+        f"study {found['study']} is deleted: {found['keys']} files, {found['jobs']} jobs, "
+        f"{found['bytes'] / 2**20:.1f} MB of checkpoints and networks freed",
+        soft_wrap=True,
+    )
+    if found["kept"]:
+        names = ", ".join(found["kept"])
+        console.print(f"kept, since other studies may use them: {names}", soft_wrap=True)

@@ -171,7 +171,7 @@ def _waits(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
     for seed in seeds:
         if seed["waits_for"] is not None:
             by_reason.setdefault(seed["waits_for"], []).append(str(seed["seed"]))
-    return [f"seed {', '.join(who)} waits for: {reason}" for reason, who in by_reason.items()]
+    return [f"seed {', '.join(who)} not running yet: {reason}" for reason, who in by_reason.items()]
 
 
 def _summary(found: Status) -> str:

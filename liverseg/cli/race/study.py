@@ -12,11 +12,12 @@ from liverseg.cli.options import (
     place_options,
     settings_options,
     store_option,
+    take_over_option,
 )
 from liverseg.cli.race.control import resume, stop
 from liverseg.cli.race.plan import plan
 from liverseg.cli.race.replay import replay
-from liverseg.cli.race.retention import extend, prune_checkpoints
+from liverseg.cli.race.retention import delete, extend, prune_checkpoints
 from liverseg.cli.race.status import show, status
 from liverseg.errors import SettingsError
 
@@ -26,6 +27,7 @@ def study() -> None:
     """One race: run it, look at it, plan it."""
 
 
+study.add_command(delete)
 study.add_command(replay)
 study.add_command(extend)
 study.add_command(plan)
@@ -50,6 +52,7 @@ study.add_command(stop)
 @budget_option
 @place_options
 @click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
+@take_over_option
 @json_option
 def run(
     store: str,
@@ -64,12 +67,14 @@ def run(
     trainer_image: str,
     pods: str,
     compare_baseline: bool,
+    take_over: bool,
     as_json: bool,
 ) -> None:
     """Race the seeds of a scanned and preprocessed data set to one.
 
-    Started again, it goes on where it was: nothing is trained twice but what was lost since the
-    last checkpoint. Writes STORE/studies/ID, with the winner's network in `model`.
+    Started again, it continues where it was: nothing is trained twice but what was lost since the
+    last checkpoint. Where another controller runs the study already, that one is waited for.
+    Writes STORE/studies/ID, with the winner's network in `model`.
 
     JSON: what `liverseg study status --json` gives, and `started`, how many trainers were.
     """
@@ -91,7 +96,7 @@ def run(
         opened_study = open_study(opened, settings, load_dataset(opened, dataset))
     capacity = Capacity(gpus, compare_baseline, max_gpu_hours)
     with shown_log(as_json):
-        found = tasks.race_to(opened, opened_study, "end", capacity, backend)
+        found = tasks.race_to(opened, opened_study, "end", capacity, backend, take_over)
         if compare_baseline:
             started = found["started"]
             found = tasks.race_to(opened, opened_study, "baseline", capacity, backend)

@@ -1,6 +1,5 @@
 """The command that evaluates: files from anywhere, or what a study has segmented."""
 
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from click.core import ParameterSource
 from liverseg.cli.console import console, print_json, print_table, progress_bar
 from liverseg.cli.options import example, json_option, study_option
 from liverseg.cli.results.results import show_dice
+from liverseg.cores import available_cores
 from liverseg.errors import SettingsError
 from liverseg.exit_codes import ExitCode
 
@@ -76,7 +76,7 @@ _out_file = click.Path(path_type=Path, dir_okay=False)
     "--jobs",
     type=click.IntRange(min=1),
     default=None,
-    help="Cases at a time [default: the cores].",
+    help="Cases at a time [default: the cores that this process may use].",
 )
 @click.option(
     "--memory-mb",
@@ -152,7 +152,7 @@ def evaluate(
             list(patterns.raters),
             list(patterns.algorithms),
             step.Options(labels, resample_prediction),
-            jobs or os.cpu_count() or 1,
+            jobs or available_cores(),
             memory_mb,
             report,
         )

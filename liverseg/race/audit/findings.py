@@ -1,16 +1,13 @@
-"""An audit's notebook: facts read as if anyone had edited them, and what is wrong with them.
-
-A reader of the race trusts its records; an audit must not. Whatever a text holds, the outcome is a
-fact whose every entry has its type, or a finding that names the key; never an exception.
-"""
+"""The findings of an audit, and the store as it reads it: nothing that a key holds raises."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 from liverseg.errors import IntegrityError, NotFound
+from liverseg.race.records.facts import Fact
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, Manifest
 from liverseg.storage.port import ObjectStore
@@ -25,26 +22,28 @@ class Finding:
 
     key: str
     problem: str
-    """What the key says, and what follows from the facts."""
+    """What the key holds, and what was expected."""
 
 
 @dataclass(frozen=True)
 class Entry(Generic[Kind]):
-    """What lies under one key."""
+    """A fact under its key."""
 
+    key: str
     sha256: str
     """Of its bytes."""
-    fact: Kind | None
-    """None: it cannot be read, or belongs under another key; there is a finding."""
+    fact: Kind
 
 
 class Audit:
-    """Reads a store and collects findings; `checked` counts what was looked at, by kind."""
+    """Reads a store and collects findings; `checked` counts what was read, by kind."""
 
     def __init__(self, store: ObjectStore) -> None:
+        self.store = store
         self.findings: list[Finding] = []
         self.checked: Counter[str] = Counter()
-        self.store = store
+        self.unreadable: set[str] = set()
+        """Keys of which there is no fact: it is malformed, or belongs under another key."""
 
     def note(self, key: str, problem: str) -> None:
         """Record a finding; the same one twice counts once."""
@@ -52,66 +51,71 @@ class Audit:
         if finding not in self.findings:
             self.findings.append(finding)
 
-    def values(self, key: str) -> dict[str, Any] | None:
-        """Return the record under `key`, or None where it is missing or, noted, damaged."""
-        try:
-            return record.read(self.store, key)
-        except NotFound:
-            return None
-        except IntegrityError as error:
-            self.note(key, _reason(error, key))
-            return None
+    def missing(self, key: str, because_of: str) -> None:
+        """Note that nothing is under `key`; what cannot be read was noted before."""
+        if key not in self.unreadable:
+            self.note(key, f"is missing, expected because of '{because_of}'")
 
-    def fact(self, key: str, kind: type[Kind]) -> Entry[Kind] | None:
-        """Return what lies under `key`; None where nothing does."""
+    def compare(
+        self, key: str, fact: Fact | Mapping[str, Any], expected: Mapping[str, Any], source: str
+    ) -> None:
+        """Note every field that is not as `expected`, which is by `source`."""
+        stored = vars(fact) if isinstance(fact, Fact) else fact
+        for name, value in expected.items():
+            if (actual := stored.get(name)) != value:
+                text = f"field '{name}' is {shown(actual)}, expected {shown(value)} by {source}"
+                self.note(key, text)
+
+    def read(self, key: str, kind: type[Kind]) -> Entry[Kind] | None:
+        """Return the fact under `key`; None where there is none, or, noted, none of that kind."""
         try:
             data = self.store.get(key)
+            return Entry(key, sha256(data).hexdigest(), record.decode(data, key, kind))
         except NotFound:
             return None
-        digest = sha256(data).hexdigest()
-        try:
-            return Entry(digest, record.decode(data, key, kind))
         except IntegrityError as error:
-            self.note(key, _reason(error, key))
-            return Entry(digest, None)
+            self._refuse(key, str(error).removeprefix(f"'{key}' "))
+            return None
+
+    def parse(self, keys: Iterable[str], parser: Callable[[str], object]) -> None:
+        """Note every key that `parser` refuses."""
+        for key in keys:
+            try:
+                parser(key)
+            except IntegrityError as error:
+                self._refuse(key, str(error).removeprefix(f"'{key}' "))
 
     def facts(
-        self, prefix: str, kind: type[Kind], key_of: Callable[[Kind], str]
-    ) -> dict[str, Entry[Kind]]:
-        """Return everything below `prefix` by key; `key_of` says where a fact belongs."""
-        found: dict[str, Entry[Kind]] = {}
-        for key in self.store.keys(prefix):
-            entry = self.fact(key, kind)
-            if entry is None:
-                continue
-            if entry.fact is not None and key_of(entry.fact) != key:
-                self.note(key, f"what it says belongs under '{key_of(entry.fact)}'")
-                entry = Entry(entry.sha256, None)
-            found[key] = entry
-        return found
+        self, keys: Iterable[str], kind: type[Kind], key_of: Callable[[Entry[Kind]], str]
+    ) -> list[Entry[Kind]]:
+        """Return the facts under `keys`; `key_of` says where one belongs."""
+        entries = [entry for key in keys if (entry := self.read(key, kind)) is not None]
+        for entry in entries:
+            if key_of(entry) != entry.key:
+                self._refuse(entry.key, f"what it holds belongs under '{key_of(entry)}'")
+        return [entry for entry in entries if entry.key not in self.unreadable]
 
     def bundle(self, prefix: str) -> dict[str, str] | None:
-        """Compare a bundle's files with its manifest; return the SHA-256 it promises by name.
+        """Compare a bundle's files with its manifest; return the SHA-256 by name that it lists.
 
-        None where there is no manifest, or none that can be read.
+        None where there is no manifest that can be read.
         """
-        key = prefix + MANIFEST
-        entry = self.fact(key, Manifest)
-        if entry is None or entry.fact is None:
+        manifest = self.read(prefix + MANIFEST, Manifest)
+        if manifest is None:
             return None
-        there = set(self.store.keys(prefix))
-        promised = {name: file.sha256 for name, file in entry.fact.files.items()}
-        for name, digest in promised.items():
+        listed = {name: file.sha256 for name, file in manifest.fact.files.items()}
+        # What a damaged manifest lists may be no key at all, so it is not asked for.
+        keys = set(self.store.keys(prefix))
+        for name, expected in listed.items():
             self.checked["files"] += 1
-            if prefix + name not in there:
-                self.note(key, f"promises a file {shown(name)}, which is gone")
-                continue
-            found = self.sha256(prefix + name)
-            if found not in (None, digest):
+            stored = self.sha256(prefix + name) if prefix + name in keys else None
+            if stored is None:
+                self.note(manifest.key, f"lists file {shown(name)}, which is missing")
+            elif stored != expected:
                 self.note(
-                    prefix + name, f"its SHA-256 is {found}, '{key}' promises {shown(digest)}"
+                    prefix + name, f"its SHA-256 is {stored}, expected {expected} by its manifest"
                 )
-        return promised
+        return listed
 
     def sha256(self, key: str) -> str | None:
         """Return the SHA-256 (hex) of the bytes under `key`, or None where it is missing."""
@@ -120,6 +124,6 @@ class Audit:
         except NotFound:
             return None
 
-
-def _reason(error: IntegrityError, key: str) -> str:
-    return str(error).removeprefix(f"'{key}' ")
+    def _refuse(self, key: str, problem: str) -> None:
+        self.note(key, problem)
+        self.unreadable.add(key)

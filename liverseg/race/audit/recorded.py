@@ -1,89 +1,115 @@
-"""All facts of a race as an audit read them, and who was at which rung."""
+"""All facts of a race as an audit reads them, and who was at which rung."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TypeVar
 
 from liverseg.core.race.halving import Rung, promotion_slots
 from liverseg.core.race.ledger import RungName
-from liverseg.race.audit.findings import Audit
-from liverseg.race.records import facts
+from liverseg.race.audit.findings import Audit, Entry, Kind
+from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import Arm, Report, Result
+from liverseg.race.records.facts import Arm, CurvePoint, Report, Result
 from liverseg.race.records.lineage import ids
+from liverseg.race.records.study import Spec
 from liverseg.settings import RaceSettings
 
-_ARMS: tuple[Arm, Arm] = ("multi", "baseline")
+Group = TypeVar("Group")
+ARMS: tuple[Arm, Arm] = ("multi", "baseline")
 
 
-class Testimony:
-    """What is recorded under which key.
+class RecordedFacts:
+    """The facts of a study that can be read; what cannot is noted.
 
-    Read in this order: what was concluded before what it rests on, so that nothing rests on a
-    fact that a running race wrote after it was looked for.
+    A store lists decisions and promotions before the reports of their rung, so that they rest on
+    nothing that a running race writes in between.
     """
 
     def __init__(
-        self, audit: Audit, study: str, race: RaceSettings, rungs: tuple[Rung, ...]
+        self, audit: Audit, study: str, spec: Spec, race: RaceSettings, rungs: tuple[Rung, ...]
     ) -> None:
-        self.audit, self.study, self.race, self.rungs = audit, study, race, rungs
-        # An extended study's reports name the checkpoints of the one that it extends.
+        self.audit, self.study, self.spec = audit, study, spec
+        self.race, self.rungs = race, rungs
+        # Reports of an extended study may name checkpoints of the study that it extends.
         self.lineage = ids(audit.store, study)
-        found = {arm: audit.fact(facts.result_key(study, arm), Result) for arm in _ARMS}
-        self.results = {arm: entry for arm, entry in found.items() if entry is not None}
-        prefix = facts.study_prefix(study)
+        results = {arm: audit.read(facts.result_key(study, arm), Result) for arm in ARMS}
+        self.results = {arm: entry for arm, entry in results.items() if entry is not None}
+        keys: dict[str, list[str]] = defaultdict(list)
+        for key in audit.store.keys(facts.rungs_prefix(study)):
+            keys[facts.kind_at_rung(key)].append(key)
+        for key in keys[""]:
+            audit.note(key, "is no key of a race")
         self.promotions = audit.facts(
-            prefix + "promotions/", Promotion, lambda p: facts.promotion_key(study, p.rung, p.seed)
+            keys["promotions"],
+            Promotion,
+            lambda e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
         )
         self.decisions = audit.facts(
-            prefix + "decisions/", Decision, lambda d: facts.decision_key(study, d.rung)
+            keys["decision.json"], Decision, lambda e: facts.decision_key(study, e.fact.rung)
         )
+        self.all_decided_known = not audit.unreadable
+        audit.parse(keys["attempts"], spans.parse)
         self.failures = audit.facts(
-            prefix + "failures/",
+            keys["failures"],
             Failure,
-            lambda f: facts.failure_key(study, f.rung, f.seed, f.attempt),
+            lambda e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
         )
         self.reports = audit.facts(
-            prefix + "reports/",
-            Report,
-            lambda r: facts.report_key(study, r.rung, r.seed, r.attempt),
+            keys["reports"], Report, lambda e: reports.key_of(study, e.fact, e.sha256)
         )
-        kinds: dict[str, Mapping[str, object]] = {
-            "reports": self.reports,
-            "failures": self.failures,
-            "promotions": self.promotions,
-            "decisions": self.decisions,
-            "results": {str(arm): entry for arm, entry in self.results.items()},
-        }
-        audit.checked.update({kind: len(read) for kind, read in kinds.items()})
+        self.validations = audit.facts(
+            audit.store.keys(facts.all_curves_prefix(study)),
+            CurvePoint,
+            lambda e: facts.curve_key(study, e.fact),
+        )
+        for kind in ("results", "promotions", "decisions", "failures", "reports", "validations"):
+            if number := len(getattr(self, kind)):
+                audit.checked[kind] = number
 
-    def decision(self, rung: int) -> Decision | None:
-        """Return a rung's decision, or None where there is none that can be read."""
-        entry = self.decisions.get(facts.decision_key(self.study, rung))
-        return None if entry is None else entry.fact
+    def decision(self, rung: int) -> Entry[Decision] | None:
+        """Return a rung's decision."""
+        return next((entry for entry in self.decisions if entry.fact.rung == rung), None)
 
-    def failures_of(self, rung: RungName, seed: int) -> list[Failure]:
-        """Return a seed's failures at a rung in order of their attempts."""
-        known = [entry.fact for entry in self.failures.values() if entry.fact is not None]
-        mine = [failure for failure in known if (failure.rung, failure.seed) == (rung, seed)]
-        return sorted(mine, key=lambda failure: failure.attempt)
+    @cached_property
+    def reports_of(self) -> Mapping[tuple[RungName, int], list[Entry[Report]]]:
+        """The reports of all attempts, by rung and seed."""
+        return _grouped(self.reports, lambda report: (report.rung, report.seed))
+
+    @cached_property
+    def failures_of(self) -> Mapping[tuple[RungName, int], list[Entry[Failure]]]:
+        """The failures of all attempts, by rung and seed."""
+        return _grouped(self.failures, lambda failure: (failure.rung, failure.seed))
+
+    @cached_property
+    def validations_of(self) -> Mapping[int, list[Entry[CurvePoint]]]:
+        """The validations of all attempts, by seed."""
+        return _grouped(self.validations, lambda validation: validation.seed)
 
     def entrants(self, rung: int) -> frozenset[int] | None:
-        """Return the seeds that were promoted to a rung; None where a claim cannot be read."""
+        """Return the seeds that were promoted to a rung; None where not all can be known."""
         if rung == 0:
             return frozenset(range(self.race.seeds))
-        prefix = f"{facts.study_prefix(self.study)}promotions/{rung - 1}/"
-        early = [entry for key, entry in self.promotions.items() if key.startswith(prefix)]
-        decided = self.decisions.get(facts.decision_key(self.study, rung - 1))
-        if any(entry.fact is None for entry in early) or (decided and decided.fact is None):
+        if not self.all_decided_known:
             return None
-        seeds = frozenset(entry.fact.seed for entry in early if entry.fact is not None)
-        return seeds | frozenset(decided.fact.promoted if decided and decided.fact else ())
+        early = frozenset(e.fact.seed for e in self.promotions if e.fact.rung == rung - 1)
+        decision = self.decision(rung - 1)
+        return early | frozenset(decision.fact.promoted if decision else ())
 
     def expected(self, rung: int) -> int:
         """Return how many seeds come to a rung at most, as far as is decided."""
-        expected = self.race.seeds
-        for before in range(rung):
-            expected = min(promotion_slots(self.rungs, before), expected)
-            entrants = self.entrants(before + 1)
-            if self.decision(before) is not None and entrants is not None:
-                expected = len(entrants)
-        return expected
+        if rung == 0:
+            return self.race.seeds
+        decision = self.decision(rung - 1)
+        if decision is not None:
+            return len(decision.fact.promoted)
+        return min(promotion_slots(self.rungs, rung - 1), self.expected(rung - 1))
+
+
+def _grouped(
+    entries: Iterable[Entry[Kind]], group: Callable[[Kind], Group]
+) -> Mapping[Group, list[Entry[Kind]]]:
+    groups = defaultdict(list)
+    for entry in entries:
+        groups[group(entry.fact)].append(entry)
+    return groups

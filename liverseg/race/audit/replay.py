@@ -1,29 +1,29 @@
-"""Replays a race from its facts: whatever was concluded must follow from what was reported.
+"""Replays a race from its facts: every conclusion must follow from what was reported.
 
-Nothing is written and nothing is trusted. Only what differs twice is a finding, since the trainers
-of a running race write, and remove old checkpoints, while these are being looked at.
+Facts are decoded strictly, promotions and decisions are made once more from the inputs that they
+name, and every hash is compared with the bytes. Nothing is written. Only what differs twice is a
+finding, since the trainers of a running race write, and delete old checkpoints, meanwhile.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from liverseg.core.race.halving import schedule
 from liverseg.errors import SettingsError
-from liverseg.race.audit.checkpoints import check_evidence
-from liverseg.race.audit.decisions import check_claims
-from liverseg.race.audit.findings import Audit, Finding
-from liverseg.race.audit.recorded import Testimony
-from liverseg.race.audit.results import check_delivery
+from liverseg.race.audit.checkpoints import check_checkpoints, check_reported
+from liverseg.race.audit.decisions import check_decision, check_promotion
+from liverseg.race.audit.findings import Audit, Entry, Finding
+from liverseg.race.audit.recorded import RecordedFacts
+from liverseg.race.audit.reports import check_failure, check_report, check_validation
+from liverseg.race.audit.results import check_results
 from liverseg.race.records import facts
 from liverseg.race.records.study import Spec, recorded_id
 from liverseg.settings import RaceSettings, from_mapping
 from liverseg.storage.port import ObjectStore
-from liverseg.storage.record import shown
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What was looked at, and every difference."""
+    """What was read, and every difference."""
 
     checked: dict[str, int]
     """How many, by kind: reports, promotions, decisions, files, ..."""
@@ -31,7 +31,7 @@ class Replay:
 
 
 def replay(store: ObjectStore, study: str) -> Replay:
-    """Check every fact of a study whose spec.json is there; a text of any kind raises nothing."""
+    """Check every fact of a study; whatever its keys hold, nothing is raised."""
     first = _once(store, study)
     if not first.findings:
         return first
@@ -42,34 +42,40 @@ def replay(store: ObjectStore, study: str) -> Replay:
 
 def _once(store: ObjectStore, study: str) -> Replay:
     audit = Audit(store)
-    spec = _spec(audit, study)
-    if spec is not None:
-        race, settings = spec
+    spec = audit.read(facts.spec_key(study), Spec)
+    race = _race(audit, study, spec) if spec is not None else None
+    if spec is not None and race is not None:
         rungs = schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
-        told = Testimony(audit, study, race, rungs)
-        check_claims(told)
-        check_evidence(told)
-        check_delivery(told, settings)
+        _check(RecordedFacts(audit, study, spec.fact, race, rungs))
     return Replay(dict(audit.checked), tuple(audit.findings))
 
 
-def _spec(audit: Audit, study: str) -> tuple[RaceSettings, dict[str, Any]] | None:
-    """Return the race's settings, and all as they are stored; None where they cannot be read."""
-    key = facts.spec_key(study)
-    entry = audit.fact(key, Spec)
-    if entry is None or entry.fact is None:
-        return None
-    spec = entry.fact
+def _race(audit: Audit, study: str, spec: Entry[Spec]) -> RaceSettings | None:
+    """Compare a study's spec.json with its id; return the race's settings if these are valid."""
+    digest = spec.fact.dataset.digest
+    made = recorded_id(spec.fact.settings, digest, spec.fact.training_version)
+    stored = vars(spec.fact) | {"id": study}
+    source = "its settings, data set and training version"
+    audit.compare(spec.key, stored, {"dataset_sha256": digest}, "its cases")
+    audit.compare(spec.key, stored, {"study": made, "id": made}, source)
     try:
-        race = from_mapping(spec.settings).race
+        return from_mapping(spec.fact.settings).race
     except SettingsError as error:
-        audit.note(key, str(error))
+        audit.note(spec.key, str(error))
         return None
-    dataset = spec.dataset.digest
-    if spec.dataset_sha256 != dataset:
-        audit.note(key, f"says data set {shown(spec.dataset_sha256)}, its cases make {dataset}")
-    made = recorded_id(spec.settings, dataset, spec.training_version)
-    if made != study or spec.study != study:
-        says = shown(spec.study)
-        audit.note(key, f"says study {says}, its settings, data and training version make '{made}'")
-    return race, spec.settings
+
+
+def _check(recorded: RecordedFacts) -> None:
+    for promotion in recorded.promotions:
+        check_promotion(recorded, promotion)
+    for decision in recorded.decisions:
+        check_decision(recorded, decision)
+    for failure in recorded.failures:
+        check_failure(recorded.audit, failure)
+    for validation in recorded.validations:
+        check_validation(recorded.audit, validation)
+    checkpoints = check_checkpoints(recorded)
+    for report in recorded.reports:
+        check_report(recorded, report)
+        check_reported(recorded, report, checkpoints)
+    check_results(recorded)

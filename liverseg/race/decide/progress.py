@@ -10,6 +10,7 @@ from typing import Literal
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState, RungState
 from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
 State = Literal["waiting", "training", "paused", "promoted", "pruned", "failed", "winner"]
@@ -44,7 +45,7 @@ class Row:
 
 
 def rows(
-    study: str,
+    study: Study,
     state: RaceState,
     spans: Iterable[Span],
     best: Mapping[int, float],
@@ -54,7 +55,7 @@ def rows(
     """Return a row a seed, in order of seeds.
 
     Args:
-        study: Its id, for the names of jobs.
+        study: For the names of jobs.
         state: Of the race.
         spans: The life of every trainer.
         best: Highest validation Jaccard by seed.
@@ -79,7 +80,9 @@ def rows(
         if stands == "training" and open_span is not None and rate is not None:
             silent = max(0.0, now - open_span.samples[-1].time)
             left = max(0.0, (rung.rung.iterations - iteration) / rate - silent)
-        job = job_name(study, seed, rung.index, open_span.attempt) if open_span else None
+        job = None
+        if stands == "training" and open_span is not None:
+            job = job_name(study.id, study.nonce, seed, rung.index, open_span.attempt)
         found.append(
             Row(
                 seed,
@@ -89,7 +92,7 @@ def rows(
                 iteration,
                 rung.rung.iterations,
                 rates.get(seed),
-                job if stands == "training" else None,
+                job,
                 open_span.device if stands == "training" and open_span else None,
                 left,
                 waits.get((seed, rung.index)) if stands in ("waiting", "promoted") else None,

@@ -18,6 +18,7 @@ from liverseg.race.records.job import ASKED_TO_END, Job, JobState
 from liverseg.race.records.job_name import JobName, parse_job_name
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.spans import Attempt, attempt_of
+from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
 Until = int | Literal["baseline", "end"]
@@ -60,7 +61,7 @@ class Capacity:
 
 
 def reconcile(
-    study: str,
+    study: Study,
     state: RaceState,
     snapshot: Snapshot,
     states: Mapping[str, JobState],
@@ -78,7 +79,7 @@ def reconcile(
     jobs = {
         name: (parts, states[name])
         for name in sorted(states)
-        if (parts := parse_job_name(name)) is not None and parts.study == study
+        if (parts := parse_job_name(name)) is not None and parts.belongs_to(study.id, study.nonce)
     }
     record = Actions(
         failures=(
@@ -258,7 +259,7 @@ def _advice(rung: RungState) -> str:
     return "mend it and start again"
 
 
-def _due(study: str, state: RaceState, busy: set[int]) -> Iterator[Job]:
+def _due(study: Study, state: RaceState, busy: set[int]) -> Iterator[Job]:
     """The race's jobs that could start: later rungs first, then lower seeds.
 
     Later rungs first keeps the longest chain short: what remains at the end is many short
@@ -268,10 +269,13 @@ def _due(study: str, state: RaceState, busy: set[int]) -> Iterator[Job]:
         for seed in rung.waiting:
             if seed not in busy:
                 attempt = rung.seeds[seed].attempt
-                yield Job.of(study, seed, rung.index, attempt, rung.rung.iterations)
+                target = rung.rung.iterations
+                yield Job.of(study.id, study.nonce, seed, rung.index, attempt, target)
 
 
-def _baseline(study: str, state: RaceState, running: Mapping[str, JobName], gpus: int) -> list[Job]:
+def _baseline(
+    study: Study, state: RaceState, running: Mapping[str, JobName], gpus: int
+) -> list[Job]:
     """The baseline, once the race can no longer fill all GPUs: it occupies one for very long."""
     if state.baseline.report or state.baseline.lost or _most_at_once(state) >= gpus:
         return []
@@ -280,9 +284,10 @@ def _baseline(study: str, state: RaceState, running: Mapping[str, JobName], gpus
     return [_baseline_job(study, state)]
 
 
-def _baseline_job(study: str, state: RaceState) -> Job:
-    last = state.rungs[-1]
-    return Job.of(study, BASELINE_SEED, last.index, state.baseline.attempt, last.rung.iterations)
+def _baseline_job(study: Study, state: RaceState) -> Job:
+    last, attempt = state.rungs[-1], state.baseline.attempt
+    names = study.id, study.nonce, BASELINE_SEED
+    return Job.of(*names, last.index, attempt, last.rung.iterations)
 
 
 def _most_at_once(state: RaceState) -> int:

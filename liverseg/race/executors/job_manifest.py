@@ -5,7 +5,6 @@ Sources: batch/v1 Job (backoffLimit, podReplacementPolicy, ttlSecondsAfterFinish
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
 from liverseg.race.executors.pod_settings import QUEUE, PodSettings
@@ -15,7 +14,7 @@ from liverseg.settings import digest
 Manifest = dict[str, Any]
 
 SPEC_SHA256 = "liverseg.io/spec-sha256"
-STUDY, STORE = "liverseg.io/study", "liverseg.io/store"
+STUDY, NONCE = "liverseg.io/study", "liverseg.io/nonce"
 # A pod is killed when it takes this many times as long as it should; the first seconds are for the
 # node, the image and the data.
 _DEADLINE_FACTOR = 4
@@ -23,9 +22,9 @@ _STARTUP_SECONDS = 3600
 _CA_FOLDER = "/etc/liverseg/ca"
 
 
-def selector(study: str, store: str) -> str:
-    """Return the label selector of all Jobs and pods of a study in a store."""
-    return f"{STUDY}={study},{STORE}={_store_label(store)}"
+def selector(study: str, nonce: str) -> str:
+    """Return the label selector of all Jobs and pods of a study; its nonce stands for the store."""
+    return f"{STUDY}={study},{NONCE}={nonce}"
 
 
 def manifest(
@@ -49,7 +48,7 @@ def manifest(
         "app.kubernetes.io/component": "trainer",
         "app.kubernetes.io/managed-by": "liverseg",
         STUDY: job.study,
-        STORE: _store_label(store),
+        NONCE: job.nonce,
         "liverseg.io/seed": f"{job.seed:04d}",
         "liverseg.io/rung": str(job.rung_name),
         "liverseg.io/attempt": str(job.attempt),
@@ -108,11 +107,6 @@ def difference(wanted: Manifest, found: Mapping[str, Any]) -> str | None:
         if ours[name] != theirs.get(name):
             return f"{name} is {theirs.get(name)}, not {ours[name]}"
     return f"annotation {SPEC_SHA256} is {here}"
-
-
-def _store_label(store: str) -> str:
-    # A URL is no label, and the same study may be raced in two stores.
-    return sha256(store.encode()).hexdigest()[:16]
 
 
 def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:

@@ -11,17 +11,18 @@ from liverseg.race.executors.kubernetes_api import Conflict, KubernetesApi
 from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import ASKED_TO_END, Job, JobState
 from liverseg.race.records.job_name import job_name
+from liverseg.race.records.study import Study
 
 _LOG_LINES = 5
 
 
 class KubernetesExecutor:
-    """An Executor of one study in one store.
+    """An Executor of one study.
 
     Args:
         api: The namespace where the Jobs are (`kubernetes_api.connect`).
         store: URL that trainers are given.
-        study: Only this study's Jobs are looked at.
+        study: Only its Jobs, which carry its nonce, are looked at.
         settings: How pods look.
         owner: Owner reference of the Jobs, or None: deleting the owner deletes them.
         clock: Unix time.
@@ -33,7 +34,7 @@ class KubernetesExecutor:
         self,
         api: KubernetesApi,
         store: str,
-        study: str,
+        study: Study,
         settings: PodSettings,
         *,
         owner: Mapping[str, Any] | None = None,
@@ -45,7 +46,7 @@ class KubernetesExecutor:
         self._settings = settings
         self._owner = owner
         self._clock = clock
-        self._selector = job_manifest.selector(study, store)
+        self._selector = job_manifest.selector(study.id, study.nonce)
         self._known: dict[str, JobState] = {}
         self._uids: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
@@ -58,7 +59,8 @@ class KubernetesExecutor:
         earlier = [
             self._nodes[name]
             for attempt in range(job.attempt)
-            if (name := job_name(job.study, job.seed, job.rung_name, attempt)) in self._nodes
+            if (name := job_name(job.study, job.nonce, job.seed, job.rung_name, attempt))
+            in self._nodes
         ]
         wanted = job_manifest.manifest(job, self._store, self._settings, self._owner, earlier)
         try:
@@ -102,9 +104,13 @@ class KubernetesExecutor:
         if name in self._uids:
             self._api.delete_job(name, self._uids[name])
 
-    def interrupt(self, study: str) -> None:
+    def remove(self, name: str) -> None:
+        """Delete a Job that has ended; its pod and log go with it."""
+        self.cancel(name)
+
+    def interrupt(self, study: str, nonce: str) -> None:
         """Delete every Job of the study that has not ended: trainers save, and are resumed."""
-        if study != self._study:
+        if (study, nonce) != (self._study.id, self._study.nonce):
             return
         jobs = self._api.jobs(self._selector)
         states = pod_states.states(jobs, [], self._clock())
@@ -113,7 +119,7 @@ class KubernetesExecutor:
             if states[name].running:
                 self._api.delete_job(name, job["metadata"]["uid"])
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """Nothing: the next controller adopts the Jobs, and without one they end themselves."""
 
     def _adopt(self, wanted: job_manifest.Manifest) -> None:
@@ -142,7 +148,8 @@ class KubernetesExecutor:
         for name in self._unexplained.due(waiting, now):
             pod = pods.get(name)
             kind, of = ("Job", name) if pod is None else ("Pod", pod["metadata"]["name"])
-            self._unexplained.told(name, pod_waits.latest(self._api.events(kind, of)), now)
+            told = pod_waits.latest(self._api.events(kind, of), name)
+            self._unexplained.told(name, told, now)
         reasons = self._unexplained.reasons
         return {name: replace(states[name], waits_for=reason) for name, reason in reasons.items()}
 

@@ -141,31 +141,23 @@ class KubernetesApi:
             raise self._refusal(int(error.status or 0), _message(error), asked) from error
         except HTTPError as error:
             self._away = self._monotonic()
-            raise PlatformError(f"the Kubernetes API is away: {error}") from error
+            raise PlatformError(f"the API server does not answer: {error}") from error
 
     def _refusal(self, status: int, message: str, asked: str) -> Exception:
         """Return what an answer other than success means; `asked`: what it was the answer to."""
         if status in _ANSWERS:
             return _ANSWERS[status](message)
         if status in (400, 422) or (status == 403 and not _WITHOUT_RIGHT.search(message)):
-            return _Invalid(f"the cluster refuses to {asked} ({status}): {message}")
+            return _Invalid(f"the API server rejected the request to {asked} ({status}): {message}")
         now = self._monotonic()
-        settling = self._away is not None and now - self._away < _SETTLING_SECONDS
-        if status not in (401, 403) or settling:
-            if status not in (401, 403):
-                self._away = now
-            return PlatformError(f"the Kubernetes API refuses to {asked} ({status}): {message}")
-        remedy = (
-            "it does not know who asks; renew the credentials of KUBECONFIG, or give the "
-            "controller's pod its token (automountServiceAccountToken)"
-            if status == 401
-            else "the Role liverseg-controller grants it; look at its RoleBinding "
-            "(liverseg-controller; of a KFP task, liverseg-steps) for the account that asks"
-        )
-        return SettingsError(
-            f"the API server does not let us {asked} ({status}): {message}; {remedy}. "
-            "Trainers that run go on"
-        )
+        if status not in (401, 403):
+            self._away = now
+        elif self._away is None or now - self._away >= _SETTLING_SECONDS:
+            return SettingsError(
+                f"permission denied to {asked} ({status}): {message}; {_REMEDIES[status]}; "
+                "running trainers continue"
+            )
+        return PlatformError(f"the API server does not answer to {asked} ({status}): {message}")
 
 
 class _Missing(Exception):
@@ -181,6 +173,14 @@ class _Invalid(SettingsError):
 
 
 _ANSWERS = {404: _Missing, 409: Conflict, 410: _Expired}
+
+
+_REMEDIES = {
+    401: "renew the credentials of KUBECONFIG, or let the controller's pod mount the token of its "
+    "service account (automountServiceAccountToken)",
+    403: "check that the RoleBinding of Role liverseg-controller has that account as a subject "
+    "(RoleBinding liverseg-controller, for the tasks of a KFP run liverseg-steps)",
+}
 
 
 def _message(error: ApiException) -> str:

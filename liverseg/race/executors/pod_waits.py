@@ -5,6 +5,7 @@ PodScheduled, containerStatuses[].state.waiting), core/v1 Event.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +13,8 @@ from typing import Any
 
 from liverseg.race.executors.pod_settings import QUEUE
 
-NO_POD = "no pod yet"
-STARTING = "its pod is being started"
+NO_POD = "its pod has not been created"
+STARTING = "its pod has not started"
 # A pod is made, scheduled and started within this time where nothing is wrong.
 _ASK_AFTER_SECONDS = 20.0
 # What was asked once is asked again after this time, a few Jobs at each look.
@@ -32,8 +33,8 @@ def waits_for(job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> s
     if is_suspended(job) and (pod is None or pod["status"].get("phase") in ("Succeeded", "Failed")):
         assert job is not None
         if QUEUE in job["metadata"].get("labels", {}):
-            return "its Job is suspended; its queue has not let it in"
-        return "its Job is suspended (spec.suspend), and no queue will let it in"
+            return "its Job is suspended; its queue has not admitted it"
+        return "its Job is suspended (spec.suspend) and in no queue"
     if pod is None:
         return (job and _condition(job)) or NO_POD
     return _pod_waits_for(pod["status"])
@@ -60,10 +61,14 @@ def _pod_waits_for(status: Mapping[str, Any]) -> str:
     return STARTING if status.get("phase") == "Pending" and not begun else ""
 
 
-def latest(events: Iterable[Mapping[str, Any]]) -> str:
-    """Return what the newest event says, or "" where there is none."""
+def latest(events: Iterable[Mapping[str, Any]], job: str) -> str:
+    """Return what the newest event says, or "" where there is none.
+
+    Without the names of the Job's pods: what keeps many Jobs waiting is then told once.
+    """
     newest = max(events, key=_last_seen, default=None)
-    return "" if newest is None else _joined(newest, "reason", "message")
+    told = "" if newest is None else _joined(newest, "reason", "message")
+    return re.sub(rf' "?{re.escape(job)}[-0-9a-z]*"?', "", told)
 
 
 def _last_seen(event: Mapping[str, Any]) -> float:

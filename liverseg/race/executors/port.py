@@ -23,8 +23,11 @@ class Executor(Protocol):
         An unknown name or an ended job is no error.
         """
 
-    def interrupt(self, study: str) -> None:
+    def remove(self, name: str) -> None:
+        """Delete a job that has ended, with its log; an unknown name is no error."""
+
+    def interrupt(self, study: str, nonce: str) -> None:
         """The study is stopped, by hand or by its budget: let its trainers save and end."""
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """Somebody ends the controller: stop what would not be left to another one."""

@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -104,16 +105,28 @@ class ProcessExecutor:
         elif now - asked >= self._grace_seconds:
             self._signal(name, signal.SIGKILL)
 
-    def interrupt(self, study: str) -> None:
+    def remove(self, name: str) -> None:
+        """Delete the folder of a job that has ended, with its log; one that runs stays."""
+        state = self._state(name)
+        if state is None or state.running:
+            return
+        self._ended.pop(name, None)
+        self._children.pop(name, None)
+        try:
+            shutil.rmtree(self._jobs / name)
+        except OSError as exc:
+            raise StoreError(f"cannot delete {self._jobs / name}: {exc.strerror}") from exc
+
+    def interrupt(self, study: str, nonce: str) -> None:
         """SIGTERM to every trainer of the study: they save and end, and are resumed later."""
         for name, state in self.states().items():
             parts = parse_job_name(name)
-            if state.running and parts is not None and parts.study == study:
+            if state.running and parts is not None and parts.belongs_to(study, nonce):
                 self._signal(name, signal.SIGTERM)
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """As `interrupt`: whoever presses Ctrl-C wants the machine back."""
-        self.interrupt(study)
+        self.interrupt(study, nonce)
 
     def _free_device_index(self, job: Job) -> int:
         """Return a number that no running trainer has; a GPU each, where there are any.
@@ -124,7 +137,7 @@ class ProcessExecutor:
         starts = {name: _start_of(self._jobs / name) for name in self.states()}
         indices = {name: start.device_index if start else None for name, start in starts.items()}
         taken = {indices[name] for name, state in self.states().items() if state.running}
-        before = job_name(job.study, job.seed, job.rung_name, job.attempt - 1)
+        before = job_name(job.study, job.nonce, job.seed, job.rung_name, job.attempt - 1)
         others = {
             device_index for device_index in indices.values() if device_index is not None
         } - taken

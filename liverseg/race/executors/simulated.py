@@ -159,15 +159,21 @@ class SimulatedExecutor:
         if process is not None and process.told.running:
             self._end(process, ExitCode.INTERRUPTED)
 
-    def interrupt(self, study: str) -> None:
+    def remove(self, name: str) -> None:
+        """Forget a job that has ended."""
+        process = self._processes.get(name)
+        if process is not None and not process.told.running:
+            process.forgotten = True
+
+    def interrupt(self, study: str, nonce: str) -> None:
         """Cancel every job of the study."""
         for name, process in self._processes.items():
-            if process.job.study == study:
+            if (process.job.study, process.job.nonce) == (study, nonce):
                 self.cancel(name)
 
-    def leave(self, study: str) -> None:
+    def leave(self, study: str, nonce: str) -> None:
         """Cancel every job of the study."""
-        self.interrupt(study)
+        self.interrupt(study, nonce)
 
     def _is_away(self) -> bool:
         passed = self.now - BEGINNING

@@ -81,7 +81,13 @@ class SimulatedTrainer:
         pace = self.seconds_per_iteration * (node.factor if node else 1.0)
         interval = self.study.settings.training.validation_interval
         watch = OrphanCheck(
-            self.store, job.study, job.seed, job.rung_name, job.attempt, self.orphan_grace
+            self.store,
+            job.study,
+            job.nonce,
+            job.seed,
+            job.rung_name,
+            job.attempt,
+            self.orphan_grace,
         )
         with suppress(StoreAway):
             watch.is_alone(self.clock())
@@ -193,7 +199,7 @@ class SimulatedTrainer:
 
     def _record(self, job: Job, event: str) -> Callable[[ObjectStore], None]:
         attempt = Attempt(job.rung_name, job.seed, job.attempt)
-        return lambda store: spans.write(store, job.study, attempt, event)
+        return lambda store: spans.write(store, self.study, attempt, event)
 
 
 @dataclass(frozen=True)

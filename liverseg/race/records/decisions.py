@@ -8,7 +8,7 @@ from msgspec import Meta
 from liverseg.race.records.facts import AnyRung, Fact, Jaccard, Seed
 from liverseg.storage.record import Count, Sha256
 
-ExitCode = Annotated[int, Meta(ge=-255, le=255)]
+ProcessExitCode = Annotated[int, Meta(ge=-255, le=255)]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Failure(Fact):
     seed: Seed
     rung: AnyRung
     attempt: Count
-    exit_code: ExitCode | None
+    exit_code: ProcessExitCode | None
     """None: not known; negative: killed by that signal."""
     reason: str
     kind: Literal["infrastructure", "model", "straggler"]

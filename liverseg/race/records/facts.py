@@ -39,7 +39,7 @@ def spec_key(study: str) -> str:
 
 
 def heartbeat_key(study: str) -> str:
-    """Epoch, owner and time of the controller: the only record that changes."""
+    """Generation, owner and time of the lease: the only record that changes."""
     return study_prefix(study) + "heartbeat.json"
 
 
@@ -48,9 +48,14 @@ def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> st
     return f"{checkpoints_prefix(study, seed)}{iteration}-a{attempt}/"
 
 
+def all_curves_prefix(study: str) -> str:
+    """Return where the validations of all seeds are stored."""
+    return study_prefix(study) + "curves/"
+
+
 def curves_prefix(study: str, seed: int) -> str:
     """Return where the validations of a seed lie."""
-    return f"{study_prefix(study)}curves/{seed:04d}/"
+    return f"{all_curves_prefix(study)}{seed:04d}/"
 
 
 def curve_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
@@ -78,6 +83,11 @@ def rung_prefix(study: str, rung: RungName) -> str:
     a trainer reports and then ends, and an attempt that is seen to have ended has its report seen.
     """
     return f"{rungs_prefix(study)}{rung}/"
+
+
+def kind_at_rung(key: str) -> str:
+    """Return what a key below a rung is of: attempts, failures, promotions, reports, ..."""
+    return "".join(key.split("/")[4:5])
 
 
 def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
@@ -153,12 +163,18 @@ class Heartbeat(Fact):
 
     generation: Count
     owner: str
+    nonce: str
+    """Of the study that it runs; after the store was emptied there may be another one."""
     time: float
-    """Unix time; a trainer that sees it grow old takes itself for an orphan."""
+    """Unix time, for people; whether the controller lives is told by that it changes."""
     state: str = "running"
     """What the controller does; "stopped: budget" and STOPPED_BY_HAND are its last words."""
     waiting: dict[str, str] = dataclasses.field(default_factory=dict)
     """By job that was started and waits to be scheduled: what for, in the platform's words."""
+    process: str = ""
+    """Which process the owner is (race/process_identity.py); empty: not known."""
+    released: bool = False
+    """The owner has ended and said so: nobody has to wait for it."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +321,7 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
 def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
     """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
     best: dict[int, float] = {}
-    for key in store.keys(study_prefix(study) + "curves/"):
+    for key in store.keys(all_curves_prefix(study)):
         seed, name = key.split("/")[3:]
         jaccard = name.removesuffix(".json").partition("_")[2]
         if jaccard != "none":
@@ -313,9 +329,14 @@ def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
     return best
 
 
+def all_checkpoints_prefix(study: str) -> str:
+    """Return where the checkpoints of all seeds are stored."""
+    return study_prefix(study) + "checkpoints/"
+
+
 def checkpoints_prefix(study: str, seed: int) -> str:
     """Return where the checkpoints of a seed lie."""
-    return f"{study_prefix(study)}checkpoints/{seed:04d}/"
+    return f"{all_checkpoints_prefix(study)}{seed:04d}/"
 
 
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:

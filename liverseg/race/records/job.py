@@ -14,6 +14,8 @@ class Job:
     """One attempt of one seed to reach one rung."""
 
     study: str
+    nonce: str
+    """Of the study in its store (race/records/study.py)."""
     seed: int
     rung: int
     attempt: int
@@ -23,10 +25,12 @@ class Job:
     """The same for every controller, so that a job that exists is adopted, not doubled."""
 
     @classmethod
-    def of(cls, study: str, seed: int, rung: int, attempt: int, iterations: int) -> "Job":
+    def of(
+        cls, study: str, nonce: str, seed: int, rung: int, attempt: int, iterations: int
+    ) -> "Job":
         """Return the job with its name; seed 9999 is the baseline, whose rung is the last."""
-        name = job_name(study, seed, rung_name(seed, rung), attempt)
-        return cls(study, seed, rung, attempt, iterations, name)
+        name = job_name(study, nonce, seed, rung_name(seed, rung), attempt)
+        return cls(study, nonce, seed, rung, attempt, iterations, name)
 
     @property
     def rung_name(self) -> RungName:
@@ -52,4 +56,4 @@ class JobState:
     waits_for: str = ""
     """Why it does not run yet, in the platform's words; empty: it runs, or has ended."""
     suspended: bool = False
-    """Held back without a process: its queue has not let it in yet, or has evicted it."""
+    """Held back without a process: its queue has not admitted it yet, or has evicted it."""

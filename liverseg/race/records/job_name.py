@@ -8,7 +8,7 @@ from liverseg.core.race.ledger import RungName
 from liverseg.settings import BASELINE_SEED
 
 _NAME = re.compile(
-    r"lv-(?P<study>[^-]+)-s(?P<seed>\d{4})-(?:r(?P<rung>\d+)|baseline)-a(?P<attempt>\d+)"
+    r"lv-(?P<study>[^-]+)-(?P<nonce>[^-]+)-s(?P<seed>\d{4})-(?:r(?P<rung>\d+)|baseline)-a(?P<attempt>\d+)"
 )
 
 
@@ -17,9 +17,15 @@ class JobName:
     """The parts of a job's name."""
 
     study: str
+    nonce: str
+    """Of the study in its store: tells it from the same study in another one."""
     seed: int
     rung: RungName
     attempt: int
+
+    def belongs_to(self, study: str, nonce: str) -> bool:
+        """Return whether it is a job of this study in this store."""
+        return (self.study, self.nonce) == (study, nonce)
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -31,7 +37,7 @@ def parse_job_name(name: str) -> JobName | None:
     rung: RungName = "baseline" if found["rung"] is None else int(found["rung"])
     if (rung == "baseline") != (int(found["seed"]) == BASELINE_SEED):
         return None
-    return JobName(found["study"], int(found["seed"]), rung, int(found["attempt"]))
+    return JobName(found["study"], found["nonce"], int(found["seed"]), rung, int(found["attempt"]))
 
 
 def rung_name(seed: int, rung: int) -> RungName:
@@ -39,7 +45,7 @@ def rung_name(seed: int, rung: int) -> RungName:
     return "baseline" if seed == BASELINE_SEED else rung
 
 
-def job_name(study: str, seed: int, rung: RungName, attempt: int) -> str:
-    """Return the name of an attempt; valid as a Kubernetes name (lower case, "-")."""
+def job_name(study: str, nonce: str, seed: int, rung: RungName, attempt: int) -> str:
+    """Return the name of an attempt; valid as a Kubernetes name (lower case, "-", below 63)."""
     rung_part = "baseline" if rung == "baseline" else f"r{rung}"
-    return f"lv-{study}-s{seed:04d}-{rung_part}-a{attempt}"
+    return f"lv-{study}-{nonce}-s{seed:04d}-{rung_part}-a{attempt}"

@@ -1,74 +1,236 @@
-"""The lease on a study: of two controllers the newer one acts, the older one stops."""
+"""The lease on a study: who may act for it, and how long another one has to wait.
+
+A controller takes a study only when nobody holds it, or when it is told to. Whether the holder
+lives is told by that its heartbeat changes, on the observer's own monotonic clock: two machines'
+clocks are never compared. Two that take it at the same moment are told apart by the generation
+and by who wrote last: the other one is fenced when it renews.
+"""
 
 import os
 import socket
-import time
+import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
-from liverseg.errors import Fenced
+from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
+from liverseg.race.records.study import Study, stored_nonce
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 # Far below the grace after which trainers take themselves for orphans (30 min).
 RENEW_SECONDS = 10.0
+# A heartbeat that has not changed for so long has no controller any more.
+SILENT_SECONDS = 60.0
+# How long a controller waits for another one to end.
+WAIT_SECONDS = 600.0
+_POLL_SECONDS = 2.0
+
+
+def may_take(
+    heartbeat: Heartbeat | None, nonce: str, unchanged_seconds: float, owner_is_dead: bool
+) -> bool:
+    """Return whether nobody holds the study of this nonce.
+
+    Args:
+        heartbeat: What the store has.
+        nonce: Of the study that is to be taken.
+        unchanged_seconds: For how long the taker has seen the heartbeat as it is.
+        owner_is_dead: The owner is a process of the taker's machine that has ended.
+    """
+    return (
+        heartbeat is None
+        or heartbeat.nonce != nonce
+        or heartbeat.released
+        or owner_is_dead
+        or unchanged_seconds >= SILENT_SECONDS
+    )
 
 
 class Lease:
-    """Owner and generation in heartbeat.json; a higher one, or the same by another, fences.
+    """One controller's claim on a study, recorded in heartbeat.json.
 
-    `clock` is monotonic and says when to renew; `wall` is the unix time that people read.
+    Args:
+        store: Where the study lies.
+        study: The one that is to be held.
+        process: Identity of this process, which `is_dead` understands on the same machine.
+        clock: Unix time, for whoever reads the heartbeat.
+        monotonic: Seconds, for everything that is decided here.
+        is_dead: Whether the process of a heartbeat is known to have ended.
+
+    `renew` and `beat` may be called from two threads.
     """
 
     def __init__(
         self,
         store: ObjectStore,
-        study: str,
+        study: Study,
+        *,
+        process: str = "",
         clock: Callable[[], float],
-        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float],
+        is_dead: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._store = store
         self._study = study
-        self._clock, self._wall = clock, wall
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._process = process
+        self._clock = clock
+        self._monotonic = monotonic
+        self._is_dead = is_dead
+        self._lock = threading.Lock()
         self._written = 0.0
         self._state = "running"
+        self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.generation = 0
+        """0: not held, or lost."""
         self.waiting: Mapping[str, str] = {}
         """What jobs wait for, recorded with the next heartbeat."""
 
-    def acquire(self) -> None:
-        """Take the study over from whoever has it."""
-        before = facts.read_heartbeat(self._store, self._study)
-        self.generation = before.generation + 1 if before else 1
-        self._write()
+    def acquire(
+        self,
+        sleep: Callable[[float], None],
+        take_over: bool = False,
+        waits: Callable[[Heartbeat], None] = lambda _: None,
+    ) -> None:
+        """Hold the study once nobody else does; with `take_over` at once.
+
+        `waits` is told of each holder that is waited for. Raises StudyHeld after ten minutes,
+        StudyError where the study was deleted meanwhile.
+        """
+        began = since = self._monotonic()
+        seen, told = None, ""
+        while True:
+            found = facts.read_heartbeat(self._store, self._study.id)
+            now = self._monotonic()
+            if found != seen:
+                seen, since = found, now
+            dead = found is not None and self._is_dead(found.process)
+            if take_over or may_take(found, self._study.nonce, now - since, dead):
+                if self._take(found):
+                    return
+                take_over = False  # somebody was faster
+                continue
+            assert found is not None
+            if now - began >= WAIT_SECONDS:
+                raise StudyHeld(
+                    f"study {self._study.id} is run by {found.owner} (lease generation "
+                    f"{found.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
+                    "minutes; wait until it has ended, or start again with --take-over"
+                )
+            if found.owner != told:
+                waits(found)
+                told = found.owner
+            sleep(_POLL_SECONDS)
 
     def renew(self) -> None:
-        """Say that the controller lives; Fenced if another one has taken over."""
-        now = facts.read_heartbeat(self._store, self._study)
-        if now is not None and now.generation >= self.generation and now.owner != self._owner:
-            raise Fenced(
-                f"study {self._study} was taken over by another controller ({now.owner}, lease "
-                f"generation {now.generation}; this one has {self.generation}); its trainers "
-                "continue there"
-            )
-        # An older controller may have renewed between its own look and our taking over.
-        overwritten = now is None or now.owner != self._owner
-        if overwritten or self._clock() - self._written >= RENEW_SECONDS:
-            self._write()
+        """Say that the controller lives.
+
+        Raises Fenced where another one has taken over, StudyError where the study was deleted.
+        """
+        with self._lock:
+            self._renew()
+
+    def beat(self) -> None:
+        """As `renew`, for a thread beside the controller; nothing before and after the lease."""
+        with self._lock:
+            if self.generation:
+                self._renew()
 
     def say(self, state: str) -> None:
         """Record what the controller does, for whoever looks at the study."""
-        self._state = state
-        self._write()
+        with self._lock:
+            self._state = state
+            self._write()
 
-    def _write(self) -> None:
-        now = self._clock()
-        beat = Heartbeat(
-            self.generation, self._owner, self._wall(), self._state, dict(self.waiting)
+    def release(self) -> None:
+        """Say that nobody has to wait for this controller; nothing where it has lost the lease."""
+        with self._lock:
+            held, self.generation = self.generation, 0
+            if not held:
+                return
+            if self.is_mine():
+                self.waiting = {}
+                self._write(held, released=True)
+
+    def is_mine(self) -> bool:
+        """Return whether the heartbeat in the store is this controller's."""
+        now = facts.read_heartbeat(self._store, self._study.id)
+        return now is not None and now.owner == self.owner
+
+    @contextmanager
+    def released_at_the_end(self) -> Iterator[None]:
+        """Release the lease however the block ends, if the store lets it."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt, SystemExit):
+            with suppress(StoreError):
+                self.release()
+            raise
+        with suppress(StoreError):
+            self.release()
+
+    def _take(self, before: Heartbeat | None) -> bool:
+        """Write the next generation; return whether it is still there a moment later."""
+        with self._lock:
+            # A study that was deleted while this one waited would come to life again.
+            self._require_current()
+            self.generation = before.generation + 1 if before else 1
+            self._write()
+            if self.is_mine():
+                return True
+            self.generation = 0
+        return False
+
+    def _renew(self) -> None:
+        now = facts.read_heartbeat(self._store, self._study.id)
+        mine = now is not None and now.owner == self.owner
+        if not mine:
+            # An older controller may have renewed between its own look and our taking over.
+            if now is not None and now.nonce == self._study.nonce:
+                self._require_newer_than(now)
+            else:
+                self._require_current()
+        if not mine or self._monotonic() - self._written >= RENEW_SECONDS:
+            self._write()
+
+    def _require_newer_than(self, now: Heartbeat) -> None:
+        if now.generation < self.generation:
+            return
+        held, self.generation = self.generation, 0
+        raise Fenced(
+            f"study {self._study.id} was taken over by another controller ({now.owner}, lease "
+            f"generation {now.generation}; this one has {held}); its trainers continue there"
         )
-        record.write(self._store, facts.heartbeat_key(self._study), beat.to_mapping())
+
+    def _require_current(self) -> None:
+        """Raise where the store no longer has the study as it was opened."""
+        nonce = stored_nonce(self._store, self._study.id)
+        if nonce == self._study.nonce:
+            return
+        self.generation = 0
+        if nonce is None:
+            raise StudyError(
+                f"study {self._study.id} was deleted while this controller was at work"
+            )
+        raise Fenced(
+            f"study {self._study.id} was deleted and opened anew while this controller was at "
+            f"work (nonce {nonce}, this one has {self._study.nonce}); start again to run that one"
+        )
+
+    def _write(self, generation: int | None = None, released: bool = False) -> None:
+        now = self._monotonic()
+        beat = Heartbeat(
+            self.generation if generation is None else generation,
+            self.owner,
+            self._study.nonce,
+            self._clock(),
+            self._state,
+            dict(self.waiting),
+            self._process,
+            released,
+        )
+        record.write(self._store, facts.heartbeat_key(self._study.id), beat.to_mapping())
         # Not before: a store that was away has not heard it.
         self._written = now

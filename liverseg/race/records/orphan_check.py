@@ -16,6 +16,7 @@ class OrphanCheck:
         self,
         store: ObjectStore,
         study: str,
+        nonce: str,
         seed: int,
         rung: RungName,
         attempt: int,
@@ -23,6 +24,7 @@ class OrphanCheck:
     ) -> None:
         self._store = store
         self._study = study
+        self._nonce = nonce
         self._attempt = attempt
         self._orphan_grace = orphan_grace
         self._attempts = spans.attempts_prefix(study, rung, seed)
@@ -32,14 +34,21 @@ class OrphanCheck:
     def is_alone(self, now: float) -> bool:
         """Return whether to save and end with 76. `now`: the trainer's clock, in seconds."""
         heartbeat = facts.read_heartbeat(self._store, self._study)
+        if heartbeat is None and self._heartbeat is not None:
+            return True  # the study was deleted
         if self._changed is None or heartbeat != self._heartbeat:
             self._heartbeat, self._changed = heartbeat, now
         # Without any heartbeat the trainer was started by hand.
         if heartbeat is not None and now - self._changed > self._orphan_grace:
             return True
+        if heartbeat is not None and heartbeat.nonce != self._nonce:
+            return True
         return self._has_successor()
 
     def _has_successor(self) -> bool:
         begun = self._store.keys(self._attempts)
-        numbers = (key.removeprefix(self._attempts).partition("/")[0] for key in begun)
-        return any(int(number) > self._attempt for number in numbers)
+        names = {key.removeprefix(self._attempts).partition("/")[0] for key in begun}
+        attempts = (name.split("-") for name in names)
+        return any(
+            nonce == self._nonce and int(number) > self._attempt for number, nonce in attempts
+        )

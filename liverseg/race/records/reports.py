@@ -11,9 +11,10 @@ from typing import Literal
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
-from liverseg.race.records.facts import Report
+from liverseg.race.records.facts import AnyRung, Jaccard, Report, Seed
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Count, Sha256
 
 _NONE = "none"
 
@@ -22,15 +23,15 @@ _NONE = "none"
 class ReportKey:
     """What the key of a report says of it."""
 
-    rung: RungName
-    seed: int
-    attempt: int
-    best_jaccard: float | None
+    rung: AnyRung
+    seed: Seed
+    attempt: Count
+    best_jaccard: Jaccard | None
     """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
-    best_iteration: int
-    last_jaccard: float | None
+    best_iteration: Count
+    last_jaccard: Jaccard | None
     """Mean validation Jaccard at the rung."""
-    sha256: str
+    sha256: Sha256
     """Of the report's bytes; promotions and decisions name the report by it."""
 
     def score(self, metric: Literal["best", "last"]) -> float | None:
@@ -66,20 +67,21 @@ def parse(key: str) -> ReportKey:
     try:
         attempt, best, best_iteration, last, digest = name.removesuffix(".json").split("_")
         seed, number = attempt.split("-a")
-        return ReportKey(
-            rung="baseline" if rung == "baseline" else int(rung),
-            seed=int(seed),
-            attempt=int(number),
-            best_jaccard=_value(best),
-            best_iteration=int(best_iteration),
-            last_jaccard=_value(last),
-            sha256=digest,
-        )
     except ValueError as error:
         raise IntegrityError(
             f"'{key}' is not the key of a report: expected .../<rung>/reports/"
             "<seed>-a<attempt>_<best>_<best iteration>_<last>_<sha256>.json; delete it"
         ) from error
+    values = {
+        "rung": rung,
+        "seed": seed.lstrip("0") or "0",
+        "attempt": number,
+        "best_jaccard": _value(best),
+        "best_iteration": best_iteration,
+        "last_jaccard": _value(last),
+        "sha256": digest,
+    }
+    return record.from_name(values, key, ReportKey)
 
 
 def write_report(store: ObjectStore, study: str, report: Report) -> None:
@@ -109,5 +111,5 @@ def _shown(jaccard: float | None) -> str:
     return repr(jaccard) if jaccard is not None and math.isfinite(jaccard) else _NONE
 
 
-def _value(text: str) -> float | None:
-    return None if text == _NONE else float(text)
+def _value(text: str) -> str | None:
+    return None if text == _NONE else text

@@ -1,5 +1,8 @@
 """An arm's end: its model, copied from the checkpoint that was reported, and its result."""
 
+from typing import Any
+
+from liverseg.core.data.dataset import Dataset
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm, Report, Result
@@ -18,25 +21,37 @@ def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> 
     Raises IntegrityError where the checkpoint is not the one that was reported.
     """
     weights = reported_weights(store, report)
-    prefix = facts.model_prefix(study.id, arm)
-    result = Result(
+    result = result_of(study.id, arm, report)
+    description = describe(result, study.id, to_mapping(study.settings), study.dataset)
+    files = {"model.safetensors": weights, "model.json": record.encode(description)}
+    bundle.commit(store, result.model, files)
+    record.write_new(store, facts.result_key(study.id, arm), result.to_mapping())
+    return result
+
+
+def result_of(study: str, arm: Arm, report: Report) -> Result:
+    """Return the result that the last report of an arm makes."""
+    return Result(
         seed=report.seed,
         jaccard=report.best_jaccard,
         weights_sha256=report.weights_sha256,
         iterations=report.iterations,
         best_iteration=report.best_iteration,
-        model=prefix,
+        model=facts.model_prefix(study, arm),
     )
+
+
+def describe(
+    result: Result, study: str, settings: dict[str, Any], dataset: Dataset
+) -> dict[str, Any]:
+    """Return what model.json holds: the result, and what the model was trained with."""
     description = result.to_mapping() | {
-        "study": study.id,
-        "settings": to_mapping(study.settings),
-        "synthetic": any(case.synthetic for case in study.dataset.cases),
+        "study": study,
+        "settings": settings,
+        "synthetic": any(case.synthetic for case in dataset.cases),
     }
     del description["model"]
-    files = {"model.safetensors": weights, "model.json": record.encode(description)}
-    bundle.commit(store, prefix, files)
-    record.write_new(store, facts.result_key(study.id, arm), result.to_mapping())
-    return result
+    return description
 
 
 def reported_weights(store: ObjectStore, report: Report) -> bytes:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from liverseg.core.race.ledger import Span
+from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm, Fact, Stop
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.spans import Attempt
+from liverseg.race.records.study import stored_nonce
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -56,6 +58,7 @@ class SnapshotReader:
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
         self._study = study
+        self._nonce: str | None = None
         self._rungs: dict[str, _Rung] = {}
         self._records: dict[str, Any] = {}
 
@@ -96,6 +99,7 @@ class SnapshotReader:
     def _list(self) -> None:
         """Look at every rung that can have changed."""
         if not self._rungs:
+            self._nonce = stored_nonce(self._store, self._study)
             prefix = facts.rungs_prefix(self._study)
             keys: dict[str, list[str]] = {"0": []}
             for key in self._store.keys(prefix):
@@ -117,7 +121,7 @@ class SnapshotReader:
         return self._rungs[name]
 
     def _take(self, name: str, keys: Collection[str]) -> None:
-        self._rungs.setdefault(name, _Rung(name)).take(keys)
+        self._rungs.setdefault(name, _Rung(name, self._nonce)).take(keys)
 
     def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
         if key not in self._records:
@@ -138,8 +142,9 @@ class SnapshotReader:
 class _Rung:
     """What the keys below one rung say; a key is read once."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, nonce: str | None) -> None:
         self.name = name
+        self._nonce = nonce
         self.decision: str | None = None
         self.promotions: list[str] = []
         self.failures: list[str] = []
@@ -149,29 +154,37 @@ class _Rung:
         self.failed: set[Attempt] = set()
         self.promoted: set[tuple[int, int]] = set()
         self._keys: set[str] = set()
-        self._events: dict[str, list[str]] = {}
+        self._events: dict[Attempt, list[str]] = {}
 
     def take(self, keys: Iterable[str]) -> None:
         """Note the keys that were not there before."""
-        grown: set[str] = set()
+        grown: set[Attempt] = set()
         for key in keys:
             if key in self._keys:
                 continue
             self._keys.add(key)
-            kind, _, name = key.split("/", 4)[4].partition("/")
-            if kind == "attempts":
-                attempt, _, event = name.removesuffix(".json").partition("/")
-                self._events.setdefault(attempt, []).append(event)
-                grown.add(attempt)
-            else:
-                self._take_record(kind, key, name.removesuffix(".json"))
-        for name in grown:
-            attempt_ = spans.parse_attempt(self.name, name)
-            span = spans.span_of(attempt_, self._events[name])
+            try:
+                kind, _, name = key.split("/", 4)[4].partition("/")
+                if kind == "attempts":
+                    folder, _, event = name.removesuffix(".json").partition("/")
+                    number, _, nonce = folder.rpartition("-")
+                    if nonce != self._nonce:
+                        continue
+                    attempt = spans.parse_attempt(self.name, number)
+                    self._events.setdefault(attempt, []).append(event)
+                    grown.add(attempt)
+                else:
+                    self._take_record(kind, key, name.removesuffix(".json"))
+            except (ValueError, IndexError) as error:
+                raise IntegrityError(
+                    f"'{key}' is no key of a race ({error}); see docs/store.md, and delete it"
+                ) from error
+        for attempt in grown:
+            span = spans.span_of(attempt, self._events[attempt])
             if span is not None:
-                self.spans[attempt_] = span
-            if any(event.startswith("closed_") for event in self._events[name]):
-                self.closed.add(attempt_)
+                self.spans[attempt] = span
+            if any(event.startswith("closed_") for event in self._events[attempt]):
+                self.closed.add(attempt)
 
     def _take_record(self, kind: str, key: str, name: str) -> None:
         if kind == "decision.json":

@@ -1,7 +1,8 @@
 """When each attempt had its GPU, as its trainer and the controller recorded it.
 
-An event is a key below `rungs/<rung>/attempts/<seed>-a<attempt>/`; its name says all of it, so that
-a LIST reads the spans of a whole race:
+An event is a key below `rungs/<rung>/attempts/<seed>-a<attempt>-<nonce>/`; its name says all of it,
+so that a LIST reads the spans of a whole race. What a trainer writes that was started before its
+store was emptied has another nonce, and is nobody's. The events:
 
     start_<time>_<device>_<pod>.json          trainer: its process begins; pod is a uid, or empty
     sample_<iteration>_<time>.json            trainer: where it resumed, then each validation
@@ -12,15 +13,19 @@ Times are unix seconds; what is not known is `none`.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from liverseg.core.race.ledger import RungName, Sample, Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
+from liverseg.race.records.decisions import ProcessExitCode
 from liverseg.race.records.job_name import JobName
+from liverseg.race.records.study import Study
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Count, Time
 
 _NONE = "none"
 
@@ -43,9 +48,10 @@ def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
     return f"{facts.rung_prefix(study, rung)}attempts/{seed:04d}-a"
 
 
-def span_prefix(study: str, attempt: Attempt) -> str:
+def span_prefix(study: Study, attempt: Attempt) -> str:
     """Return where the events of an attempt are stored."""
-    return f"{attempts_prefix(study, attempt.rung, attempt.seed)}{attempt.attempt}/"
+    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
+    return f"{prefix}{attempt.attempt}-{study.nonce}/"
 
 
 def start(time: float, device: str, pod: str = "") -> str:
@@ -68,12 +74,12 @@ def closed(started: float | None, ended: float | None, code: int | None) -> str:
     return f"closed_{_shown(started)}_{_shown(ended)}_{_NONE if code is None else code}"
 
 
-def write(store: ObjectStore, study: str, attempt: Attempt, event: str) -> None:
+def write(store: ObjectStore, study: Study, attempt: Attempt, event: str) -> None:
     """Record an event."""
     record.write_new(store, f"{span_prefix(study, attempt)}{event}.json", {})
 
 
-def events(store: ObjectStore, study: str, attempt: Attempt) -> list[str]:
+def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
     """Return the events of an attempt."""
     prefix = span_prefix(study, attempt)
     return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
@@ -86,7 +92,7 @@ def pods(names: Iterable[str]) -> list[str]:
 
 
 def parse_attempt(rung: str, name: str) -> Attempt:
-    """Return the attempt of a folder `name` below a rung's `attempts/`."""
+    """Return the attempt that a name such as "0007-a0", at a rung, tells."""
     seed, number = name.split("-a")
     return Attempt("baseline" if rung == "baseline" else int(rung), int(seed), int(number))
 
@@ -97,41 +103,76 @@ def span_of(attempt: Attempt, names: Iterable[str]) -> Span | None:
     Its time begins and ends with what the platform says of it, as far as that is known: a
     process tells nothing of itself before Python has started, and nothing once it was killed.
     """
-    by_kind: dict[str, list[list[str]]] = {}
-    for name in names:
-        kind, *values = name.split("_")
-        by_kind.setdefault(kind, []).append(values)
-    try:
-        return _span(attempt, by_kind)
-    except (ValueError, IndexError) as error:
-        raise IntegrityError(
-            f"attempt {attempt.attempt} of seed {attempt.seed} at rung {attempt.rung} has an event "
-            f"that nobody writes, among {sorted(names)}; delete it"
-        ) from error
-
-
-def _span(attempt: Attempt, events: dict[str, list[list[str]]]) -> Span | None:
-    begun = min(((float(v[0]), v) for v in events.get("start", ())), default=None)
-    # A second pod of one attempt does not train; two controllers may both have closed it.
-    ended = min(events.get("end", ()), default=None)
-    seen = min(events.get("closed", ()), default=None)
-    middle = sorted((int(v[0]), float(v[1])) for v in events.get("sample", ()))
-    samples = [Sample(0, begun[0])] if begun else []
+    events: dict[type, list[Any]] = {}
+    folder = f"rungs/{attempt.rung}/attempts/{attempt.seed:04d}-a{attempt.attempt}"
+    # Of several of a kind the first counts: a second pod of one attempt does not train, and two
+    # controllers may both have closed it.
+    for name in sorted(names):
+        event = parse(f"{folder}/{name}.json")
+        events.setdefault(type(event), []).append(event)
+    begun = min(events.get(_Start, ()), key=lambda start: start.time, default=None)
+    (ended, *_), (seen, *_) = events.get(_End, [None]), events.get(_Closed, [None])
+    middle = sorted((event.iteration, event.time) for event in events.get(_Sample, ()))
+    samples = [Sample(0, begun.time)] if begun else []
     samples += [Sample(iteration, time) for iteration, time in middle]
     if ended is not None:
-        samples.append(Sample(int(ended[0]), float(ended[1])))
+        samples.append(Sample(ended.iteration, ended.time))
     if seen is not None:
-        samples = _framed(samples, _value(seen[0]), _value(seen[1]), ended is not None)
+        samples = _framed(samples, seen.started, seen.ended, ended is not None)
     if not samples:
         return None
-    code = None
-    if ended is not None:
-        code = int(ended[2])
-    elif seen is not None and seen[2] != _NONE:
-        code = int(seen[2])
-    device = unquote(begun[1][1]) if begun else ""
+    last = ended or seen
+    code = last.exit_code if last else None
+    device = begun.device if begun else ""
     over = ended is not None or seen is not None
     return Span(attempt.seed, attempt.rung, attempt.attempt, tuple(samples), over, code, device)
+
+
+@dataclass(frozen=True)
+class _Start:
+    time: Time
+    device: str
+    pod: str
+
+
+@dataclass(frozen=True)
+class _Sample:
+    iteration: Count
+    time: Time
+
+
+@dataclass(frozen=True)
+class _End:
+    iteration: Count
+    time: Time
+    exit_code: ProcessExitCode
+
+
+@dataclass(frozen=True)
+class _Closed:
+    started: Time | None
+    ended: Time | None
+    exit_code: ProcessExitCode | None
+
+
+_EVENTS = {"start": _Start, "sample": _Sample, "end": _End, "closed": _Closed}
+
+
+def parse(key: str) -> _Start | _Sample | _End | _Closed:
+    """Return the event that a key is; IntegrityError for one that nobody writes."""
+    try:
+        rung, _, folder, name = key.split("/")[-4:]
+        parse_attempt(rung, folder)
+    except ValueError as error:
+        raise IntegrityError(f"'{key}' is no event of an attempt ({error}); delete it") from error
+    kind, *texts = name.removesuffix(".json").split("_")
+    event = _EVENTS.get(kind)
+    names = [field.name for field in fields(event)] if event else []
+    if event is None or len(texts) != len(names):
+        expected = ", ".join(_EVENTS)
+        raise IntegrityError(f"'{key}' is no event ({expected}, and their values); delete it")
+    values = [None if text == _NONE else unquote(text) for text in texts]
+    return record.from_name(dict(zip(names, values, strict=True)), key, event)
 
 
 def _framed(
@@ -157,7 +198,3 @@ def _quoted(text: str) -> str:
 
 def _shown(time: float | None) -> str:
     return _NONE if time is None else f"{time:.3f}"
-
-
-def _value(text: str) -> float | None:
-    return None if text == _NONE else float(text)

@@ -1,9 +1,16 @@
-"""A study: one race, made of settings and a dataset, whose id is their hash."""
+"""A study: one race, made of settings and a dataset, whose id is their hash.
 
+Its nonce is chosen when it is opened in a store: the same study in another store, or in this one
+after it was emptied, is another race, and its jobs are not touched.
+"""
+
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from liverseg import __version__
 from liverseg.core.data.dataset import Dataset
@@ -24,6 +31,7 @@ from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Sha256
 
 _ID_LENGTH = 12
+Nonce = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Study:
     id: str
     settings: Settings
     dataset: Dataset
+    nonce: str
+    """Eight hexadecimal digits, chosen when the study was opened in its store."""
     parent: str | None = None
     """Id of the study that this one extends; no part of its own id."""
 
@@ -48,6 +58,8 @@ class Spec(Fact):
     """What a study is, as spec.json has it; written when the study is opened."""
 
     study: str
+    nonce: Nonce
+    """Drawn when the study was opened in this store: it tells the jobs of two stores apart."""
     settings: dict[str, Any]
     dataset: Dataset
     dataset_sha256: Sha256
@@ -83,18 +95,28 @@ def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int
     return digest(whole)[:_ID_LENGTH]
 
 
+def new_nonce() -> str:
+    """Return eight hexadecimal digits by chance."""
+    return secrets.token_hex(4)
+
+
 def open_study(
     store: ObjectStore,
     settings: Settings,
     dataset: Dataset,
     clock: Callable[[], float] = time.time,
     parent: str | None = None,
+    nonce: Callable[[], str] = new_nonce,
 ) -> Study:
-    """Return the study of these settings and data; its spec.json is written once."""
+    """Return the study of these settings and data; its spec.json is written once.
+
+    Whoever opens it second gets the nonce of the first.
+    """
     require_prepared_alike(settings, dataset)
-    study = Study(study_id(settings, dataset), settings, dataset, parent)
+    study = Study(study_id(settings, dataset), settings, dataset, nonce(), parent)
     spec = Spec(
         study=study.id,
+        nonce=study.nonce,
         settings=to_mapping(settings),
         dataset=dataset,
         dataset_sha256=dataset.digest,
@@ -103,8 +125,10 @@ def open_study(
         time=clock(),
         parent=parent,
     )
-    record.write_new(store, facts.spec_key(study.id), spec.to_mapping())
-    return study
+    key = facts.spec_key(study.id)
+    record.write_new(store, key, spec.to_mapping())
+    # Read back: somebody else may have been first, also where the store told both that they were.
+    return replace(study, nonce=record.read(store, key, Spec).nonce)
 
 
 def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
@@ -144,7 +168,15 @@ def load_study(store: ObjectStore, study: str) -> Study:
             f"'{key}' is damaged: its data set's digest is {spec.dataset.digest}, "
             f"field 'dataset_sha256' is {spec.dataset_sha256}"
         )
-    return Study(study, settings, spec.dataset, spec.parent)
+    return Study(study, settings, spec.dataset, spec.nonce, spec.parent)
+
+
+def stored_nonce(store: ObjectStore, study: str) -> str | None:
+    """Return the nonce of a study as the store has it now, or None where it has no such study."""
+    try:
+        return record.read(store, facts.spec_key(study), Spec).nonce
+    except NotFound:
+        return None
 
 
 def require_known(store: ObjectStore, study: str) -> None:

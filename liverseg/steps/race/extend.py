@@ -18,6 +18,7 @@ from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import (
     Study,
     load_study,
+    new_nonce,
     open_study,
     require_current,
     study_id,
@@ -47,7 +48,7 @@ def run(
     old = load_study(store, parent)
     require_current(old)
     settings = _larger(old.settings, seeds, maximum_iterations)
-    child = Study(study_id(settings, old.dataset), settings, old.dataset, old.id)
+    child = Study(study_id(settings, old.dataset), settings, old.dataset, new_nonce(), old.id)
     if child.id in study_ids(store) and load_study(store, child.id).parent != old.id:
         raise StudyError(
             f"study {child.id} of these settings is in the store already; run it instead"
@@ -63,7 +64,7 @@ def run(
             record.write_new(store, key, failure.to_mapping())
     _take_curves(store, old, child)
     # The spec comes last: a study whose taking over was cut short does not exist yet.
-    open_study(store, child.settings, child.dataset, clock, parent=old.id)
+    open_study(store, settings, child.dataset, clock, old.id, nonce=lambda: child.nonce)
     return {
         "study": child.id,
         "parent": old.id,

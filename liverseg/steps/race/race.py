@@ -4,12 +4,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
 
 from liverseg.core.race.halving import rank
+from liverseg.errors import LiversegError
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide import cost, progress
 from liverseg.race.decide.reconcile import Capacity, Until
@@ -17,7 +18,8 @@ from liverseg.race.decide.state import RungState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.snapshot import Snapshot, SnapshotReader
+from liverseg.race.records.lease import RENEW_SECONDS
+from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study, latest_study, load_study
 from liverseg.storage.caching import CachingStore
 from liverseg.storage.port import ObjectStore
@@ -30,8 +32,9 @@ def run(
     until: Until,
     capacity: Capacity,
     *,
-    clock: Callable[[], float] = time.monotonic,
-    wall: Callable[[], float] = time.time,
+    take_over: bool = False,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     poll_seconds: float = 0.5,
     on_event: Listener = lambda _: None,
@@ -45,8 +48,9 @@ def run(
         until: Index of a rung (the last, or one beyond it, means "end"), "end" or "baseline".
         capacity: Trainers at a time, and the budget. A2 is trained in places that the race
             leaves free if it says so, and always with until "baseline".
-        clock: Seconds; only differences count, and no step of the machine's clock moves it.
-        wall: Unix time, for the heartbeat.
+        take_over: Fence a controller that runs the study, instead of waiting for it.
+        clock: Unix time, for the heartbeat.
+        monotonic: Seconds; all deadlines, so that no step of the machine's clock moves one.
         sleep: Waits the given seconds.
         poll_seconds: Between two looks at the facts.
         on_event: Told what happens, see race/controller.py.
@@ -60,6 +64,7 @@ def run(
         Stopped: The budget is spent, or somebody stopped the study.
         StudyError: No seed of a rung is left, or a trainer met other settings.
         PlatformError, StoreError: Away for more than 15 minutes, or refused for good.
+        StudyHeld: Another controller runs the study, and still does after ten minutes.
         Fenced: Another controller has taken the study over.
         KeyboardInterrupt: On SIGINT or SIGTERM, after the executor was left: processes of this
             machine were told to save and end.
@@ -70,13 +75,13 @@ def run(
         study,
         replace(capacity, compare_baseline=capacity.compare_baseline or until == "baseline"),
         clock=clock,
-        wall=wall,
+        monotonic=monotonic,
         sleep=sleep,
         poll_seconds=poll_seconds,
         listener=on_event,
     )
-    with _terminated_as_interrupted():
-        controller.run(until)
+    with _terminated_as_interrupted(), beating(controller.beat):
+        controller.run(until, take_over)
     return status(store, study.id) | {"started": controller.started}
 
 
@@ -91,8 +96,9 @@ def status(
     `jaccard`, `sha256`, `best_iteration`, `iterations` and `model`, or None; `ledger` (see
     race/decide/cost.py); `seeds`, a row per seed (decide/progress.py); `remaining_seconds` of the
     whole race, None before any rate is known; `heard`, unix time of the controller's last
-    heartbeat, or None; `state`, what it does or did last: "not started", "running", "stopped:
-    by hand", "stopped: budget", "resumed" (nobody has run it since).
+    heartbeat, or None; `state`, what it does or did last: "not started", "running", "not
+    running" (its controller has ended), "stopped: by hand", "stopped: budget", "resumed" (nobody
+    has run it since); `controller`, the name of who holds the study, or None.
     """
     store = remembered(store)
     study = load_study(store, study_id or latest_study(store))
@@ -105,7 +111,7 @@ def status(
     best = facts.best_jaccards(store, study.id)
     waiting = heartbeat.waiting if heartbeat else {}
     now = time.time() if now is None else now
-    rows = progress.rows(study.id, state, spans, best, waiting, now)
+    rows = progress.rows(study, state, spans, best, waiting, now)
     return {
         "study": study.id,
         "rungs": [_rung(rung) for rung in state.rungs],
@@ -115,15 +121,19 @@ def status(
         "seeds": [asdict(row) for row in rows],
         "remaining_seconds": progress.remaining_seconds(state, rows, spans),
         "heard": heartbeat.time if heartbeat else None,
-        "state": _controller_state(heartbeat, snapshot),
+        "controller": heartbeat.owner if heartbeat and not heartbeat.released else None,
+        "state": controller_state(heartbeat, snapshot.stopped),
     }
 
 
-def _controller_state(heartbeat: facts.Heartbeat | None, snapshot: Snapshot) -> str:
+def controller_state(heartbeat: facts.Heartbeat | None, stopped: bool) -> str:
+    """Return what the controller does or did last; see `status`."""
     if heartbeat is None:
         return "not started"
-    if heartbeat.state == facts.STOPPED_BY_HAND and not snapshot.stopped:
+    if heartbeat.state == facts.STOPPED_BY_HAND and not stopped:
         return "resumed"
+    if heartbeat.state == "running" and heartbeat.released:
+        return "not running"
     return heartbeat.state
 
 
@@ -161,6 +171,25 @@ def _arm(store: ObjectStore, study_id: str, arm: Arm) -> dict[str, Any] | None:
     values = result.to_mapping()
     values["sha256"] = values.pop("weights_sha256")
     return values
+
+
+@contextmanager
+def beating(beat: Callable[[], None]) -> Iterator[None]:
+    """Call `beat` every ten seconds beside the block, which may read or wait for longer."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            # The controller meets the same at its own next look.
+            with suppress(LiversegError):
+                beat()
+
+    # Not joined: after the block the lease is no longer held, and `beat` does nothing.
+    threading.Thread(target=run, name="heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextmanager

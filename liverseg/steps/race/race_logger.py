@@ -58,7 +58,10 @@ class RaceLogger:
         elif kind == "cancelled":
             log.info("rung %s: seed %s is asked to stop, nothing waits for it", rung, seed)
         elif kind == "waits":
-            log.info("rung %s: seed %s waits for its place: %s", rung, seed, event["reason"])
+            log.info("rung %s: seed %s not running yet: %s", rung, seed, event["reason"])
+        elif kind == "held":
+            owner, minutes = event["owner"], _minutes(event["seconds"])
+            log.info("another controller runs the study: waiting up to %s for %s", minutes, owner)
         elif kind in ("away", "back") and event["what"] == "store":
             pass  # it has said so itself (storage/outage_log.py)
         elif kind == "away":

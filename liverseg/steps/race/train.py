@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -110,17 +109,15 @@ def run(
     """
     waiting = _Waiting(Outage(now), orphan_grace, sleep)
     try:
-        study, spec = waiting.ask(
-            lambda: (load_study(store, study_id), store.get(facts.spec_key(study_id)))
-        )
+        study = waiting.ask(lambda: load_study(store, study_id))
         try:
             require_current(study)
         except StudyError as error:
             raise SettingsDiffer(str(error)) from error
         target = _target(study, seed, rung)
-        watch = OrphanCheck(store, study_id, seed, rung, attempt, orphan_grace)
-        # The spec's bytes: a study that was opened anew in an emptied store is another one.
-        folder = (scratch or _scratch()) / sha256(spec).hexdigest()[:16] / f"{seed:04d}"
+        watch = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
+        # The nonce: a study that was opened anew in an emptied store is another one.
+        folder = (scratch or _scratch()) / f"{study.id}-{study.nonce}" / f"{seed:04d}"
         trainer = _Trainer(
             store=store,
             study=study,
@@ -287,7 +284,7 @@ class _Trainer:
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
-        begun = spans.pods(spans.events(self.store, self.study.id, self._attempt))
+        begun = spans.pods(spans.events(self.store, self.study, self._attempt))
         if pod and begun and begun[0] != pod:
             return False
         device = f"{socket.gethostname()} {device_name(self.device)}"
@@ -305,7 +302,7 @@ class _Trainer:
 
     def _record(self, event: str) -> Callable[[ObjectStore], None]:
         """Return what records how far this process is; the ledger of GPU time is made of these."""
-        return lambda store: spans.write(store, self.study.id, self._attempt, event)
+        return lambda store: spans.write(store, self.study, self._attempt, event)
 
     def _restored(self) -> Training:
         """Return the training at the seed's newest checkpoint, or at its start."""

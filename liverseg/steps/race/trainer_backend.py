@@ -26,11 +26,16 @@ class TrainerBackend:
 
     @classmethod
     def chosen(
-        cls, kind: str, trainer_image: str, pods: str, environment: Mapping[str, str] = os.environ
+        cls,
+        kind: str,
+        trainer_image: str,
+        pods: str,
+        environment: Mapping[str, str] = os.environ,
+        starts: bool = True,
     ) -> "TrainerBackend":
         """Return the backend that options and parameters choose; "auto" is pods inside a pod.
 
-        Raises SettingsError, too where pods were chosen and no image.
+        Raises SettingsError, also where it `starts` pods and no image was chosen.
         """
         if kind == "auto":
             kind = "kubernetes" if environment.get("KUBERNETES_SERVICE_HOST") else "process"
@@ -41,7 +46,7 @@ class TrainerBackend:
             return cls("process", settings)
         if kind != "kubernetes":
             raise SettingsError(f"executor '{kind}' is unknown; known: auto, process, kubernetes")
-        if not settings.image:
+        if starts and not settings.image:
             raise SettingsError("pods need an image; give --trainer-image NAME@sha256:...")
         return cls("kubernetes", settings)
 
@@ -58,7 +63,7 @@ class TrainerBackend:
         api = connect(self.pods.namespace)
         pod = os.environ.get("KFP_POD_NAME")
         owner = api.workflow_of(pod) if pod else None
-        words = (api, store.url, study.id, self.pods)
+        words = (api, store.url, study, self.pods)
         return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
 
 

@@ -15,7 +15,7 @@ from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError, 
 from liverseg.imaging import files
 from liverseg.imaging.resampling import probability_to_original
 from liverseg.network.checkpoint import load_network
-from liverseg.network.device import best_device
+from liverseg.network.device import best_device, use_available_cores
 from liverseg.network.prediction import DEFAULT_MEMORY_MB, Predictor
 from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
 from liverseg.race.records import facts
@@ -176,6 +176,7 @@ def one(
 
 
 def _predictor(settings: Settings, weights: bytes, memory_mb: int) -> Predictor:
+    use_available_cores()
     return Predictor.build(load_network(settings.network, weights), best_device(), memory_mb)
 
 
