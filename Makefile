@@ -10,6 +10,8 @@ SETTINGS ?= {}
 COMPARE_BASELINE ?= 1
 # For `make bench`: a Python with panoptica, which wants other versions of packages than ours.
 PANOPTICA ?= $(BIN)/python
+# More words for pytest.
+ARGS ?=
 TEST_DATA ?= ../shared/data/liver-mri
 # A cluster of its own for the tests, with a registry and an S3 server; see docs/cluster.md.
 TEST_CLUSTER ?= ../shared/cluster
@@ -42,7 +44,7 @@ IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev
 export TEST_DATA TOOLS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline compile test crash-sweep images push test-cluster lint format bench lock clean s3-server manifests-check
+.PHONY: help setup pipeline compile test test-fast crash-sweep images push test-cluster lint format bench lock clean s3-server manifests-check
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -79,8 +81,11 @@ compile: $(STAMP) ## write the pipeline for the Kubeflow UI into build/
 
 # kubectl has a kustomize in it; where there is none, the tests of manifests/ get one. The pages are
 # opened in the system's Chromium; where there is none, in playwright's own, or Debian's.
-test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_VERSION)) $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,$(TOOLS)/chromium) ## run all tests
-	$(BIN)/python -m pytest
+test: $(STAMP) $(if $(shell command -v kubectl),,$(TOOLS)/kustomize@$(KUSTOMIZE_VERSION)) $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,$(TOOLS)/chromium) ## run all tests (ARGS="-k ..." for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(STAMP) ## run the tests of core, decide, settings and the command line that take no second (ARGS=)
+	$(BIN)/python -m pytest --fast $(ARGS)
 
 $(TOOLS)/chromium: | $(STAMP)
 	$(BIN)/playwright install chromium || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes chromium; }

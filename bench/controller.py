@@ -75,7 +75,15 @@ class Race:
 
     def controller(self, store: ObjectStore) -> Controller:
         clock, sleep = self.executor.clock, self.executor.wait
-        return Controller(store, self.executor, self.study, self.capacity, clock=clock, sleep=sleep)
+        return Controller(
+            store,
+            self.executor,
+            self.study,
+            self.capacity,
+            clock=clock,
+            monotonic=clock,
+            sleep=sleep,
+        )
 
     def taken_over(self, store: ObjectStore) -> Controller:
         controller = self.controller(store)

@@ -15,7 +15,7 @@ import torch
 
 from liverseg.core.data.case import PreparedCase
 from liverseg.core.volumes.volume import Geometry
-from liverseg.network.patches import PatchSampler, TrainingCase
+from liverseg.network.patches import PatchSampler
 from liverseg.network.training import Training, Validation, train
 from liverseg.settings import PRESETS, from_mapping
 
@@ -39,8 +39,8 @@ def synthetic_case(shape: tuple[int, int, int], seed: int) -> PreparedCase:
 
 def patches_per_second(workers: int, seconds: float) -> float:
     settings = PRESETS["paper"]
-    cases = [TrainingCase.from_prepared(synthetic_case((60, 400, 400), s), "R1") for s in range(2)]
-    sampler = PatchSampler(cases, settings.network, settings.training, seed=0)
+    cases = [synthetic_case((60, 400, 400), s) for s in range(2)]
+    sampler = PatchSampler(cases, "R1", settings.network, settings.training, seed=0)
     sampler.patch(0)
     start, made = time.perf_counter(), 0
     with ThreadPoolExecutor(workers) as pool:

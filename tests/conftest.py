@@ -11,6 +11,8 @@ from hypothesis import settings
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.imaging.files import write
 
+pytest_plugins = ["pytester", "tests.fast_lane"]
+
 SHAPE = (6, 24, 20)
 SPACING_MM = (4.0, 1.25, 1.5)
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

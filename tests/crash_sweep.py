@@ -29,7 +29,6 @@ from rich.progress import track
 from liverseg.race.controller import Controller
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.faults import Crash
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision
@@ -40,6 +39,7 @@ from liverseg.settings import Settings, from_mapping
 from liverseg.storage import record
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.port import ObjectStore
+from tests.race.fault_script import Crash
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import SETTINGS, study_in
 

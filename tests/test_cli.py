@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from liverseg.cli import main, root
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records.facts import disagreement_key
 from liverseg.race.records.study import open_study
-from liverseg.settings import to_mapping
+from liverseg.settings import from_mapping, to_mapping
 from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
@@ -122,6 +123,7 @@ def test_help_comes_out_with_its_examples_line_by_line(liverseg: CommandLine) ->
     assert "\n    liverseg phantom build/phantom\n" in done.out
 
 
+@pytest.mark.slow
 def test_the_papers_figures_come_out_of_plan(liverseg: CommandLine) -> None:
     words = ("--seeds", 16, "--gpus", 4, "--seconds-per-iteration", 0.763, "--json")
     cost = json.loads(liverseg("study", "plan", *words).out)
@@ -330,6 +332,7 @@ def test_brackets_in_a_message_are_not_taken_for_markup(
     assert "a[bold]b" in done.err
 
 
+@pytest.mark.slow
 def test_a_store_without_rights_ends_with_4_and_one_line(
     liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
 ) -> None:
@@ -350,6 +353,7 @@ def test_a_store_without_rights_ends_with_4_and_one_line(
         assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_predict_refuses_a_model_folder_that_is_none(
     liverseg: CommandLine, tmp_path: Path, write_case: CaseWriter
 ) -> None:
@@ -362,6 +366,7 @@ def test_predict_refuses_a_model_folder_that_is_none(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_rung_that_is_no_number_is_refused(liverseg: CommandLine, tmp_path: Path) -> None:
     words = ("--store", tmp_path, "--study", "x", "--seed", 0, "--rung", "last")
     done = liverseg("train", *words)
@@ -386,6 +391,54 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     assert "is free to go on" in liverseg("study", "resume", "--store", tmp_path).out
 
 
+def test_a_command_that_changes_a_study_lists_several_and_takes_none(
+    liverseg: CommandLine, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path)
+    studies = [open_study(store, SETTINGS, DATASET).id]
+    studies.append(open_study(store, from_mapping({"race": {"seeds": 8}}, SETTINGS), DATASET).id)
+    before = store.keys("")
+    for words in (("stop",), ("resume",), ("prune-checkpoints",), ("extend", "--seeds", 9)):
+        done = liverseg("study", words[0], "--store", tmp_path, *words[1:])
+        assert done.code == 2
+        assert "2 studies without a winner; say with --study which one" in done.err
+        assert all(f"{study}  not started" in done.err for study in studies)
+    done = liverseg("study", "delete", "--store", tmp_path, "--yes")
+    assert done.code == 2
+    assert store.keys("") == before
+    assert liverseg("study", "stop", "--store", tmp_path, "--study", studies[0]).code == 0
+
+
+def test_a_study_is_deleted_when_it_was_asked_for_and_says_what_stays(
+    liverseg: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, study = raced(tmp_path / "store")
+    store.put("cases/key/case.npz", b"x")
+    words = ("study", "delete", "--store", tmp_path / "store")
+    for answer in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        done = liverseg(*words)
+        assert done.code == 130
+        assert f"Delete study {study}" in done.err
+        assert store.keys(f"studies/{study}/spec.json")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    done = liverseg(*words)
+    assert (done.code, store.keys("studies/")) == (0, [])
+    assert f"study {study} is deleted: " in done.out
+    assert "MB of checkpoints and networks freed" in done.out
+    assert done.out.endswith("kept, since other studies may use them: cases/\n")
+    assert liverseg(*words).code == 6
+
+
+def test_deleting_tells_a_machine_what_it_did(liverseg: CommandLine, tmp_path: Path) -> None:
+    _, study = raced(tmp_path / "store")
+    done = liverseg("study", "delete", "--store", tmp_path / "store", "--yes", "--json")
+    told = json.loads(done.out)
+    assert (told["study"], told["jobs"], told["kept"]) == (study, 0, [])
+    assert told["keys"] > 0
+    assert told["bytes"] > 0
+
+
 @pytest.mark.parametrize("hours", ["0", "-1", "two"])
 def test_a_budget_of_nothing_is_refused(liverseg: CommandLine, tmp_path: Path, hours: str) -> None:
     words = ("--store", tmp_path, "--dataset", "x", "--max-gpu-hours", hours)
@@ -398,14 +451,21 @@ def test_a_budget_of_nothing_is_refused(liverseg: CommandLine, tmp_path: Path, h
 def test_ctrl_c_ends_without_a_traceback_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "phantom"
     command = [sys.executable, "-m", "liverseg.cli", "phantom", str(out), "--cases", "500"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        # Tests that a shell runs in the background ignore SIGINT, and their children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         deadline = time.monotonic() + 60
         while not out.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.strip() == "interrupted; the same command goes on from here"
+    assert err.strip() == "interrupted; the same command continues from here"
 
 
 def test_cases_of_other_settings_are_refused_before_a_study_is_opened(
@@ -430,6 +490,7 @@ def test_the_preset_is_not_a_setting(liverseg: CommandLine) -> None:
     assert "use --preset" in done.err
 
 
+@pytest.mark.slow
 def test_plan_takes_the_seeds_from_the_settings(liverseg: CommandLine) -> None:
     eight = json.loads(liverseg("study", "plan", "--set", "race.seeds=8", "--json").out)
     assert [rung["seeds"] for rung in eight["rungs"]] == [8, 4, 2, 1, 1]
@@ -447,6 +508,7 @@ def test_a_split_that_names_nobody_is_the_split_s_fault(
     assert "'nobody'" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "postprocess"])
 def test_nothing_is_evaluated_before_there_is_a_model(
     liverseg: CommandLine, tmp_path: Path, command: str
@@ -458,6 +520,7 @@ def test_nothing_is_evaluated_before_there_is_a_model(
     assert not (tmp_path / "studies" / study.id / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:
@@ -470,6 +533,7 @@ def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     assert store.get(disagreement_key(study.id)) == before
 
 
+@pytest.mark.slow
 def test_a_path_that_looks_like_markup_is_shown_as_it_is(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:
@@ -478,6 +542,7 @@ def test_a_path_that_looks_like_markup_is_shown_as_it_is(
     assert told.splitlines()[0] == str(out / "training.yaml")
 
 
+@pytest.mark.slow
 def test_a_file_where_a_folder_is_needed_is_one_line_and_no_defect(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def folder(tmp_path: Path, write_case: CaseWriter) -> Path:
     return tmp_path / "cases"
 
 
+@pytest.mark.slow
 def test_a_folder_is_one_command_with_tables_files_and_json(liverseg, folder, tmp_path) -> None:
     files = "--csv", tmp_path / "out" / "t.csv", "--html", tmp_path / "out" / "t.html"
     done = liverseg("evaluate", "--cases", folder, *WORDS, *files)

@@ -39,6 +39,7 @@ def run(code: str, refused: set[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_controller_side_imports_where_torch_is_not_installed() -> None:
     code = "import importlib\n" + "\n".join(
         f"importlib.import_module({name!r})" for name in CONTROLLER_SIDE
@@ -52,6 +53,7 @@ def test_the_block_on_torch_really_blocks() -> None:
     assert "torch is not installed here" in done.stderr or "safetensors" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["study", "plan"], ["pipeline", "run", "--help"]])
 def test_help_and_plan_need_nothing_heavy(words: list[str]) -> None:
     heavy = {"torch", "safetensors", "kfp", "SimpleITK", "matplotlib", "jinja2"}

@@ -21,7 +21,7 @@ def example(*lines: str) -> str:
 data_option = click.option(
     "--data",
     required=True,
-    help="Folder with one folder a case, or the URL of one that `liverseg dataset push` has sent.",
+    help="Folder with one folder per case, or a URL that `liverseg dataset push` has printed.",
 )
 store_option = click.option(
     "--store",

@@ -19,6 +19,7 @@ from liverseg.cli.options import (
     settings_options,
     split_option,
     store_option,
+    take_over_option,
 )
 from liverseg.cli.race.status import show
 from liverseg.cli.results.results import report_path, show_dice
@@ -49,6 +50,7 @@ for command in (compile_, upload, submit, schedule):
 @gpus_option()
 @budget_option
 @click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
+@take_over_option
 @json_option
 def run(
     data: str,
@@ -60,6 +62,7 @@ def run(
     gpus: int,
     max_gpu_hours: float | None,
     compare_baseline: bool,
+    take_over: bool,
     as_json: bool,
 ) -> None:
     """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
@@ -92,6 +95,7 @@ def run(
         "gpus": gpus,
         "max_gpu_hours": max_gpu_hours or 0.0,
         "compare_baseline": compare_baseline,
+        "take_over": take_over,
     }
     run_here(arguments, opened.work / "kfp", sys.stderr if as_json else None)
     # Another run may work on another study in the same store.

@@ -19,7 +19,8 @@ import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
-from liverseg.imaging.integrity import check_complete
+from liverseg.imaging.integrity import check_complete, unpack
+from liverseg.imaging.stored_file import StoredFile, load
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Formats that are read."""
@@ -37,44 +38,54 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def read(path: Path) -> Volume:
+    """Return the grey values of a file: `decode` of its bytes."""
+    return decode(load(path))
+
+
+def read_mask(path: Path) -> Volume:
+    """Return the mask in a file: `decode_mask` of its bytes."""
+    return decode_mask(load(path))
+
+
+def decode(file: StoredFile) -> Volume:
     """Return grey values (float32), nearest to LPS.
 
     Raises CaseError, naming the file, if it cannot be read, is truncated, is not a volume with
     one value a voxel, or holds NaN or infinite voxels.
     """
-    stored, wrong = _read(path)
+    stored, not_finite = _decode(file)
     image = sitk.Cast(stored, sitk.sitkFloat32)
-    voxels = sitk.GetArrayFromImage(image)
-    wrong = wrong or int(voxels.size - np.isfinite(voxels).sum())
-    if wrong:
-        raise CaseError(f"'{path.name}' has {wrong} voxels that are NaN or infinite")
+    voxels = sitk.GetArrayViewFromImage(image)
+    not_finite = not_finite or int(voxels.size - np.isfinite(voxels).sum())
+    if not_finite:
+        raise CaseError(f"'{file.path.name}' has {not_finite} voxels that are NaN or infinite")
     return _oriented(image)
 
 
-def read_mask(path: Path) -> Volume:
+def decode_mask(file: StoredFile) -> Volume:
     """Return a mask (bool), nearest to LPS; every value above 0.5 is inside.
 
-    Raises CaseError as `read` does.
+    Raises CaseError as `decode` does.
     """
-    volume = read(path)
+    volume = decode(file)
     return Volume(volume.voxels > 0.5, volume.geometry)
 
 
 def read_labels(path: Path, labels: Sequence[int] = ()) -> Volume:
     """Return a mask (bool), nearest to LPS: the given labels, or all that is not 0.
 
-    Raises CaseError as `read` does; for voxels between whole numbers, which are probabilities or
+    Raises CaseError as `decode` does; for voxels between whole numbers, which are probabilities or
     grey values; and without `labels` for a file with more than one, since one may be the liver.
     """
-    stored, wrong = _read(path)
+    stored, not_finite = _decode(load(path))
     volume = _oriented(stored)
     voxels = volume.voxels
     inside = voxels != 0
     values = voxels[inside]
     if np.issubdtype(voxels.dtype, np.floating):
-        wrong = wrong or int(values.size - np.isfinite(values).sum())
-        if wrong:
-            raise CaseError(f"'{path.name}' has {wrong} voxels that are NaN or infinite")
+        not_finite = not_finite or int(values.size - np.isfinite(values).sum())
+        if not_finite:
+            raise CaseError(f"'{path.name}' has {not_finite} voxels that are NaN or infinite")
         between = values[values != np.rint(values)]
         if between.size:
             raise CaseError(
@@ -84,8 +95,8 @@ def read_labels(path: Path, labels: Sequence[int] = ()) -> Volume:
     if labels:
         return Volume(np.isin(voxels, labels), volume.geometry)
     if values.size and values.min() != values.max():
-        several = np.unique(values)
-        shown = ", ".join(f"{v:g}" for v in several[:5]) + (", ..." if several.size > 5 else "")
+        different = np.unique(values)
+        shown = ", ".join(f"{v:g}" for v in different[:5]) + (", ..." if different.size > 5 else "")
         raise CaseError(f"'{path.name}' has the labels {shown}; say which are lesions with --label")
     return Volume(inside, volume.geometry)
 
@@ -118,7 +129,7 @@ def write(path: Path, volume: Volume) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(_image(volume), str(part), useCompression=True)
-        check_complete(part)  # ITK says nothing when the disk fills up under a NIfTI file
+        check_complete(load(part))  # ITK says nothing when the disk fills up under a NIfTI file
         part.replace(path)
     except (OSError, RuntimeError, CaseError) as error:
         raise StoreError(f"cannot write '{path}': {_reason(error)}") from error
@@ -153,34 +164,40 @@ def check_same_grid(
         ("origin (x, y, z) mm", ours.origin_mm, theirs.origin_mm, ORIGIN_TOLERANCE_MM),
         ("direction", ours.direction, theirs.direction, DIRECTION_TOLERANCE),
     )
-    for field, expected, found, tolerance in rules:
-        if not np.allclose(expected, found, rtol=0, atol=tolerance):
+    for field, expected, actual, tolerance in rules:
+        if not np.allclose(expected, actual, rtol=0, atol=tolerance):
             raise CaseError(
-                f"'{name}' has {field} {_rounded(found)}, {expected_of} has {_rounded(expected)}"
+                f"'{name}' has {field} {_rounded(actual)}, {expected_of} has {_rounded(expected)}"
             )
 
 
-def _read(path: Path) -> tuple[sitk.Image, int]:
+def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
     """Return the image as it is in the file, and how many of its voxels ITK made numbers.
 
-    It is checked to be a volume of single values.
+    It is checked to be a volume of single values. ITK reads files only, so the bytes go through a
+    temporary one.
     """
-    if not path.is_file():
-        raise CaseError(f"'{path.name}' does not exist in '{path.parent}'")
+    name = file.path.name
     try:
-        wrong = check_complete(path)
-        image = sitk.ReadImage(str(path))
-    except (OSError, RuntimeError) as error:
-        raise CaseError(f"'{path.name}' cannot be read: {_reason(error)}") from error
+        with tempfile.TemporaryDirectory() as folder:
+            path, not_finite = unpack(file, Path(folder))
+            image = sitk.ReadImage(str(path))
+    except OSError as error:
+        raise StoreError(
+            f"cannot unpack '{name}' into a temporary folder: {error}; set TMPDIR to a folder that "
+            "can be written"
+        ) from error
+    except RuntimeError as error:
+        raise CaseError(f"'{name}' cannot be read: {_reason(error)}") from error
     size = image.GetSize()
     if len(size) != 3 or min(size) < 2:
-        raise CaseError(f"'{path.name}' is not a volume: it has {_times(size)} voxels (x, y, ...)")
+        raise CaseError(f"'{name}' is not a volume: it has {_times(size)} voxels (x, y, ...)")
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise CaseError(
-            f"'{path.name}' has {image.GetNumberOfComponentsPerPixel()} values a voxel "
+            f"'{name}' has {image.GetNumberOfComponentsPerPixel()} values a voxel "
             f"({image.GetPixelIDTypeAsString()}); one is needed"
         )
-    return image, wrong
+    return image, not_finite
 
 
 def _oriented(image: sitk.Image) -> Volume:

@@ -2,29 +2,31 @@
 
 It fills the missing voxels of NIfTI, and those after a damaged byte of a compressed MetaImage,
 with whatever lay in memory, and puts 0 where a NIfTI file has NaN. So lengths, checksums and
-NaN are looked at here, before ITK reads.
+NaN are looked at here, while the bytes are on their way to ITK.
 """
 
 import gzip
 import math
+import os
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from liverseg.errors import CaseError
+from liverseg.imaging.stored_file import DATA_FILE, LONGEST_HEADER, StoredFile
 
-_CHUNK = 1 << 20  # a multiple of every voxel's size
+_CHUNK = 1 << 20
 _NIFTI1_HEADER, _NIFTI2_HEADER = 348, 540
 _FLOATS = {16: "f4", 64: "f8"}  # NIfTI's datatype codes
-_LONGEST_HEADER = 1 << 16
-_DATA_FILE = re.compile(rb"^(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(.*?)[ \t]*\r?\n", re.M)
 _COMPRESSED = re.compile(rb"^CompressedData[ \t]*=[ \t]*True", re.M | re.I)
+_VOXELS = "voxels"
 
 
 @dataclass(frozen=True)
@@ -36,61 +38,83 @@ class _NiftiHeader:
     """None where voxels are whole numbers."""
 
 
-def chunks(path: Path) -> Iterator[bytes]:
-    """Yield the file's bytes, a megabyte at a time."""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
-
-
-def data_file(path: Path) -> Path | None:
-    """Return the file beside an .mhd or detached .nrrd header that holds the voxels, or None."""
-    if path.suffix not in (".mhd", ".mha", ".nrrd"):
-        return None
-    with path.open("rb") as file:
-        found = _DATA_FILE.search(file.read(_LONGEST_HEADER))
-    name = found.group(1).decode(errors="replace") if found else "LOCAL"
-    if name.upper() == "LOCAL":
-        return None
-    if name.upper().startswith("LIST") or "%" in name:
-        raise CaseError(f"'{path.name}' spreads its voxels over several files; join them into one")
-    return path.parent / name
-
-
-def check_complete(path: Path) -> int:
+def check_complete(file: StoredFile) -> int:
     """Raise CaseError if the file is truncated or damaged.
 
     Returns how many voxels of a NIfTI file are NaN or infinite, which ITK would hide; 0 for
     other formats, where it does not.
     """
+    with Path(os.devnull).open("wb") as nowhere:
+        return _check(file, nowhere)
+
+
+def unpack(file: StoredFile, folder: Path) -> tuple[Path, int]:
+    """Check a file as `check_complete` does and write it into an empty folder, for ITK to read.
+
+    The bytes of a .nii.gz are written as the check has unpacked them. Returns the path, and what
+    `check_complete` returns. Raises CaseError, and OSError where the folder cannot be written.
+    """
+    suffix = ".nii" if _is_nifti(file.path) else file.path.suffix
+    path = folder / f"volume{suffix}"
+    with path.open("wb") as target:
+        not_finite = _check(file, target)
+    if file.voxels is not None:
+        (folder / _VOXELS).write_bytes(file.voxels)
+    return path, not_finite
+
+
+def _check(file: StoredFile, target: BinaryIO) -> int:
+    """Check the file while its bytes go to `target`; the header names `_VOXELS` for others."""
     try:
-        if path.name.endswith((".nii", ".nii.gz")):
-            return _check_nifti(path)
-        if path.suffix in (".mha", ".mhd"):
-            _check_meta_image(path)
+        if _is_nifti(file.path):
+            return _check_nifti(file, target)
+        if file.path.suffix in (".mha", ".mhd"):
+            _check_meta_image(file)
     except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
-        raise CaseError(f"'{path.name}' is truncated or damaged: {error}") from error
+        raise CaseError(f"'{file.path.name}' is truncated or damaged: {error}") from error
+    header = file.content
+    if file.voxels is not None:
+        field = DATA_FILE.search(header)
+        assert field is not None, "a file without this field has no other file of voxels"
+        header = header[: field.start(1)] + _VOXELS.encode() + header[field.end(1) :]
+    target.write(header)
     return 0
 
 
-def _check_nifti(path: Path) -> int:
+def _is_nifti(path: Path) -> bool:
+    return path.name.endswith((".nii", ".nii.gz"))
+
+
+def _check_nifti(file: StoredFile, target: BinaryIO) -> int:
     """Go through all (unpacked) bytes once: how many there are, and how many are no numbers."""
-    opened = gzip.open if path.name.endswith(".gz") else open
-    with opened(path, "rb") as file:
-        header = _nifti_header(file.read(_NIFTI2_HEADER), path)
-        file.seek(header.offset)
-        found = wrong = 0
-        while chunk := file.read(_CHUNK):  # to the end: the checksum of a gzip file comes last
-            if header.floats is not None:
-                whole = chunk[: len(chunk) - len(chunk) % header.floats.itemsize]
-                values = np.frombuffer(whole, header.floats)
-                wrong += int(values.size - np.isfinite(values).sum())
-            found += len(chunk)
-    if found < header.voxel_bytes:
+    chunks = _unpacked(file)
+    chunk = next(chunks, b"")
+    header = _nifti_header(chunk, file.path)
+    skip, rest, voxel_bytes, not_finite = header.offset, b"", 0, 0
+    while chunk:  # to the end: the checksum of a gzip file comes last
+        target.write(chunk)
+        data, skip = chunk[skip:], max(0, skip - len(chunk))
+        voxel_bytes += len(data)
+        if header.floats is not None:
+            data = rest + data
+            whole = len(data) - len(data) % header.floats.itemsize
+            values, rest = np.frombuffer(data[:whole], header.floats), data[whole:]
+            not_finite += int(values.size - np.isfinite(values).sum())
+        chunk = next(chunks, b"")
+    if voxel_bytes < header.voxel_bytes:
         raise CaseError(
-            f"'{path.name}' is truncated: {found} bytes of voxels instead of {header.voxel_bytes}"
+            f"'{file.path.name}' is truncated: {voxel_bytes} bytes of voxels instead of "
+            f"{header.voxel_bytes}"
         )
-    return wrong
+    return not_finite
+
+
+def _unpacked(file: StoredFile) -> Iterator[bytes]:
+    """Yield the bytes of a NIfTI file without gzip, a megabyte at a time."""
+    stored = BytesIO(file.content)
+    with gzip.GzipFile(fileobj=stored) if file.path.name.endswith(".gz") else stored as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
 
 
 def _nifti_header(data: bytes, path: Path) -> _NiftiHeader:
@@ -109,21 +133,21 @@ def _nifti_header(data: bytes, path: Path) -> _NiftiHeader:
             continue
         voxels = math.prod(dims[1 : 1 + dims[0]])
         floats = np.dtype(order + _FLOATS[datatype]) if datatype in _FLOATS else None
+        if not 0 <= offset < math.inf:
+            raise CaseError(f"'{path.name}' is damaged: its voxels begin at byte {offset:g}")
         return _NiftiHeader(int(offset), voxels * bits // 8, floats)
     raise CaseError(f"'{path.name}' is not a NIfTI file: its header says neither 348 nor 540")
 
 
-def _check_meta_image(path: Path) -> None:
+def _check_meta_image(file: StoredFile) -> None:
     """Unpack compressed voxels once; ITK itself notices only when some are missing."""
-    with path.open("rb") as file:
-        header = file.read(_LONGEST_HEADER)
-    found = _DATA_FILE.search(header)
-    if found is None or not _COMPRESSED.search(header[: found.end()]):
+    header = file.content[:LONGEST_HEADER]
+    field = DATA_FILE.search(header)
+    if field is None or not _COMPRESSED.search(header[: field.end()]):
         return
-    separate = data_file(path)
-    stream, skip = zlib.decompressobj(), 0 if separate else found.end()
-    for chunk in chunks(separate or path):
-        stream.decompress(chunk[skip:])
-        skip = max(0, skip - len(chunk))
+    packed = file.content[field.end() :] if file.voxels is None else file.voxels
+    stream = zlib.decompressobj()
+    for start in range(0, len(packed), _CHUNK):
+        stream.decompress(packed[start : start + _CHUNK])
     if not stream.eof:
-        raise CaseError(f"'{path.name}' is truncated: its compressed voxels have no end")
+        raise CaseError(f"'{file.path.name}' is truncated: its compressed voxels have no end")

@@ -1,4 +1,4 @@
-"""Between a file's grid and the network's: in-plane only, slices keep their place.
+"""Between a file's grid and the network's: in-plane only, slices stay where they are.
 
 Both grids share the centre of voxel (z, 0, 0). The network's has as many voxels as it takes to
 reach the last centre of the file's grid, so that the way back only ever interpolates between
@@ -51,7 +51,7 @@ def probability_to_original(
 
 
 def nearest(mask: Volume, target: Geometry) -> Volume:
-    """Return a mask on another grid, by place in the patient; what it does not reach is outside.
+    """Return a mask on another grid, by position in the patient; what it does not reach is outside.
 
     Only for masks that come from elsewhere: small lesions may lose or gain a row of voxels.
     """

@@ -6,7 +6,7 @@ the iteration, patches can be made ahead in a thread, and a resumed training see
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,30 +19,6 @@ from liverseg.network import augmentation
 from liverseg.settings import NetworkSettings, TrainingSettings
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-@dataclass(frozen=True)
-class TrainingCase:
-    """What the sampler needs of one case; arrays (z, y, x) on the network's grid."""
-
-    image: FloatArray
-    lesion: Mask
-    loss_mask: Mask
-    lesion_voxels: npt.NDArray[np.int64]
-    """Flat indices of the lesion voxels; empty in a case without lesion."""
-    liver_voxels: npt.NDArray[np.int64]
-
-    @classmethod
-    def from_prepared(cls, case: PreparedCase, rater: str) -> "TrainingCase":
-        """Take the contours of `rater`; lesion voxels outside the loss mask cannot teach."""
-        lesion = case.raters[rater]
-        return cls(
-            image=case.image,
-            lesion=lesion,
-            loss_mask=case.loss_mask,
-            lesion_voxels=np.flatnonzero(lesion & case.loss_mask),
-            liver_voxels=np.flatnonzero(case.liver),
-        )
 
 
 @dataclass(frozen=True)
@@ -66,18 +42,40 @@ class Batch:
     loss_mask: FloatArray
 
 
+class _Arrays(NamedTuple):
+    """What the sampler keeps of a case: neither other raters nor the masks on the file's grid.
+
+    A trainer holds all training cases in memory, and those would double it.
+    """
+
+    image: FloatArray
+    lesion: Mask
+    loss_mask: Mask
+    lesion_voxels: npt.NDArray[np.int64]
+    """Flat indices of the lesion voxels; empty in a case without lesion."""
+    liver_voxels: npt.NDArray[np.int64]
+
+
+def _arrays(case: PreparedCase, rater: str) -> _Arrays:
+    """Take the contours of `rater`; lesion voxels outside the loss mask cannot teach."""
+    lesion = case.raters[rater]
+    lesion_voxels = np.flatnonzero(lesion & case.loss_mask)
+    return _Arrays(case.image, lesion, case.loss_mask, lesion_voxels, np.flatnonzero(case.liver))
+
+
 class PatchSampler:
     """Draws patches with at least one lesion voxel (90 %) or liver voxel in the output window."""
 
     def __init__(
         self,
-        cases: Sequence[TrainingCase],
+        cases: Sequence[PreparedCase],
+        rater: str,
         network: NetworkSettings,
         training: TrainingSettings,
         seed: int,
     ) -> None:
         grid = NetworkGrid(network)
-        self._cases = list(cases)
+        self._cases = [_arrays(case, rater) for case in cases]
         self._with_lesion = [c for c in self._cases if c.lesion_voxels.size]
         self._training, self._seed = training, seed
         self._patch, self._halo = training.patch, grid.halo
@@ -108,7 +106,7 @@ class PatchSampler:
         change = augmentation.sample(rng, self._training)
         return self._cut(case, (start[0], start[1], start[2]), change)
 
-    def _cut(self, case: TrainingCase, start: Size, change: augmentation.Augmentation) -> Patch:
+    def _cut(self, case: _Arrays, start: Size, change: augmentation.Augmentation) -> Patch:
         first = [s - h for s, h in zip(start, self._halo, strict=True)]
         outer = [
             augmentation.flipped(reflected_indices(f, p, n), flip)

@@ -14,7 +14,7 @@ from liverseg.core.evaluation.overlap import jaccard
 from liverseg.errors import StudyError
 from liverseg.network.aunet import AUNet
 from liverseg.network.loss import masked_dice_loss
-from liverseg.network.patches import Batch, PatchSampler, TrainingCase
+from liverseg.network.patches import Batch, PatchSampler
 from liverseg.network.prediction import Predictor
 from liverseg.settings import Settings
 
@@ -79,8 +79,8 @@ class Training:
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=settings.training.learning_rate
         )
-        cases = [TrainingCase.from_prepared(c, self.rater) for c in training.values()]
-        self.sampler = PatchSampler(cases, settings.network, settings.training, seed)
+        cases = list(training.values())
+        self.sampler = PatchSampler(cases, self.rater, settings.network, settings.training, seed)
         self.validation = dict(validation)
         self.iteration = 0
         self.last_jaccard: float | None = None

@@ -173,6 +173,8 @@ class Controller:
         snapshot = self._reader.read(self._attempts(states))
         if snapshot.unknown:
             states |= self._gone(snapshot.unknown)
+            # Jobs before facts again: one of these may have reported and ended in between.
+            snapshot = self._reader.read(self._attempts(states))
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.generation)
         self._tell_reports(snapshot)
         there = reached(state, snapshot, until)

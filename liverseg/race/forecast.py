@@ -59,6 +59,7 @@ def forecast(settings: Settings, gpus: int, load: Load, draw: int = 0) -> Foreca
         study,
         Capacity(gpus, compare_baseline=False),
         clock=executor.clock,
+        monotonic=executor.clock,
         sleep=executor.wait,
         poll_seconds=0.0,
     ).run("end")

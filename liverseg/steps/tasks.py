@@ -133,7 +133,7 @@ def rung(
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    status = race_to(opened, loaded, goal, _capacity(limits), _backend(*where))
+    status = race_to(opened, loaded, goal, _capacity(limits), _backend(*where), limits[3])
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
@@ -154,14 +154,14 @@ def baseline(
     loaded = load_study(opened, study)
     capacity = _capacity(limits)
     if capacity.compare_baseline:
-        race_to(opened, loaded, "baseline", capacity, _backend(*where))
+        race_to(opened, loaded, "baseline", capacity, _backend(*where), limits[3])
     else:
         log.info("no baseline was asked for")
     return results_token(opened, loaded)
 
 
 def _capacity(limits: tuple[int, float, bool, bool]) -> Capacity:
-    gpus, max_gpu_hours, compare_baseline, _take_over = limits
+    gpus, max_gpu_hours, compare_baseline, _ = limits
     return Capacity(gpus, compare_baseline, max_gpu_hours or None)
 
 

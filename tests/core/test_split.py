@@ -43,7 +43,7 @@ def test_everything_wrong_with_a_split_is_said_at_once():
 
 def test_a_patient_on_two_sides_is_refused():
     patients = PATIENTS | {"case 9": "P0"}
-    with pytest.raises(SettingsError, match="'P0' stands on two sides: 'case 0' is test, 'case 9'"):
+    with pytest.raises(SettingsError, match="'P0' has two roles: 'case 0' is test, 'case 9'"):
         by_lists({"test": ["case 0"], "validation": ["case 1"]}, patients)
 
 

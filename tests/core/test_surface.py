@@ -1,9 +1,7 @@
 import warnings
 
-import monai.metrics
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given
 from medpy.metric import binary
 from scipy import ndimage
@@ -54,25 +52,26 @@ def test_an_empty_mask_has_no_distance() -> None:
         assert numbers(distances(first, second, (1, 1, 1))) == (None, None, None)
 
 
-def one_hot(mask: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(mask)[None, None]
-
-
+@pytest.mark.slow
 def test_hd_and_hd95_are_monais_and_assd_is_medpys() -> None:
+    import monai.metrics  # here, since the fast lane does without it
+    import torch
+
     @given(pairs, spacings)
     def same(masks, spacing) -> None:
         first, second = masks
         assume(first.any() and second.any())
         found = distances(first, second, spacing)
+        one_hot = [torch.from_numpy(mask)[None, None] for mask in masks]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs, about the versions of their neighbours
             for percentile, ours in ((None, found.hd_mm), (95, found.hd95_mm)):
                 theirs = monai.metrics.compute_hausdorff_distance(
-                    one_hot(first), one_hot(second), True, percentile=percentile, spacing=spacing
+                    *one_hot, True, percentile=percentile, spacing=spacing
                 )
                 assert ours == pytest.approx(float(theirs), rel=1e-5)
             pooled = monai.metrics.compute_average_surface_distance(
-                one_hot(first), one_hot(second), True, symmetric=True, spacing=spacing
+                *one_hot, True, symmetric=True, spacing=spacing
             )
         assert found.assd_mm == pytest.approx(float(pooled), rel=1e-5)
         assert found.assd_mm == pytest.approx(binary.assd(first, second, spacing))
@@ -101,6 +100,7 @@ def test_surface_distances_are_symmetric_bounded_and_blind_to_flips(masks, spaci
         assert found.hd_mm <= np.linalg.norm(np.multiply(first.shape, spacing))
 
 
+@pytest.mark.slow
 @given(pairs, spacings)
 def test_distances_are_those_of_a_distance_transform_of_the_whole_volume(masks, spacing) -> None:
     first, second = masks
@@ -117,6 +117,7 @@ def test_distances_are_those_of_a_distance_transform_of_the_whole_volume(masks, 
     )
 
 
+@pytest.mark.slow
 @given(pairs, spacings)
 def test_a_search_and_a_transform_give_the_same_distances(masks, spacing) -> None:
     assume(masks[0].any() and masks[1].any())

@@ -8,13 +8,12 @@ from liverseg.core.data.case import PreparedCase
 from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import CaseError
 from liverseg.network.augmentation import Augmentation, change_grey_values, sample
-from liverseg.network.patches import PatchSampler, TrainingCase, gather, reflected_indices
+from liverseg.network.patches import PatchSampler, gather, reflected_indices
 from liverseg.settings import Settings, TrainingSettings
 
 
 def sampler(cases: Mapping[str, PreparedCase], settings: Settings, seed: int = 3) -> PatchSampler:
-    found = [TrainingCase.from_prepared(c, "R1") for c in cases.values()]
-    return PatchSampler(found, settings.network, settings.training, seed)
+    return PatchSampler(list(cases.values()), "R1", settings.network, settings.training, seed)
 
 
 def test_ninety_percent_of_the_patches_hold_a_lesion_voxel_in_the_output_window(

@@ -15,7 +15,7 @@ class ExecutorContract:
         raise NotImplementedError
 
     def short(self, seed: int = 0) -> Job:
-        """A job that ends by itself."""
+        """A job that ends by itself, but not before time was let pass."""
         return Job.of(self.study, self.nonce, seed, 0, 0, 2)
 
     study = "study1"

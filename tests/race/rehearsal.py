@@ -7,9 +7,6 @@ from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.core.race.ledger import RungName
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide.reconcile import Capacity, Until
-from liverseg.race.executors.faults import Fault
-from liverseg.race.executors.simulated import SimulatedExecutor
-from liverseg.race.executors.simulated_trainer import Score
 from liverseg.race.records import reports
 from liverseg.race.records.job import Job
 from liverseg.race.records.job_name import parse_job_name
@@ -17,6 +14,8 @@ from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
+from tests.race.fault_script import Fault
+from tests.race.faulty_executor import FaultyExecutor, Score
 
 SETTINGS = from_mapping(
     {
@@ -49,7 +48,7 @@ def rising(seed: int, iteration: int) -> float:
     return value if value < 0.5 else 1 - 0.25 / value
 
 
-class WatchedExecutor(SimulatedExecutor):
+class WatchedExecutor(FaultyExecutor):
     """Fails the test where a job is started beyond capacity or beside one of the same seed."""
 
     gpus = 1

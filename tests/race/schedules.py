@@ -8,12 +8,20 @@ from dataclasses import dataclass, field
 import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
-from liverseg.errors import Fenced, PlatformError, StoreAway, StoreError, StudyError
+from liverseg.errors import Fenced, PlatformError, StoreAway, StoreError, StudyError, StudyHeld
 from liverseg.race.audit.replay import replay
-from liverseg.race.controller import Controller
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.faults import (
+from liverseg.race.executors.simulated import BEGINNING
+from liverseg.race.records import facts
+from liverseg.race.records.decisions import Decision
+from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.study import Study, open_study
+from liverseg.settings import from_mapping
+from liverseg.storage import bundle, record
+from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import (
     ApiAway,
     Crash,
     Fault,
@@ -23,20 +31,14 @@ from liverseg.race.executors.faults import (
     SlowNode,
     SlowStart,
 )
-from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
-from liverseg.race.records import facts
-from liverseg.race.records.decisions import Decision
-from liverseg.race.records.job_name import parse_job_name
-from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.race.records.study import Study, open_study
-from liverseg.settings import from_mapping
-from liverseg.storage import bundle, record
-from liverseg.storage.memory import MemoryStore
-from liverseg.storage.port import ObjectStore
+from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET, report_key
+from tests.race.stepped import SteppedController, View
 
 TURNS = 20_000
 EXIT_CODES = (-9, 1, 75, 78, 0, None)
+# What a controller may end with though the race can continue: somebody starts another one.
+BEGUN_ANEW = (Crash, Fenced, KeyboardInterrupt, PlatformError, StoreError, StudyHeld)
 
 
 class Outage(MemoryStore):
@@ -69,34 +71,9 @@ class Outage(MemoryStore):
             raise StoreAway("the store is away")
 
 
-class OwnHeartbeat:
-    """The shared store, but for the heartbeat: whoever looks through it believes to be alone."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store, self._own = store, MemoryStore()
-
-    def _of(self, key: str) -> ObjectStore:
-        return self._own if key.endswith("heartbeat.json") else self._store
-
-    def put(self, key: str, data: bytes) -> None:
-        self._of(key).put(key, data)
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        return self._of(key).put_new(key, data)
-
-    def get(self, key: str) -> bytes:
-        return self._of(key).get(key)
-
-    def keys(self, prefix: str) -> list[str]:
-        return self._store.keys(prefix)
-
-    def delete(self, key: str) -> None:
-        self._of(key).delete(key)
-
-
 @dataclass
 class Race:
-    """A race of `seeds`, driven turn by turn by one or more controllers."""
+    """A race of `seeds`, driven by the `run()` of one or more controllers, turn by turn."""
 
     seeds: int
     gpus: int
@@ -110,6 +87,8 @@ class Race:
     oblivious: bool = False
     """Every controller believes for good that it holds the lease."""
     skew: dict[int, float] = field(default_factory=dict)
+    ctrl_c: float = 0.0
+    """How likely it is that somebody ends a controller that sleeps, which ends its trainers."""
     store: Outage = field(default_factory=Outage)
 
     def __post_init__(self) -> None:
@@ -124,7 +103,7 @@ class Race:
             }
         )
         self.study: Study = open_study(self.store, settings, DATASET, clock=lambda: BEGINNING)
-        self.executor = SimulatedExecutor(
+        self.executor = FaultyExecutor(
             self.store,
             self.study,
             seconds_per_iteration=10.0,
@@ -144,42 +123,49 @@ class Race:
 
     def run(self, rng: random.Random) -> None:
         """Let the controllers take turns at random until the race is over."""
-        acting: list[Controller | None] = [None] * self.controllers
-        views = [OwnHeartbeat(self.store) if self.oblivious else self.store for _ in acting]
-        for _ in range(TURNS):
-            place = rng.randrange(self.controllers)
-            try:
-                controller = acting[place] or self._controller(views[place])
+        acting: list[SteppedController | None] = [None] * self.controllers
+        own = [MemoryStore() if self.oblivious else None for _ in acting]
+        try:
+            for _ in range(TURNS):
+                place = rng.randrange(self.controllers)
+                controller = acting[place] or self._controller(View(self.store, own[place]), rng)
                 acting[place] = controller
-                over, acted = controller.reconcile("end")
-            except (Crash, Fenced, StoreError, PlatformError):
-                acting[place], over, acted = None, False, False
-            self.check_jobs()
-            if acted:
-                self.check_ledger()
-            if over:
-                self.check_facts()
-                return
-            if not acted:
-                self.executor.wait(rng.choice((1.0, 60.0)))
+                try:
+                    controller.step()
+                except BEGUN_ANEW:
+                    acting[place], controller.acted = None, False
+                self.check_jobs()
+                if controller.over:
+                    self.check_facts()
+                    return
+                if controller.acted:
+                    self.check_ledger()
+                else:
+                    self.executor.wait(rng.choice((1.0, 60.0)))
+        finally:
+            for left in filter(None, acting):
+                left.abandon()
         raise AssertionError(f"the race did not end in {TURNS} turns")
 
-    def _controller(self, store: ObjectStore) -> Controller:
-        made = Controller(
-            store,
+    def _controller(self, view: View, rng: random.Random) -> SteppedController:
+        def may_sleep() -> None:
+            if rng.random() < self.ctrl_c:
+                raise KeyboardInterrupt
+
+        return SteppedController(
+            view,
             self.executor,
             self.study,
             Capacity(self.gpus, False),
             clock=self.executor.clock,
             monotonic=self.executor.clock,
-            sleep=self.executor.wait,
+            may_sleep=may_sleep,
+            take_over=rng.random() < 0.5,
         )
-        made.take_over()
-        return made
 
     def check_jobs(self) -> None:
         """Nothing beyond capacity, one live attempt a seed; as the platform tells it."""
-        live = [n for n, p in self.executor._processes.items() if p.told.running]
+        live = self.executor.running()
         assert len(live) <= self.gpus, live
         seeds = Counter(name.seed for n in live if (name := parse_job_name(n)))
         assert not [s for s, attempts in seeds.items() if attempts > 1], live
@@ -266,6 +252,7 @@ def random_race(number: int) -> tuple[Race, random.Random]:
         controllers=controllers,
         oblivious=rng.random() < 0.3,
         skew={rng.randrange(seeds): rng.uniform(-1e5, 1e5) for _ in range(rng.randint(0, 2))},
+        ctrl_c=rng.choice((0.0, 0.0, 0.01)),
     )
     return race, rng
 

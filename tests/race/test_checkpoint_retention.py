@@ -1,10 +1,12 @@
+import pytest
+
 from liverseg.race.decide import cost
-from liverseg.race.executors.faults import Killed
 from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps.race import checkpoints
 from liverseg.storage import bundle
+from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
 
 SIXTEEN = from_mapping({"training": {"validation_interval": 5000}}, Settings())
@@ -38,6 +40,7 @@ def test_of_a_race_that_is_over_the_last_three_rungs_stay() -> None:
     assert prune(rehearsal)["deleted"] == []
 
 
+@pytest.mark.slow
 def test_pruning_at_any_moment_changes_no_result_and_nothing_is_trained_again() -> None:
     undisturbed = Rehearsal(settings=SIXTEEN, score=None, gpus=3)
     undisturbed.run()

@@ -13,8 +13,7 @@ from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, S
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
-from liverseg.race.executors.faults import Crash, Killed, SlowNode
-from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
+from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
@@ -27,6 +26,8 @@ from liverseg.race.records.study import Study
 from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Crash, Killed, SlowNode
+from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal, report_key, rising
 
 Outcome = tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], str, str]
@@ -391,7 +392,7 @@ def test_a_lease_that_the_older_controller_wrote_over_is_taken_back():
         older.renew()
 
 
-class Hasty(SimulatedExecutor):
+class Hasty(FaultyExecutor):
     """Time passes around every look at the jobs: trainers report and end in between."""
 
     def states(self) -> Mapping[str, JobState]:
@@ -460,7 +461,7 @@ def test_a_single_training_that_fails_for_good_stops_nobody():
     assert [e["seed"] for e in rehearsal.told("failed")] == [9999]
 
 
-class Crowded(SimulatedExecutor):
+class Crowded(FaultyExecutor):
     """Before its pod is scheduled, a job waits; seed 1's for two minutes."""
 
     def states(self) -> Mapping[str, JobState]:

@@ -4,10 +4,10 @@ import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
 from liverseg.race.decide.cost import ledger
-from liverseg.race.executors.faults import Killed
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
+from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
 
 # The paper's race; a validation only at the rungs keeps the rehearsal short.

@@ -12,13 +12,14 @@ from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS
-from liverseg.race.executors.faults import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
 from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
+from liverseg.race.records.job_name import parse_job_name
 from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.race.records.spans import Attempt
+from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.settings import from_mapping
 from liverseg.storage import record
+from tests.race.fault_script import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
 from tests.race.rehearsal import Rehearsal, report_key, rising
 
 LONG = from_mapping(
@@ -59,7 +60,7 @@ def exit_codes(rehearsal: Rehearsal) -> dict[str, int | None]:
     prefix = f"lv-{rehearsal.study.id}-{rehearsal.study.nonce}-"
     return {
         name.removeprefix(prefix): process.state.exit_code
-        for name, process in rehearsal.executor._processes.items()
+        for name, process in rehearsal.executor.processes.items()
     }
 
 
@@ -211,11 +212,11 @@ def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None
 ])  # fmt: skip
 def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> None:
     rehearsal = disturbed(*faults)
-    lives = rehearsal.executor._processes.values()
-    told = sum(p.state.ended - p.submitted for p in lives if p.told == p.state)
+    processes, lost = rehearsal.executor.processes.values(), rehearsal.executor.cut_off
+    told = sum(p.state.ended - p.submitted for p in processes if p.job.name not in lost)
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
-    lost = [Attempt(p.job.rung_name, p.job.seed, p.job.attempt) for p in lives if p.told != p.state]
-    elsewhere = sum(snapshot.spans[attempt].seconds for attempt in lost)
+    begun = (parts for name in lost if (parts := parse_job_name(name)) is not None)
+    elsewhere = sum(snapshot.spans[attempt_of(parts)].seconds for parts in begun)
     assert snapshot.spent_seconds == pytest.approx(told + elsewhere)
     assert told > undisturbed().executor.now - BEGINNING
     assert len(lost) == bool(faults)
@@ -224,7 +225,7 @@ def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> Non
 def test_nodes_that_are_taken_away_cost_time_and_no_seed_its_race() -> None:
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4)
     # Every attempt but each tenth loses its node before its first checkpoint.
-    rehearsal.executor._lifetime = lambda job: math.inf if job.attempt % 10 == 9 else 50.0
+    rehearsal.executor.lifetime = lambda job: math.inf if job.attempt % 10 == 9 else 50.0
     rehearsal.run()
     assert winner(rehearsal) == winner(undisturbed())
     assert list(replay(rehearsal.store, rehearsal.study.id).findings) == []

@@ -43,14 +43,14 @@ def executor_of(server: KubernetesServer) -> Iterator[Make]:
     """Return a function that makes an executor of "study1", as another controller would."""
     clients = []
 
-    def make(study: str = STUDY, **pods: Any) -> KubernetesExecutor:
+    def make(study: str = STUDY, nonce: str = NONCE, **pods: Any) -> KubernetesExecutor:
         configuration = client.Configuration(host=server.host)
         configuration.retries = False
         clients.append(client.ApiClient(configuration))
         api = KubernetesApi(clients[-1], NAMESPACE, monotonic=server.clock)
         settings = PodSettings(**({"image": "trainer@sha256:1"} | pods))
         return KubernetesExecutor(
-            api, STORE, Study(study, SETTINGS, DATASET, NONCE), settings, clock=server.clock
+            api, STORE, Study(study, SETTINGS, DATASET, nonce), settings, clock=server.clock
         )
 
     yield make
@@ -465,3 +465,16 @@ def test_the_pod_runs_the_arguments_of_its_attempt(
     executor_of().submit(JOB)
     server.sleep(2)
     assert given[0][:3] == ["train", f"--store={STORE}", f"--study={STUDY}"]
+
+
+def test_the_same_study_in_two_stores_runs_in_one_namespace(
+    server: KubernetesServer, executor_of: Make
+) -> None:
+    executor, another = executor_of(), executor_of(nonce="ffffffff")
+    theirs = Job.of(STUDY, "ffffffff", 0, 0, 0, 2)
+    assert executor.submit(JOB)
+    assert another.submit(theirs)
+    assert set(executor.states()) == {JOB.name}
+    assert set(another.states()) == {theirs.name}
+    executor.interrupt(STUDY, NONCE)
+    assert set(server.jobs) == {theirs.name}

@@ -16,7 +16,6 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.executors.kubernetes_api import KubernetesApi
 from liverseg.race.executors.pod_settings import PodSettings
-from liverseg.race.executors.simulated_trainer import SimulatedTrainer
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure
 from liverseg.race.records.job import Job
@@ -25,6 +24,7 @@ from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import open_study
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.race.faulty_executor import FaultyExecutor
 from tests.race.kubernetes_server import NAMESPACE, NOON, KubernetesServer
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, rising
 
@@ -43,17 +43,12 @@ class ClusterRace:
         """Names of the Jobs of which a pod has begun, once for each pod."""
         self.told: list[dict[str, Any]] = []
         self._clients: list[client.ApiClient] = []
-        self._trainer = SimulatedTrainer(
-            store=self.store,
-            study=self.study,
+        self._elsewhere = FaultyExecutor(
+            self.store,
+            self.study,
             score=rising,
             seconds_per_iteration=seconds_per_iteration,
             startup_seconds=1.0,
-            orphan_grace=1800.0,
-            faults=(),
-            clock=self.server.clock,
-            skew=lambda seed: 0.0,
-            cut_off=lambda name: None,
         )
 
     def _program(self, args: list[str]) -> Generator[float, None, int]:
@@ -71,7 +66,9 @@ class ClusterRace:
         if self.started.count(job.name) > 1:
             yield 1.0
             return 75  # as train.py, which finds the start of another pod
-        return (yield from self._trainer.run(job))
+        trainer = self._elsewhere.trainer(job)
+        trainer.clock = self.server.clock
+        return (yield from trainer.run())
 
     def controller(self, sleep: Callable[[float], None] | None = None) -> Controller:
         configuration = client.Configuration(host=self.server.host)
@@ -86,6 +83,7 @@ class ClusterRace:
             self.study,
             Capacity(4, False),
             clock=self.server.clock,
+            monotonic=self.server.clock,
             sleep=sleep or self.server.sleep,
             poll_seconds=self.settings.poll_seconds,
             listener=lambda event: self.told.append({"at": self.server.now - NOON} | dict(event)),
@@ -124,7 +122,7 @@ def race_of() -> Iterator[Callable[..., ClusterRace]]:
 def undisturbed() -> tuple[list[Any], str]:
     rehearsal = Rehearsal()
     rehearsal.run()
-    keys = rehearsal.store.keys(f"studies/{rehearsal.study.id}/decisions/")
+    keys = [key for key in rehearsal.store.keys("") if key.endswith("/decision.json")]
     decisions = [record.read(rehearsal.store, key, Decision) for key in keys]
     result = facts.read_result(rehearsal.store, rehearsal.study.id)
     assert result is not None

@@ -186,15 +186,21 @@ REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA
         ("0/reports/" + REPORT_NAME.replace("_500", "_-5"), "'best_iteration' is '-5', expected"),
         ("0/reports/" + REPORT_NAME.replace("0.4", "low"), "'last_jaccard' is 'low', expected `fl"),
         ("0/reports/" + REPORT_NAME[:-1], "'sha256' is '5+', expected `str` matching"),
-        ("0/attempts/0007-a0/start_soon_node_.json", "'time' is 'soon', expected `float`"),
-        ("0/attempts/0007-a0/start_nan_node_.json", "'time' is 'nan', expected `float`"),
-        ("0/attempts/0007-a0/sample_-5_1.000.json", "'iteration' is '-5', expected `int` >= 0"),
-        ("0/attempts/0007-a0/sample_5_inf.json", "'time' is 'inf', expected `float` < 9"),
-        ("0/attempts/0007-a0/end_5_1.000_none.json", "'exit_code' is None, expected `int`"),
-        ("0/attempts/0007-a0/closed_1.000_2.000_256.json", "'exit_code' is '256', expected `int`"),
-        ("0/attempts/0007-a0/closed_1.000.json", "is no event"),
-        ("0/attempts/0007-a0/paused_1.000.json", "is no event"),
-        ("0/attempts/seven/sample_5_1.000.json", "is no key of a race"),
+        ("0/attempts/0007-a0-NONCE/start_soon_node_.json", "'time' is 'soon', expected `float`"),
+        ("0/attempts/0007-a0-NONCE/start_nan_node_.json", "'time' is 'nan', expected `float`"),
+        (
+            "0/attempts/0007-a0-NONCE/sample_-5_1.000.json",
+            "'iteration' is '-5', expected `int` >= 0",
+        ),
+        ("0/attempts/0007-a0-NONCE/sample_5_inf.json", "'time' is 'inf', expected `float` < 9"),
+        ("0/attempts/0007-a0-NONCE/end_5_1.000_none.json", "'exit_code' is None, expected `int`"),
+        (
+            "0/attempts/0007-a0-NONCE/closed_1.000_2.000_256.json",
+            "'exit_code' is '256', expected `int`",
+        ),
+        ("0/attempts/0007-a0-NONCE/closed_1.000.json", "is no event"),
+        ("0/attempts/0007-a0-NONCE/paused_1.000.json", "is no event"),
+        ("0/attempts/seven-NONCE/sample_5_1.000.json", "is no key of a race"),
         ("0/failures/seven.json", "is no key of a race"),
         ("0/promotions/best.json", "is no key of a race"),
         ("first/promotions/0007.json", "is no key of a race"),
@@ -203,9 +209,11 @@ REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA
 )
 def test_a_controller_that_meets_a_malformed_key_ends_with_the_key_and_the_value(key, problem):
     rehearsal = Rehearsal(MemoryStore())
+    # Events of another nonce are another race's.
+    key = key.replace("NONCE", rehearsal.study.nonce)
     malformed = facts.rungs_prefix(rehearsal.study.id) + key
     rehearsal.store.put(malformed, b"{}")
     with pytest.raises(IntegrityError, match=problem) as caught:
         rehearsal.run()
-    assert f"rungs/{key}' is" in str(caught.value)
+    assert f"{key.rpartition('/')[2]}' is" in str(caught.value)
     assert malformed in {f.key for f in replay(rehearsal.store, rehearsal.study.id).findings}

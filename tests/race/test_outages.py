@@ -12,8 +12,7 @@ from liverseg.exit_codes import ExitCode
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
-from liverseg.race.executors.faults import Killed
-from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
+from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.outbox import Outage, Outbox
@@ -23,6 +22,8 @@ from liverseg.settings import from_mapping
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
+from tests.race.fault_script import Killed
+from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET
 
 SETTINGS = from_mapping(
@@ -87,7 +88,7 @@ class Race:
         self.events: list[dict[str, Any]] = []
         self._error = error
         self._controllers_view = self._view(controller)
-        self.executor = SimulatedExecutor(self._view(trainers), self.study, faults=faults)
+        self.executor = FaultyExecutor(self._view(trainers), self.study, faults=faults)
 
     def _view(self, window: Window) -> View:
         def error() -> LiversegError | None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,33 @@ import pytest
 
 from liverseg.errors import Fenced
 from liverseg.race.audit.replay import replay
-from liverseg.race.executors.faults import Crash, Killed
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, reports
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, sha256
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Crash, Killed
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
+FAILED = {"attempt": None, "jaccard": None, "seed": 0, "sha256": None}
 Change = Callable[[dict[str, Any]], object]
 
 
 def raced() -> Rehearsal:
     """A race to its end with an early promotion, a second attempt, a seed that failed, and A2."""
+    store = MemoryStore()
+    store.objects = dict(_raced())
+    return Rehearsal(store)
+
+
+@cache
+def _raced() -> dict[str, bytes]:
     faults = [Killed(0, 0, 1), Killed(1, 0, 2, exit_code=78)]
     rehearsal = Rehearsal(gpus=4, faults=faults, compare_baseline=True)
     rehearsal.run("baseline")
     assert rehearsal.store.keys(key(rehearsal, "rungs/0/promotions/"))
-    return rehearsal
+    return rehearsal.store.objects
 
 
 def altered(rehearsal: Rehearsal, key: str, change: Change) -> str:
@@ -137,6 +146,11 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
         ("model/model.json", {"seed": 2}, "SHA-256 is .*, expected .* by its manifest"),
         ("model/model.json", {"synthetic": False}, "'synthetic' is False, expected True by"),
         ("checkpoints/0003/2-a0/manifest.json", {"seed": 2}, "by '.*/0003-a0_"),
+        ("rungs/0/promotions/0003.json", {"inputs": [FAILED, FAILED]}, "expected each seed once"),
+        ("rungs/0/promotions/0003.json", {"inputs": [FAILED]}, "expected none by its 1 failures"),
+        ("rungs/0/decision.json", {"inputs": [FAILED]}, "expected none by its 1 failures"),
+        ("rungs/0/decision.json", {"promoted": [2, 1]}, "is 3, expected one of .2, 1. by '.*deci"),
+        ("rungs/0/decision.json", {"rung": 3}, "belongs under '.*/rungs/3/decision.json'"),
         (
             "rungs/0/promotions/0003.json",
             {"inputs": [{"attempt": 0, "jaccard": 0.5, "seed": 1, "sha256": "0" * 64}]},
@@ -180,6 +194,37 @@ def test_an_altered_report_or_validation_is_named_though_its_key_says_the_same(
     found = named(rehearsal)
     assert any(re.search(problem, text) for text in found.values()), found
     assert new in found or any(new in text for text in found.values())
+
+
+def test_a_promotion_and_a_decision_that_name_two_reports_of_one_attempt_are_told_apart():
+    rehearsal = raced()
+    report = key(rehearsal, "rungs/0/reports/0002-a0_")
+    data = rehearsal.store.get(report)
+    new = moved(rehearsal, report, lambda values: values.update(cases={}))
+    rehearsal.store.put(report, data)
+
+    def follow(values: dict[str, Any]) -> None:
+        for entry in values["inputs"]:
+            if entry["seed"] == 2:
+                entry["sha256"] = new[-69:-5]
+
+    promotion = key(rehearsal, "rungs/0/promotions/0003.json")
+    altered(rehearsal, promotion, follow)
+    found = named(rehearsal)[promotion]
+    where = key(rehearsal, "rungs/0/decision.json")
+    assert re.search(f"SHA-256 {new[-69:-5]}, expected .* SHA-256 .* by '{where}'", found)
+
+
+@pytest.mark.parametrize(("rung", "problem"), [(2, "expected one below 2"), (7, "below 2")])
+def test_a_promotion_or_decision_of_a_rung_that_there_is_not_is_named(rung, problem):
+    rehearsal, study = raced(), raced().study.id
+    promotion = record.read(rehearsal.store, key(rehearsal, "rungs/0/promotions/0003.json"))
+    decision = record.read(rehearsal.store, key(rehearsal, "rungs/2/decision.json"))
+    where = facts.promotion_key(study, rung, 3)
+    record.write(rehearsal.store, where, promotion | {"rung": rung})
+    assert problem in named(rehearsal)[where]
+    record.write(rehearsal.store, facts.decision_key(study, 7), decision | {"rung": 7})
+    assert "expected one below 3" in named(rehearsal)[facts.decision_key(study, 7)]
 
 
 def test_a_report_of_other_bytes_is_named_by_the_decision_that_rests_on_it():

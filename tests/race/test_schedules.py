@@ -3,8 +3,9 @@ import random
 
 import pytest
 
-from liverseg.race.executors.faults import Killed, NodeLost
+from liverseg.race.records.snapshot import read_failures
 from tests.race import schedules
+from tests.race.fault_script import Killed, NodeLost
 from tests.race.schedules import Race, undisturbed
 
 # `SCHEDULES=1000 make test` runs them all.
@@ -16,6 +17,7 @@ def test_a_race_with_everything_going_wrong_ends_and_breaks_no_rule(number: int)
     schedules.run_number(number)
 
 
+@pytest.mark.slow
 def test_the_schedules_are_not_all_alike() -> None:
     """What the sweep is worth: most races meet a failure, some lose a seed, many have rivals."""
     failed = lost = rivals = 0
@@ -26,7 +28,7 @@ def test_the_schedules_are_not_all_alike() -> None:
             race.run(rng)
         except schedules.StudyError:
             continue
-        failed += bool(race.store.keys(f"studies/{race.study.id}/failures/"))
+        failed += bool(read_failures(race.store, race.study.id))
         lost += bool(race.lost())
     assert failed > 50
     assert rivals > 30

@@ -1,6 +1,5 @@
 import pytest
 
-from liverseg.race.executors.faults import Crash, Killed
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.executors.simulated_trainer import invented_score
@@ -9,6 +8,7 @@ from liverseg.race.records.job import Job
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
+from tests.race.fault_script import Crash, Killed
 from tests.race.rehearsal import CURVE_ENTRIES, NONCE, Rehearsal, report_key
 
 

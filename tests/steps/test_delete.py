@@ -1,8 +1,8 @@
 import pytest
+from liverseg.race.executors.faults import Crash
 
 from liverseg.core.data.dataset import Dataset
 from liverseg.errors import SettingsError, StudyError, StudyHeld
-from liverseg.race.executors.faults import Crash
 from liverseg.race.records import facts
 from liverseg.race.records.study import load_study, open_study, study_ids
 from liverseg.settings import from_mapping
@@ -160,7 +160,7 @@ LAST = ("spec.json", "heartbeat.json")
 
 
 def finished(store: MemoryStore, study: str) -> None:
-    result = facts.Result(0, 0.5, "w", 8, 8, "model/")
+    result = facts.Result(0, 0.5, "5" * 64, 8, 8, "model/")
     record.write(store, facts.result_key(study), result.to_mapping())
 
 

@@ -236,6 +236,7 @@ def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None
     assert found["summary"]["A1"]["hd95_mm.R1"]["n_nan"] == 2
 
 
+@pytest.mark.slow
 def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
     patterns = replace(PATTERNS, algorithms={"A1": "pred.nii.gz", "A2": "tumor_R2.nii.gz"})
     found = evaluate(folder, patterns)

@@ -46,6 +46,7 @@ def parent_of(store: MemoryStore) -> str:
     return study
 
 
+@pytest.mark.slow
 def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStore) -> None:
     parent = parent_of(store)
     told = extend.run(store, parent, seeds=8)
@@ -60,6 +61,7 @@ def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStor
     assert list(replay.replay(store, child.id).findings) == []
 
 
+@pytest.mark.slow
 def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
     told = extend.run(store, parent_of(store), maximum_iterations=24)
     executor, status = raced(store, load_study(store, told["study"]))
@@ -97,6 +99,7 @@ def cut_after(writes: int) -> Callable[[int, str], None]:
     return cut
 
 
+@pytest.mark.slow
 def test_a_seed_whose_checkpoint_was_collected_is_told_and_trained_again(
     store: MemoryStore,
 ) -> None:
@@ -121,6 +124,7 @@ def test_nothing_becomes_smaller_and_something_has_to_grow(store: MemoryStore) -
         extend.run(store, "nobody", seeds=8)
 
 
+@pytest.mark.slow
 def test_the_parent_is_left_as_it_was(store: MemoryStore) -> None:
     parent = parent_of(store)
     before = {k: v for k, v in store.objects.items() if k.startswith(f"studies/{parent}/")}

@@ -31,7 +31,7 @@ def test_the_default_phantom_is_a_usable_data_set_of_synthetic_cases(tmp_path):
     assert all(case.synthetic for case in result.dataset.cases)
     sizes = {role: result.dataset.role(role) for role in ("training", "validation", "test")}
     assert [len(cases) for cases in sizes.values()] == [7, 5, 4]
-    lesions = {row.case: row.lesion_ml for row in result.rows}
+    lesions = {case.name: case.lesion_ml for case in result.cases}
     assert [name for name, ml in lesions.items() if ml["R1"] == 0] == ["phantom_04"]
     assert [name for name, ml in lesions.items() if "R3" not in ml] == ["phantom_03"]
     assert sum(lesions[case.name]["R1"] > 0 for case in sizes["test"]) == 4
@@ -68,6 +68,7 @@ def test_three_cases_have_one_of_each_role(tmp_path):
     assert phantom.split(3) == {"test": ["phantom_03"], "validation": ["phantom_02"]}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
     phantom.run(tmp_path, cases=2)
     whole = {name: data for name, (data, _) in contents(tmp_path).items()}
@@ -80,6 +81,7 @@ def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
     assert {name: data for name, (data, _) in contents(tmp_path).items()} == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cases", "seed"), [(1, 8), (1, 7)])
 def test_a_folder_with_another_phantom_is_refused(tmp_path, cases, seed):
     phantom.run(tmp_path, cases=2, seed=7)

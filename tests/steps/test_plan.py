@@ -17,6 +17,7 @@ from tests.steps.tiny_study import study_in
 PAPER = Load(seconds_per_iteration=0.763)
 
 
+@pytest.mark.slow
 def test_it_has_the_papers_figures() -> None:
     told = plan.run(Settings(), 16, 4, PAPER).values
     assert json.loads(json.dumps(told)) == told | {"rungs": told["rungs"]}
@@ -39,6 +40,7 @@ def test_without_faults_a_race_is_at_most_2_percent_above_the_lower_bound(gpus: 
     assert forecast(Settings(), gpus, PAPER).makespan_seconds <= 1.02 * bound
 
 
+@pytest.mark.slow
 def test_overhead_and_preemptions_cost_time_and_the_same_dice_fall_again() -> None:
     plain = forecast(Settings(), 4, PAPER)
     slow = forecast(Settings(), 4, Load(0.763, pod_overhead_seconds=120))
@@ -53,6 +55,7 @@ def test_overhead_and_preemptions_cost_time_and_the_same_dice_fall_again() -> No
     assert len(one.bars) > len(plain.bars) == 31
 
 
+@pytest.mark.slow
 def test_with_preemptions_the_middle_of_several_races_is_told_with_their_range() -> None:
     settings = from_mapping({"race": {"seeds": 4}, "training": {"validation_interval": 5000}})
     (row,) = plan.run(settings, 4, 1, Load(0.763, 0.0, 0.5)).values["forecast"]
@@ -63,6 +66,7 @@ def test_with_preemptions_the_middle_of_several_races_is_told_with_their_range()
     assert low > plain["makespan_seconds"]
 
 
+@pytest.mark.slow
 def test_nodes_that_are_taken_away_all_the_time_cost_no_seed_its_race() -> None:
     # Three an hour; an interval between two checkpoints takes six minutes.
     assert forecast(Settings(), 16, Load(0.763, preemptions_per_gpu_hour=3.0)).gpus == 16
@@ -96,6 +100,7 @@ def test_a_plan_without_seeds_or_gpus_is_refused(seeds: int, gpus: int) -> None:
         plan.run(Settings(), seeds, gpus, PAPER)
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_bar_for_every_trainer(tmp_path: Path) -> None:
     found = forecast(Settings(), 4, PAPER)
     plan.draw(found, 16, tmp_path / "new" / "race.svg")

@@ -10,7 +10,7 @@ from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, StudyError
 from liverseg.race.records.study import Study
 from liverseg.settings import Settings
-from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data import preparation, preprocess, scan
 from liverseg.steps.data.cases import load_case, prediction_prefix, segmentation_prefix
 from liverseg.steps.results import postprocess
 from liverseg.storage import bundle
@@ -23,7 +23,7 @@ SETTINGS = Settings()
 @pytest.fixture
 def case(tiny_case):
     raters = {"R1": tiny_case["tumor_R1"]}
-    return preprocess.prepare(tiny_case["image"], tiny_case["liver"], raters, SETTINGS)
+    return preparation.prepare(tiny_case["image"], tiny_case["liver"], raters, SETTINGS)
 
 
 def probability_of(case):
@@ -48,7 +48,7 @@ def test_the_way_back_interpolates_probabilities_and_cuts_once(tiny_case):
     """Voxels of 2 mm on a grid of 1 mm: every original centre is a centre of the network's."""
     geometry = replace(tiny_case["image"].geometry, spacing_mm=(4.0, 2.0, 2.0))
     image, liver = (Volume(tiny_case[n].voxels, geometry) for n in ("image", "liver"))
-    case = preprocess.prepare(image, liver, {}, SETTINGS)
+    case = preparation.prepare(image, liver, {}, SETTINGS)
     rng = np.random.default_rng(0)
     wide = rng.random((6, 24, 20)) > 0.3
     probability = np.zeros(case.image.shape, np.float32)

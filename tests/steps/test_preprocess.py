@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from liverseg.core.data.case import encode
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
 from liverseg.settings import Settings
-from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data import preparation, preprocess, scan
 from liverseg.steps.data.cases import case_prefix, load_case, load_dataset
+from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
+from tests.file_opens import counted_opens
 
 SETTINGS = Settings()
 NAMES = ["a", "b", "c", "d", "e"]
@@ -83,7 +86,7 @@ def test_a_prepared_case_is_on_the_network_grid_and_remembers_its_own(data, stor
 def test_preparing_twice_gives_the_same_bytes(tiny_case):
     def prepared():
         raters = {"R1": tiny_case["tumor_R1"]}
-        return encode(preprocess.prepare(tiny_case["image"], tiny_case["liver"], raters, SETTINGS))
+        return encode(preparation.prepare(tiny_case["image"], tiny_case["liver"], raters, SETTINGS))
 
     assert prepared() == prepared()
 
@@ -91,13 +94,28 @@ def test_preparing_twice_gives_the_same_bytes(tiny_case):
 def test_an_empty_liver_is_refused(tiny_case):
     liver = replace(tiny_case["liver"], voxels=np.zeros((6, 24, 20), bool))
     with pytest.raises(CaseError, match="liver mask is empty"):
-        preprocess.prepare(tiny_case["image"], liver, {}, SETTINGS)
+        preparation.prepare(tiny_case["image"], liver, {}, SETTINGS)
 
 
-def test_a_file_that_changed_since_the_scan_is_refused(data, store, dataset, write_case):
-    (data / "b" / "image.nii.gz").write_bytes((data / "a" / "image.nii.gz").read_bytes())
-    with pytest.raises(CaseError, match=r"'b': files or settings differ from the scan"):
+def test_a_file_that_changed_since_the_scan_is_named_with_both_hashes(data, store, dataset):
+    image = (data / "a" / "image.nii.gz").read_bytes()
+    (data / "b" / "image.nii.gz").write_bytes(image)
+    now, scanned = sha256(image).hexdigest(), dataset.cases[1].sha256["image"]
+    with pytest.raises(
+        CaseError, match=f"'b': '.*b/image.nii.gz' has changed .* is {now}, the scan saw {scanned}"
+    ):
         preprocess.run(data, store, dataset, SETTINGS)
+    assert load_case(store, dataset.cases[0].key)
+    assert not bundle.exists(store, case_prefix(dataset.cases[1].key))
+
+
+def test_a_shard_opens_each_file_of_its_own_cases_once(data, store, dataset):
+    with counted_opens(data) as opens:
+        preprocess.run(data, store, dataset, SETTINGS, 0, 3)
+    assert opens == {path: 1 for c in dataset.cases for path in c.files.values() if c.name in "ad"}
+    with counted_opens(data) as opens:
+        preprocess.run(data, store, dataset, SETTINGS, 0, 3)
+    assert opens == {}
 
 
 def test_a_file_that_is_gone_since_the_scan_is_named(data, store, dataset):
@@ -108,8 +126,14 @@ def test_a_file_that_is_gone_since_the_scan_is_named(data, store, dataset):
 
 def test_other_preparation_settings_than_the_scan_had_are_refused(data, store, dataset):
     other = replace(SETTINGS, preparation=replace(SETTINGS.preparation, in_plane_mm=2.0))
-    with pytest.raises(CaseError, match="settings differ"):
+    with pytest.raises(SettingsError, match=r"'preparation.in_plane_mm' is 2.0, .* with 1.0"):
         preprocess.run(data, store, dataset, other)
+
+
+def test_a_case_that_another_version_has_scanned_is_refused(data, store, dataset):
+    first = replace(dataset.cases[0], key="0" * 64)
+    with pytest.raises(CaseError, match=f"'a': its key is .*, the scan's {'0' * 64}: another vers"):
+        preprocess.run(data, store, replace(dataset, cases=(first,)), SETTINGS)
 
 
 @pytest.mark.parametrize("writes", range(2))

@@ -1,9 +1,9 @@
 import logging
 
 from liverseg.core.race.halving import schedule
-from liverseg.race.executors.faults import ApiAway, NodeLost
 from liverseg.settings import from_mapping
 from liverseg.steps.race.race_logger import RaceLogger, log
+from tests.race.fault_script import ApiAway, NodeLost
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
 RUNGS = schedule(4, 10, 40, 2)

@@ -6,7 +6,6 @@ import pytest
 from liverseg.errors import IntegrityError, StudyError
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Report
 from liverseg.race.records.reports import write_report
@@ -15,6 +14,7 @@ from liverseg.settings import from_mapping
 from liverseg.steps.race import extend, replay
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, report_key, rising
 from tests.steps.tiny_study import finished_study
 
@@ -28,6 +28,7 @@ def test_the_latest_study_is_replayed_and_the_outcome_is_ready_for_json():
     assert told["checked"]["reports"] == 7
 
 
+@pytest.mark.slow
 def test_a_race_of_real_networks_is_accepted_and_one_altered_report_is_named():
     store, study = finished_study(MemoryStore())
     assert replay.run(store, study.id)["findings"] == []
@@ -41,9 +42,11 @@ def test_a_study_that_extends_another_is_accepted_where_new_seeds_beat_the_old_o
     rehearsal.run()
     store = rehearsal.store
     child = load_study(store, extend.run(store, rehearsal.study.id, seeds=8)["study"])
-    executor = SimulatedExecutor(store, child, score=rising, startup_seconds=1.0)
+    executor = FaultyExecutor(store, child, score=rising, startup_seconds=1.0)
     clock, sleep = executor.clock, executor.wait
-    Controller(store, executor, child, Capacity(2, False), clock=clock, sleep=sleep).run("end")
+    Controller(
+        store, executor, child, Capacity(2, False), clock=clock, monotonic=clock, sleep=sleep
+    ).run("end")
     assert facts.read_result(store, child.id).seed == 7
     assert replay.run(store, child.id)["findings"] == []
     # A report that was never trained is not taken over: its checkpoint is the child's own.

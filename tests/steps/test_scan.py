@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +16,10 @@ from liverseg.settings import (
     from_mapping,
 )
 from liverseg.steps.data import preprocess, scan
-from liverseg.steps.data.case_folder import case_key, file_hash
-from liverseg.steps.data.cases import load_dataset
+from liverseg.steps.data.case_files import case_key
+from liverseg.steps.data.cases import case_prefix, load_dataset
 from liverseg.storage.memory import MemoryStore
+from tests.file_opens import counted_opens
 
 SETTINGS = Settings()
 EXCLUDE = from_mapping({"data": {"refused_cases": "exclude"}})
@@ -181,7 +183,7 @@ def test_a_case_without_lesion_is_fine(data, store, split, write_case, tiny_case
     write_case(data / "healthy", seed=9, replace={"tumor_R1": none, "tumor_R2": None})
     result = scan.run(data, store, SETTINGS, split)
     assert result.findings == []
-    assert next(r for r in result.rows if r.case == "healthy").lesion_ml == {"R1": 0.0}
+    assert next(c for c in result.cases if c.name == "healthy").lesion_ml == {"R1": 0.0}
 
 
 def test_all_formats_may_be_mixed(tmp_path, store, split, write_case):
@@ -215,9 +217,9 @@ def test_a_wrong_case_json_is_refused(data, store, split, text, message):
 def test_files_that_cannot_be_told_apart_or_understood_are_refused(data, store, split):
     for name, copy in (("image.nii.gz", "image.nii"), ("tumor_R1.nii.gz", "tumor_r3.nii.gz")):
         (data / "a" / copy).write_bytes((data / "a" / name).read_bytes())
-    found = problems(scan.run(data, store, SETTINGS, split), "a")
-    assert any("'tumor_r3.nii.gz' is not understood" in p for p in found)
-    assert any("there are several: 'image.nii', 'image.nii.gz'" in p for p in found)
+    of_a = problems(scan.run(data, store, SETTINGS, split), "a")
+    assert any("'tumor_r3.nii.gz' is not understood" in p for p in of_a)
+    assert any("there are several: 'image.nii', 'image.nii.gz'" in p for p in of_a)
 
 
 def test_a_wrong_split_is_listed_beside_what_is_wrong_with_the_cases(data, store, tmp_path):
@@ -249,7 +251,7 @@ def test_no_such_folder_and_an_empty_folder_are_refused(tmp_path, store):
         scan.run(tmp_path / "no-such", store, SETTINGS)
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(SettingsError, match="has no case: it needs one folder a case"):
+    with pytest.raises(SettingsError, match="has no case: it needs one folder per case"):
         scan.run(tmp_path, store, SETTINGS)
 
 
@@ -263,18 +265,12 @@ def test_the_key_depends_on_bytes_and_preparation_and_not_on_names(data, store, 
     assert not {case.key for case in before} & {case.key for case in changed}
 
 
-def test_the_key_has_of_the_preparation_what_differs_from_its_defaults(tmp_path):
-    file = tmp_path / "image.nii.gz"
-    file.write_bytes(b"voxels")
-    whole = {
-        "files": {"image": file_hash(file)},
-        "preparation": {},
-        "preparation_version": PREPARATION_VERSION,
-    }
-    assert case_key({"image": file}, PreparationSettings()) == digest(whole)
+def test_the_key_has_of_the_preparation_what_differs_from_its_defaults():
+    hashes = {"image": "0" * 64}
+    whole = {"files": hashes, "preparation": {}, "preparation_version": PREPARATION_VERSION}
+    assert case_key(hashes, PreparationSettings()) == digest(whole)
     spline = whole | {"preparation": {"interpolation": "bspline"}}
-    found = case_key({"image": file}, PreparationSettings(interpolation="bspline"))
-    assert found == digest(spline)
+    assert case_key(hashes, PreparationSettings(interpolation="bspline")) == digest(spline)
 
 
 def test_one_changed_voxel_changes_one_key(data, store, split, write_case):
@@ -301,8 +297,75 @@ def test_prepared_cases_are_recognised_and_give_the_same_data_set(data, store, s
     preprocess.run(data, store, first.dataset, SETTINGS)
     second = scan.run(data, store, SETTINGS, split)
     assert second.dataset == first.dataset
-    assert [r.prepared for r in first.rows + second.rows] == [False] * 4 + [True] * 4
-    assert [r.lesion_ml for r in second.rows] == [r.lesion_ml for r in first.rows]
+    assert [c.prepared for c in first.cases + second.cases] == [False] * 4 + [True] * 4
+    assert [c.lesion_ml for c in second.cases] == [c.lesion_ml for c in first.cases]
+
+
+def once(data, cases="abcd"):
+    """One opening of every file of these cases."""
+    return {path.relative_to(data).as_posix(): 1 for c in cases for path in (data / c).iterdir()}
+
+
+def test_a_scan_opens_every_file_once_and_so_does_one_of_prepared_cases(data, store, split):
+    with counted_opens(data) as opens:
+        scan.run(data, store, SETTINGS, split, keep_prepared=True)
+    assert opens == once(data)
+    with counted_opens(data) as opens:
+        assert all(c.prepared for c in scan.run(data, store, SETTINGS, split).cases)
+    assert opens == once(data)
+
+
+def test_the_voxels_beside_a_header_are_read_once_too(data, store, split):
+    image = sitk.ReadImage(str(data / "a" / "image.nii.gz"))
+    (data / "a" / "image.nii.gz").unlink()
+    sitk.WriteImage(image, str(data / "a" / "image.mhd"))
+    with counted_opens(data) as opens:
+        assert scan.run(data, store, SETTINGS, split).findings == []
+    assert opens == once(data)
+    assert opens["a/image.raw"] == 1
+
+
+def test_preparing_during_the_scan_gives_the_same_objects_as_preparing_after_it(data, store, split):
+    other = MemoryStore()
+    dataset = scan.run(data, other, SETTINGS, split).dataset
+    preprocess.run(data, other, dataset, SETTINGS)
+    result = scan.run(data, store, SETTINGS, split, keep_prepared=True)
+    assert [c.prepared for c in result.cases] == [False] * 4
+    assert store.objects == other.objects
+    assert preprocess.run(data, store, result.dataset, SETTINGS).done == []
+
+
+def test_a_scan_that_prepares_keeps_usable_cases_only(data, store, split):
+    (data / "a" / "tumor_R1.nii.gz").unlink()
+    (data / "b" / "liver.nii.gz").write_bytes(b"nothing")
+    result = scan.run(data, store, SETTINGS, split, keep_prepared=True)
+    assert result.dataset is None
+    usable = {case_prefix(c.key) + "manifest.json" for c in result.cases if c.name in "cd"}
+    assert {key for key in store.keys("") if key.endswith(".json")} == usable
+
+
+def test_a_scan_with_a_wrong_split_prepares_nothing(data, store, tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text('{"test": ["nobody"], "validation": ["c"]}')
+    scan.run(data, store, SETTINGS, path, keep_prepared=True)
+    assert store.keys("") == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_listed_beside_what_is_wrong_with_others(data, store, split):
+    (data / "a" / "image.nii.gz").chmod(0)
+    (data / "a" / "liver.nii.gz").write_bytes(b"nothing")
+    of_a = problems(scan.run(data, store, SETTINGS, split), "a")
+    assert [p.split(":")[0] for p in of_a] == ["image.nii.gz", "liver.nii.gz"]
+
+
+def test_a_header_without_its_voxels_is_listed_beside_what_is_wrong_with_others(data, store, split):
+    (data / "a" / "image.nii.gz").unlink()
+    (data / "a" / "image.mhd").write_text("NDims = 3\nElementDataFile = image.raw\n")
+    (data / "a" / "liver.nii.gz").write_bytes(b"nothing")
+    of_a = problems(scan.run(data, store, SETTINGS, split), "a")
+    assert [p.split(":")[0] for p in of_a] == ["image.mhd", "liver.nii.gz"]
+    assert "image.raw' holds its voxels; there is no such file" in of_a[0]
 
 
 @pytest.mark.real_data
@@ -310,4 +373,4 @@ def test_prepared_cases_are_recognised_and_give_the_same_data_set(data, store, s
 def test_real_mr_is_read_and_nothing_is_wrong_with_it(real_data, store):
     result = scan.run(real_data, store, from_mapping({"data": {"test_fraction": 0.4}}))
     assert [f for f in result.findings if f.case] == []
-    assert all(row.shape is not None for row in result.rows)
+    assert all(case.shape is not None for case in result.cases)

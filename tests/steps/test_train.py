@@ -56,6 +56,7 @@ def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     assert [c["rung"] for c in curve] == [0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> None:
     class Crash(Exception):
         pass

@@ -70,6 +70,7 @@ def test_a_second_push_sends_nothing_and_one_changed_file_is_one_file(data, stor
     assert third.sent == 1
 
 
+@pytest.mark.slow
 def test_a_push_cut_short_at_any_write_is_seen_by_nobody_and_goes_on(data):
     whole = MemoryStore()
     transfer.push(data, whole, SETTINGS)
@@ -204,13 +205,13 @@ def test_scan_and_preprocess_take_a_url_as_they_take_a_folder(data, tmp_path):
     url = f"file://{tmp_path}/pushed"
     transfer.push(data, open_store(url), SETTINGS)
     studies = {}
-    for place in (str(data), url):
+    for source in (str(data), url):
         store = f"file://{tmp_path}/store-{len(studies)}"
-        study, shards = tasks.scan(place, store, "demo", "", "{}", 2)
+        study, shards = tasks.scan(source, store, "demo", "", "{}", 2)
         for shard in shards:
-            tasks.preprocess(place, store, shard)
+            tasks.preprocess(source, store, shard)
         prepared = open_store(store).keys("cases/")
-        studies[place] = study, [key for key in prepared if key.endswith("manifest.json")]
+        studies[source] = study, [key for key in prepared if key.endswith("manifest.json")]
     assert studies[url] == studies[str(data)]
     assert len(studies[url][1]) == 3
 

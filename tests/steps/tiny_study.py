@@ -1,5 +1,6 @@
 """A study so small that its networks train in a second: three cases, two seeds, two rungs."""
 
+# The network is imported where it is needed: the fast lane's tests make studies without it.
 import time
 from collections.abc import Mapping
 
@@ -14,8 +15,8 @@ from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps.data.cases import CASE_FILE, case_prefix
-from liverseg.steps.race import race, train
-from liverseg.steps.results import disagreement, postprocess, predict
+from liverseg.steps.race import race
+from liverseg.steps.results import disagreement, postprocess
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
@@ -70,6 +71,8 @@ class InThisProcess:
         self._ended: dict[str, JobState] = {}
 
     def submit(self, job: Job) -> bool:
+        from liverseg.steps.race import train
+
         if job.name in self._ended:
             return False
         names = (job.study, job.seed, job.rung_name, job.attempt)
@@ -92,6 +95,8 @@ class InThisProcess:
 
 def finished_study(store: ObjectStore | None = None) -> tuple[ObjectStore, Study]:
     """Train both arms to the end and segment the test case with each, and with both seeds."""
+    from liverseg.steps.results import predict
+
     store = MemoryStore() if store is None else store
     study = study_in(store)
     race.run(store, InThisProcess(store), study, "baseline", Capacity(2, True))

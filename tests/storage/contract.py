@@ -107,6 +107,7 @@ class StoreContract:
         store.get_file("a", path)
         assert path.read_bytes() == b""
 
+    @pytest.mark.slow
     def test_a_file_of_many_parts_is_stored_and_got_back(self, tmp_path):
         store, source, target = self.make(), tmp_path / "source", tmp_path / "target"
         # Just above two parts of an S3 upload, and no part like another.

@@ -214,6 +214,7 @@ def test_a_server_that_stays_busy_is_named_with_what_was_wanted(s3_server, proxy
         assert proxy.url in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_and_started_again_is_waited_for(tmp_path, s3_server, lines):
     if s3_server.kind == "named":
         pytest.skip("a server that is named is not ours to stop")

@@ -51,10 +51,10 @@ def scan(
 ) -> None:
     """Check all of DATA and list everything that is wrong, not just the first.
 
-    DATA is a folder, or the URL that `liverseg dataset push` has printed. It holds one folder a
-    case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd, .mha) and optionally
-    case.json. Writes STORE/datasets/DIGEST.json, the list of cases with their hashes and roles, if
-    all is well. Exit code 3 if a case cannot be used.
+    DATA is a folder, or the URL that `liverseg dataset push` has printed. It holds one
+    folder per case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd, .mha) and
+    optionally case.json. Writes STORE/datasets/DIGEST.json, the list of cases with their hashes
+    and roles, if all is well. Exit code 3 if a case cannot be used.
     """
     from liverseg.steps.data import scan as step
     from liverseg.steps.data.transfer import local_file, local_folder
@@ -67,28 +67,28 @@ def scan(
     digest = result.dataset.digest if result.dataset else None
     if as_json:
         problems = [{"case": f.case, "file": f.file, "problem": f.problem} for f in result.findings]
-        cases = [{"case": r.case, "role": r.role, "raters": r.raters} for r in result.rows]
+        cases = [{"case": c.name, "role": c.role, "raters": c.raters} for c in result.cases]
         print_json({"dataset": digest, "cases": cases, "problems": problems})
     else:
         print_table(
-            f"{len(result.rows)} cases in {data}",
+            f"{len(result.cases)} cases in {data}",
             ("case", "role", "voxels (z, y, x)", "mm (z, y, x)", "raters", "lesions ml", ""),
             [
                 (
-                    row.case,
-                    row.role or "-",
-                    "x".join(map(str, row.shape)) if row.shape else "-",
-                    " ".join(f"{s:.3g}" for s in row.spacing_mm) if row.spacing_mm else "-",
-                    " ".join(row.raters),
-                    " ".join(f"{v:.1f}" for v in row.lesion_ml.values()),
-                    "synthetic" if row.synthetic else "",
+                    case.name,
+                    case.role or "-",
+                    "x".join(map(str, case.shape)) if case.shape else "-",
+                    " ".join(f"{s:.3g}" for s in case.spacing_mm) if case.spacing_mm else "-",
+                    " ".join(case.raters),
+                    " ".join(f"{v:.1f}" for v in case.lesion_ml.values()),
+                    "synthetic" if case.synthetic else "",
                 )
-                for row in result.rows
+                for case in result.cases
             ],
         )
         if result.findings:
-            found = [(f.case, f.file, f.problem) for f in result.findings]
-            print_table("What is wrong", ("case", "file", "problem"), found)
+            problems_table = [(f.case, f.file, f.problem) for f in result.findings]
+            print_table("What is wrong", ("case", "file", "problem"), problems_table)
     if result.dataset is None:
         raise result.error(folder)
     if not as_json:
@@ -108,21 +108,23 @@ def preprocess(
     assignments: tuple[str, ...],
     split: str | None,
 ) -> None:
-    """Bring every case to the network's grid and keep it under the hash of its files.
+    """Check all of DATA as `scan` does and bring every case to the network's grid, in one pass.
 
     In-plane resampling to 1 mm, 2nd and 98th percentile inside the liver to 0 and 1. Writes
-    STORE/cases/HASH/. A case that is there already is left alone, so one added case prepares one.
+    STORE/cases/HASH/, HASH being that of the case's files. A case that is already there is not
+    prepared again, so one added case prepares one; and where a case cannot be used (exit code 3),
+    the others stay prepared.
     """
-    from liverseg.steps.data import preprocess as step
-    from liverseg.steps.data import scan as scanning
+    from liverseg.steps.data import scan as step
     from liverseg.steps.data.transfer import local_file, local_folder
     from liverseg.storage.open import open_store
 
     settings, opened = chosen_settings(preset_name, settings_text, assignments), open_store(store)
     folder, lists = local_folder(data), local_file(split) if split else None
-    scanned = scanning.run(folder, opened, settings, lists)
-    if scanned.dataset is None:
-        raise scanned.error(folder)
     with progress_bar() as report:
-        result = step.run(folder, opened, scanned.dataset, settings, progress=report)
-    console.print(f"{len(result.done)} cases prepared, {len(result.reused)} reused")
+        result = step.run(folder, opened, settings, lists, report, keep_prepared=True)
+    if result.dataset is None:
+        raise result.error(folder)
+    usable = [case for case in result.cases if not case.problems]
+    reused = sum(case.prepared for case in usable)
+    console.print(f"{len(usable) - reused} cases prepared, {reused} reused")

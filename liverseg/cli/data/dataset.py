@@ -33,8 +33,8 @@ def push(
 ) -> None:
     """Check all of FOLDER and send it to URL, file:///folder or s3://bucket/prefix.
 
-    Sends each file once, under the SHA-256 of its bytes; interrupted, the same command goes on
-    where it was, and whoever reads URL sees the data set before or after, never a part. URL is
+    Sends each file once, under the SHA-256 of its bytes; interrupted, the same command continues
+    where it stopped, and whoever reads URL sees the data set before or after, never a part. URL is
     from then on what `--data` and the pipeline's `data` take; URL@VERSION, which is printed, stays
     this very data set when others are pushed. A split.json beside the cases goes with them. Folder
     names and pseudonyms are no part of a key. Exit code 3 if a case cannot be used; nothing is
@@ -61,15 +61,15 @@ def push(
             }
         )
     elif pushed.findings:
-        found = [(f.case, f.file, f.problem) for f in pushed.findings]
-        print_table("What is wrong", ("case", "file", "problem"), found)
+        problems = [(f.case, f.file, f.problem) for f in pushed.findings]
+        print_table("What is wrong", ("case", "file", "problem"), problems)
     if pushed.findings:
         raise CaseError(f"{len(pushed.findings)} problems in '{folder}'; nothing was sent")
     if not as_json:
         megabytes = pushed.sent_bytes / 1e6
         console.print(
             f"{pushed.cases} cases, {pushed.files} files; {pushed.sent} sent ({megabytes:.1f} MB), "
-            f"{pushed.files - pushed.sent} there already or twice the same"
+            f"{pushed.files - pushed.sent} in the store already or twice the same"
         )
         console.print(f"{url}@{pushed.version}", soft_wrap=True)
 
@@ -81,18 +81,18 @@ def push(
 def pull(url: str, folder: Path, as_json: bool) -> None:
     """Fetch the data set at URL (or URL@VERSION) into FOLDER, each file compared with its SHA-256.
 
-    Interrupted, the same command goes on where it was. A file that is there with other bytes is an
-    error: nothing of yours is overwritten.
+    Interrupted, the same command continues where it stopped. A file of FOLDER with other bytes is
+    an error: nothing of yours is overwritten.
     """
     from liverseg.steps.data import transfer
     from liverseg.storage.open import open_store
 
     address, _, version = url.partition("@")
     store = open_store(address)
-    found = transfer.version_of(store, version)
+    whole = transfer.version_of(store, version)
     with progress_bar() as report:
-        fetched, files = transfer.pull(store, folder, found, progress=report)
+        fetched, files = transfer.pull(store, folder, whole, progress=report)
     if as_json:
-        print_json({"version": found, "files": files, "fetched": fetched})
+        print_json({"version": whole, "files": files, "fetched": fetched})
     else:
         console.print(f"{files} files in {folder}; {fetched} fetched", soft_wrap=True)

@@ -41,7 +41,8 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
     JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
     null; single (A2) or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
     iterations_per_second, job, device, remaining_seconds, waits_for); remaining_seconds of the
-    race; heard, unix time of the controller's last heartbeat.
+    race; heard, unix time of the controller's last heartbeat; controller, who holds the study, or
+    null; state.
     """
     from liverseg.race.records.study import latest_study
     from liverseg.steps.race import race
@@ -185,6 +186,8 @@ def _summary(found: Status) -> str:
         return "no winner yet; free to go on: start the run again with the words that started it"
     if found["state"].startswith("stopped"):
         return f"{found['state']}; nothing is lost, it goes on when it is allowed to"
+    if found["state"] == "not running":
+        return "no winner yet; no controller runs it: start the run again"
     left, heard = found["remaining_seconds"], found["heard"]
     line = "no winner yet" if left is None else f"no winner yet; about {duration(left)} left"
     silent = None if heard is None else time.time() - heard
@@ -192,7 +195,7 @@ def _summary(found: Status) -> str:
         return f"{line}; the race was never run"
     if silent > SILENT_SECONDS:
         return f"{line} once it goes on: its controller was last heard of {duration(silent)} ago"
-    return line
+    return f"{line}; run by {found['controller']}"
 
 
 def duration(seconds: float) -> str:

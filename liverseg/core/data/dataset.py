@@ -1,4 +1,4 @@
-"""The cases of a study: what they are, where they stand, and the digest of it all."""
+"""The cases of a study: what they are, where their files lie, and the digest of it all."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +10,7 @@ Role = Literal["training", "validation", "test"]
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case as the scan found it."""
+    """One case of a data set, as every step after the scan knows it."""
 
     name: str
     """Folder name; shown to people, never part of a key."""
@@ -26,6 +26,8 @@ class CaseRecord:
     spacing_mm: tuple[float, float, float]
     synthetic: bool = False
     """case.json says so; shown wherever the case is shown."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """SHA-256 (hex) of every file when it was scanned, by the same names as `files`."""
 
 
 @dataclass(frozen=True)

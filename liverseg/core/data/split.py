@@ -1,6 +1,6 @@
 """Which cases train, validate and test: by a split file or by a rule on the patient.
 
-The unit is the patient, so that follow-ups never stand on both sides (docs/method.md section 2).
+The unit is the patient, so that all follow-ups have one role (docs/method.md section 2).
 """
 
 import unicodedata
@@ -31,7 +31,7 @@ def assign(
 
     Raises:
         SettingsError: With everything that is wrong: an unknown role or case, a case in two
-            lists or in none, a patient on two sides.
+            lists or in none, a patient with two roles.
     """
     if split is None:
         roles = {
@@ -40,7 +40,7 @@ def assign(
         }
     else:
         roles = _by_lists(patients, split)
-    problems = _patients_on_two_sides(patients, roles)
+    problems = _patients_with_two_roles(patients, roles)
     if problems:
         raise SettingsError("; ".join(problems))
     return roles
@@ -51,10 +51,10 @@ def role_by_rule(patient: str, validation_fraction: float, test_fraction: float)
 
     Its SHA-256 is a number in 0..1: below `test_fraction` tests, the next stretch validates.
     """
-    place = int.from_bytes(sha256(_composed(patient).encode()).digest()[:8], "big") / 2**64
-    if place < test_fraction:
+    position = int.from_bytes(sha256(_composed(patient).encode()).digest()[:8], "big") / 2**64
+    if position < test_fraction:
         return "test"
-    return "validation" if place < test_fraction + validation_fraction else "training"
+    return "validation" if position < test_fraction + validation_fraction else "training"
 
 
 def _by_lists(patients: Mapping[str, str], split: Mapping[str, Sequence[str]]) -> dict[str, Role]:
@@ -83,14 +83,14 @@ def _by_lists(patients: Mapping[str, str], split: Mapping[str, Sequence[str]]) -
     return {name: roles[0] if roles else "training" for name, roles in lists.items()}
 
 
-def _patients_on_two_sides(patients: Mapping[str, str], roles: Mapping[str, Role]) -> list[str]:
+def _patients_with_two_roles(patients: Mapping[str, str], roles: Mapping[str, Role]) -> list[str]:
     problems: list[str] = []
     first: dict[str, str] = {}
     for name, patient in patients.items():
         other = first.setdefault(_composed(patient), name)
         if roles[other] != roles[name]:
             problems.append(
-                f"patient '{patient}' stands on two sides: '{other}' is {roles[other]}, "
+                f"patient '{patient}' has two roles: '{other}' is {roles[other]}, "
                 f"'{name}' is {roles[name]}"
             )
     return problems

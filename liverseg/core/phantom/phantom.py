@@ -75,15 +75,15 @@ def phantom(seed: int, index: int) -> PhantomCase:
     surface = liver_surface(rng, grid)
     liver: Mask = surface < 0
     walls = vessel_walls(rng, grid, liver)
-    found = [] if index % _PERIOD == _WITHOUT_LESION else lesions(rng, grid, liver)
+    placed = [] if index % _PERIOD == _WITHOUT_LESION else lesions(rng, grid, liver)
     image = _abdomen(rng, grid)
     _paint(image, surface, 1 + 0.04 * grid.smooth(rng, (2.0, 2.0, 2.0)))
     _paint(image, np.maximum(walls, surface), float(rng.uniform(0.5, 0.7)))
-    for lesion in found:
+    for lesion in placed:
         _paint_lesion(image, lesion, surface, 0.04 * grid.smooth(rng, (3.0, 2.0, 2.0)))
     geometry = _geometry(rng, grid, _ORIENTATIONS[index % len(_ORIENTATIONS)])
     # R3 is drawn and left out, so that a case differs from its neighbour in nothing else.
-    contours = {r.name: _contour(rng, grid, found, liver, r) for r in RATERS}
+    contours = {r.name: _contour(rng, grid, placed, liver, r) for r in RATERS}
     if index % _PERIOD == _WITHOUT_R3:
         del contours["R3"]
     return PhantomCase(
@@ -130,12 +130,12 @@ def _paint_lesion(image: Field, lesion: Lesion, liver: Field, texture: Field) ->
 
 
 def _contour(
-    rng: np.random.Generator, grid: Grid, there: Sequence[Lesion], liver: Mask, rater: Rater
+    rng: np.random.Generator, grid: Grid, placed: Sequence[Lesion], liver: Mask, rater: Rater
 ) -> Mask:
     """Return what the rater draws: slice by slice, hence uneven from one slice to the next."""
     hand = rater.offset_mm + rater.unsteadiness_mm * grid.smooth(rng, (2.0, 4.0, 4.0))
     drawn: Mask = np.zeros(grid.shape, bool)
-    for lesion in there:
+    for lesion in placed:
         if lesion.radius_mm >= rater.smallest_mm:
             drawn |= lesion.surface < hand
     return drawn & liver

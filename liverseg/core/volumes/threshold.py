@@ -54,8 +54,8 @@ def _boxed(image: FloatArray, liver: Mask, lesion: Mask) -> tuple[FloatArray, Ma
 
 
 def _score(image: FloatArray, liver: Mask, lesion: Mask, value: float, sign: int) -> float:
-    found = clean(_cut(image, value, sign), liver) > 0.5
-    return dice(found, lesion)
+    segmentation = clean(_cut(image, value, sign), liver) > 0.5
+    return dice(segmentation, lesion)
 
 
 def _cut(image: FloatArray, value: float, sign: int) -> FloatArray:

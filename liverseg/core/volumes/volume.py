@@ -1,4 +1,4 @@
-"""A volume: voxels with their spacing and place in the patient."""
+"""A volume: voxels with their spacing and position in the patient."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -64,5 +64,5 @@ def bounding_box(mask: Mask) -> Box | None:
 
 def _reach(line: npt.ArrayLike) -> slice | None:
     """Return from the first True of a line to its last."""
-    found = np.flatnonzero(line)
-    return slice(int(found[0]), int(found[-1]) + 1) if found.size else None
+    inside = np.flatnonzero(line)
+    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else None

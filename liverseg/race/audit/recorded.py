@@ -48,7 +48,9 @@ class RecordedFacts:
         self.decisions = audit.facts(
             keys["decision.json"], Decision, lambda e: facts.decision_key(study, e.fact.rung)
         )
-        self.all_decided_known = not audit.unreadable
+        self.all_decided_known = audit.unreadable.isdisjoint(
+            keys["promotions"] + keys["decision.json"]
+        )
         audit.parse(keys["attempts"], spans.parse)
         self.failures = audit.facts(
             keys["failures"],

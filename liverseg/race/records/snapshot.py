@@ -79,9 +79,14 @@ class SnapshotReader:
         failed = [self._record(key, Failure) for rung in open_rungs for key in rung.failures]
         begun = {attempt: s for rung in self._rungs.values() for attempt, s in rung.spans.items()}
         closed = frozenset(a for rung in self._rungs.values() for a in rung.closed)
-        settled = {Attempt(report.rung, report.seed, report.attempt) for report in found}
-        settled |= {a for rung in self._rungs.values() for a in rung.failed}
-        unsettled = (a for a in begun if a not in closed or a not in settled)
+        # Once a seed has reported, its other attempts need no failure.
+        reported = {(report.rung, report.seed) for report in found}
+        failed_ = {a for rung in self._rungs.values() for a in rung.failed}
+        unsettled = (
+            a
+            for a in begun
+            if a not in closed or ((a.rung, a.seed) not in reported and a not in failed_)
+        )
         return Snapshot(
             tuple(found),
             tuple(failed),

@@ -108,7 +108,7 @@ def span_of(attempt: Attempt, names: Iterable[str]) -> Span | None:
     # Of several of a kind the first counts: a second pod of one attempt does not train, and two
     # controllers may both have closed it.
     for name in sorted(names):
-        event = parse(f"{folder}/{name}.json")
+        event = _parsed(name, f"{folder}/{name}.json")
         events.setdefault(type(event), []).append(event)
     begun = min(events.get(_Start, ()), key=lambda start: start.time, default=None)
     (ended, *_), (seen, *_) = events.get(_End, [None]), events.get(_Closed, [None])
@@ -162,10 +162,14 @@ def parse(key: str) -> _Start | _Sample | _End | _Closed:
     """Return the event that a key is; IntegrityError for one that nobody writes."""
     try:
         rung, _, folder, name = key.split("/")[-4:]
-        parse_attempt(rung, folder)
+        parse_attempt(rung, folder.rpartition("-")[0])
     except ValueError as error:
         raise IntegrityError(f"'{key}' is no event of an attempt ({error}); delete it") from error
-    kind, *texts = name.removesuffix(".json").split("_")
+    return _parsed(name.removesuffix(".json"), key)
+
+
+def _parsed(name: str, key: str) -> _Start | _Sample | _End | _Closed:
+    kind, *texts = name.split("_")
     event = _EVENTS.get(kind)
     names = [field.name for field in fields(event)] if event else []
     if event is None or len(texts) != len(names):

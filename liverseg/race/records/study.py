@@ -125,10 +125,9 @@ def open_study(
         time=clock(),
         parent=parent,
     )
-    key = facts.spec_key(study.id)
-    record.write_new(store, key, spec.to_mapping())
+    record.write_new(store, facts.spec_key(study.id), spec.to_mapping())
     # Read back: somebody else may have been first, also where the store told both that they were.
-    return replace(study, nonce=record.read(store, key, Spec).nonce)
+    return load_study(store, study.id)
 
 
 def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:

@@ -1,73 +1,72 @@
 """Whether one case can be used: everything that is wrong with its files, not only the first."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from liverseg.core.volumes.volume import Spacing, Volume
-from liverseg.errors import CaseError
+from liverseg.core.data.case import PreparedCase
+from liverseg.errors import CaseError, NotFound
 from liverseg.settings import Settings
-from liverseg.steps.data.case_folder import CaseFolder, Problem, case_key, file_hash, read_volumes
+from liverseg.steps.data.case_files import case_key, decode_files, load_files
+from liverseg.steps.data.case_folder import ScannedCase
 from liverseg.steps.data.cases import CaseManifest, case_prefix
-from liverseg.steps.data.preprocess import lesion_ml, normalised
+from liverseg.steps.data.preparation import prepare, volume_ml
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
 
-@dataclass(frozen=True)
-class CheckedCase:
-    """One case after its files were read."""
+def check_case(
+    case: ScannedCase, store: ObjectStore, settings: Settings, *, keep: bool = False
+) -> tuple[ScannedCase, PreparedCase | None]:
+    """Read a case's files, each once, and prepare it in memory: what cannot be prepared is refused.
 
-    folder: CaseFolder
-    problems: tuple[Problem, ...]
-    """(file, what is wrong with it)."""
-    key: str = ""
-    image_hash: str = ""
-    shape: tuple[int, int, int] | None = None
-    """Voxels (z, y, x); None if the image cannot be read."""
-    spacing_mm: Spacing | None = None
-    lesion_ml: dict[str, float] = field(default_factory=dict)
-    """Contoured volume by rater."""
-    prepared: bool = False
-    """Already in the store."""
+    The same bytes in the store, prepared before, are known to be good and are not decoded again.
 
+    Args:
+        case: What `find_cases` has returned.
+        store: Where the prepared case may be.
+        settings: `preparation` decides what a usable case is.
+        keep: The prepared case is wanted; if not, the raters' masks are not resampled.
 
-def check_case(folder: CaseFolder, store: ObjectStore, settings: Settings) -> CheckedCase:
-    """Read a case, unless the same bytes have been prepared before and hence are known good."""
-    try:
-        key = case_key(folder.files, settings.preparation)
-        image_hash = file_hash(folder.files["image"]) if "image" in folder.files else ""
-    except CaseError as error:
-        return CheckedCase(folder, (*folder.problems, ("", str(error))))
-    prefix = case_prefix(key)
-    if not folder.problems and bundle.exists(store, prefix):
-        known = bundle.manifest(store, prefix, CaseManifest)
-        return CheckedCase(
-            folder, (), key, image_hash, known.shape, known.spacing_mm, known.lesion_ml, True
-        )
-    volumes, problems = read_volumes(folder.files)
-    problems += _grey_values(volumes, folder, settings)
+    Returns:
+        The case with all that was learned, and the prepared case: None unless wanted, where the
+        store has it, and where something is wrong.
+    """
+    stored, unreadable = load_files(case.files)
+    sha256 = {name: file.sha256 for name, file in stored.items()}
+    problems = [*case.problems, *unreadable]
+    key = "" if unreadable else case_key(sha256, settings.preparation)
+    case = replace(case, sha256=sha256, key=key, problems=tuple(problems))
+    if not problems and (known := _prepared_before(case, store)):
+        return known, None
+    volumes, undecodable = decode_files(stored)
+    problems += undecodable
+    raters = {name: volumes[name] for name in case.raters if name in volumes}
+    ready = None
+    if {"image", "liver"} <= volumes.keys():
+        try:
+            ready = prepare(volumes["image"], volumes["liver"], raters if keep else {}, settings)
+        except CaseError as error:
+            blamed = "image" if volumes["liver"].voxels.any() else "liver"
+            problems.append((case.files[blamed].name, str(error)))
     geometry = volumes["image"].geometry if "image" in volumes else None
-    return CheckedCase(
-        folder,
-        (*folder.problems, *problems),
-        key,
-        image_hash,
-        geometry.shape if geometry else None,
-        geometry.spacing_mm if geometry else None,
-        lesion_ml(volumes),
+    case = replace(
+        case,
+        problems=tuple(problems),
+        shape=geometry.shape if geometry else None,
+        spacing_mm=geometry.spacing_mm if geometry else None,
+        lesion_ml={name: volume_ml(mask) for name, mask in raters.items()},
     )
+    return case, ready if keep and not problems else None
 
 
-def _grey_values(
-    volumes: Mapping[str, Volume], folder: CaseFolder, settings: Settings
-) -> list[Problem]:
-    """Normalise as `preprocess` will, to find an empty liver or a constant image now."""
-    if not {"image", "liver"} <= volumes.keys():
-        return []
-    liver = {"liver": volumes["liver"]}
+def _prepared_before(case: ScannedCase, store: ObjectStore) -> ScannedCase | None:
     try:
-        normalised(volumes["image"], liver, settings.preparation)
-    except CaseError as error:
-        blamed = "image" if volumes["liver"].voxels.any() else "liver"
-        return [(folder.files[blamed].name, str(error))]
-    return []
+        known = bundle.manifest(store, case_prefix(case.key), CaseManifest)
+    except NotFound:
+        return None
+    return replace(
+        case,
+        shape=known.shape,
+        spacing_mm=known.spacing_mm,
+        lesion_ml=known.lesion_ml,
+        prepared=True,
+    )

@@ -1,28 +1,28 @@
-"""A data folder as people fill it: one folder a case, and the files in each.
+"""A data folder as people fill it: one folder per case, and the files in each.
 
 data/case 01/image.nii.gz  liver.nii.gz  tumor_R1.nii.gz ...  case.json
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from liverseg.core.volumes.volume import Volume
-from liverseg.errors import CaseError, SettingsError
-from liverseg.imaging.files import SUFFIXES, check_same_grid, read, read_mask
-from liverseg.imaging.integrity import chunks, data_file
-from liverseg.settings import PREPARATION_VERSION, PreparationSettings, digest
+from liverseg.core.data.dataset import Role
+from liverseg.core.volumes.volume import Spacing
+from liverseg.errors import SettingsError
+from liverseg.imaging.files import SUFFIXES
 
 _STEM = re.compile(r"image|liver|tumor_(R[1-9][0-9]*)")
 Problem = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class CaseFolder:
-    """One case's files, found but not yet read."""
+class ScannedCase:
+    """A case on this machine's disk, and what the scan has learned about it so far.
+
+    `find_cases` fills the first fields, `check_case` those after `problems`.
+    """
 
     name: str
     """The folder's name."""
@@ -33,6 +33,19 @@ class CaseFolder:
     """By "image", "liver", "R1", ...; raters in order."""
     problems: tuple[Problem, ...]
     """(file, what is wrong with it)."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """SHA-256 (hex) of every file that can be read, by the same names as `files`."""
+    key: str = ""
+    """Of the prepared case; empty unless every file can be read."""
+    shape: tuple[int, int, int] | None = None
+    """Voxels (z, y, x); None if the image cannot be read."""
+    spacing_mm: Spacing | None = None
+    lesion_ml: dict[str, float] = field(default_factory=dict)
+    """Contoured volume by rater."""
+    prepared: bool = False
+    """Was in the store before this scan."""
+    role: Role | None = None
+    """None where the split itself is wrong."""
 
     @property
     def raters(self) -> tuple[str, ...]:
@@ -40,7 +53,7 @@ class CaseFolder:
         return tuple(name for name in self.files if name not in ("image", "liver"))
 
 
-def find_cases(data: Path) -> list[CaseFolder]:
+def find_cases(data: Path) -> list[ScannedCase]:
     """Return every case of the folder, sorted by name; what begins with a dot is ignored.
 
     Raises SettingsError if there is no such folder or no case in it.
@@ -53,87 +66,40 @@ def find_cases(data: Path) -> list[CaseFolder]:
         raise SettingsError(f"data folder '{data}' cannot be read: {error.strerror}") from error
     if not folders:
         raise SettingsError(
-            f"data folder '{data}' has no case: it needs one folder a case with image, liver and "
+            f"data folder '{data}' has no case: it needs one folder per case with image, liver and "
             f"tumor_R1 as {', '.join(SUFFIXES)}"
         )
     return [_case(folder) for folder in folders]
 
 
-def case_key(files: Mapping[str, Path], preparation: PreparationSettings) -> str:
-    """Return the hash (hex) of the files' bytes and of all that decides what becomes of them.
-
-    Neither the case's name nor where it lies is part of it.
-    """
-    return digest(
-        {
-            "files": {name: file_hash(path) for name, path in files.items()},
-            "preparation": preparation.changed,
-            "preparation_version": PREPARATION_VERSION,
-        }
-    )
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, with the voxels that its header may have elsewhere.
-
-    Raises CaseError if it cannot be read.
-    """
-    state = sha256()
-    try:
-        separate = data_file(path)
-        for part in (path, separate) if separate and separate.is_file() else (path,):
-            for chunk in chunks(part):
-                state.update(chunk)
-    except OSError as error:
-        raise CaseError(f"'{path.name}' cannot be read: {error.strerror or error}") from error
-    return state.hexdigest()
-
-
-def read_volumes(files: Mapping[str, Path]) -> tuple[dict[str, Volume], list[Problem]]:
-    """Return every volume of a case that can be used, and everything that is wrong.
-
-    Masks must lie on the image's grid; without a readable image nothing is compared.
-    """
-    volumes: dict[str, Volume] = {}
-    problems: list[Problem] = []
-    for name, path in files.items():
-        try:
-            volume = read(path) if name == "image" else read_mask(path)
-            if name != "image" and "image" in volumes:
-                check_same_grid(volumes["image"], volume, path.name)
-            volumes[name] = volume
-        except CaseError as error:
-            problems.append((path.name, str(error)))
-    return volumes, problems
-
-
-def _case(folder: Path) -> CaseFolder:
-    problems: list[Problem] = []
-    found: dict[str, list[Path]] = {}
+def _case(folder: Path) -> ScannedCase:
     try:
         paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
-        wrong = (("", f"the folder cannot be read: {error.strerror}"),)
-        return CaseFolder(folder.name, folder.name, False, {}, wrong)
+        problem = ("", f"the folder cannot be read: {error.strerror}")
+        return ScannedCase(folder.name, folder.name, False, {}, (problem,))
+    problems: list[Problem] = []
+    paths_by_name: dict[str, list[Path]] = {}
     for path in paths:
         suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
         stem = _STEM.fullmatch(path.name.removesuffix(suffix)) if suffix else None
         if stem:
-            found.setdefault(stem.group(1) or stem.group(), []).append(path)
+            paths_by_name.setdefault(stem.group(1) or stem.group(), []).append(path)
         elif path.name.lower().startswith("tumor") and path.suffix != ".raw":
             problems.append((path.name, f"'{path.name}' is not understood; expected tumor_R1, ..."))
-    for several in (p for p in found.values() if len(p) > 1):
-        names = ", ".join(f"'{p.name}'" for p in several)
-        problems.append((several[0].name, f"there are several: {names}; keep one"))
-    problems += [(n, f"there is no '{n}' file") for n in ("image", "liver") if n not in found]
-    patient, synthetic, more = _description(folder)
-    ordered = sorted(found, key=lambda n: (n not in ("image", "liver"), len(n), n))
-    files = {name: found[name][0] for name in ordered}
-    return CaseFolder(folder.name, patient, synthetic, files, tuple(problems + more))
+    for same in (p for p in paths_by_name.values() if len(p) > 1):
+        names = ", ".join(f"'{p.name}'" for p in same)
+        problems.append((same[0].name, f"there are several: {names}; keep one"))
+    missing = [name for name in ("image", "liver") if name not in paths_by_name]
+    problems += [(name, f"there is no '{name}' file") for name in missing]
+    patient, synthetic, in_description = _description(folder)
+    ordered = sorted(paths_by_name, key=lambda n: (n not in ("image", "liver"), len(n), n))
+    files = {name: paths_by_name[name][0] for name in ordered}
+    return ScannedCase(folder.name, patient, synthetic, files, tuple(problems + in_description))
 
 
 def _description(folder: Path) -> tuple[str, bool, list[Problem]]:
-    """Return patient and synthetic from case.json, or their defaults, and what is wrong in it."""
+    """Return patient and synthetic from case.json, or their defaults, and what is wrong with it."""
     path = folder / "case.json"
     if not path.exists():
         return folder.name, False, []

@@ -49,8 +49,8 @@ def segmentation_prefix(weights_sha256: str, key: str) -> str:
 
 def votes_prefix(weights_sha256: Collection[str], key: str) -> str:
     """Return where the bundle of how many of these networks call each voxel a lesion lies."""
-    several = sha256("\n".join(sorted(weights_sha256)).encode()).hexdigest()
-    return f"votes/{several[:16]}-v{PREDICTION_VERSION}/{key}/"
+    ensemble = sha256("\n".join(sorted(weights_sha256)).encode()).hexdigest()
+    return f"votes/{ensemble[:16]}-v{PREDICTION_VERSION}/{key}/"
 
 
 def dataset_key(digest: str) -> str:

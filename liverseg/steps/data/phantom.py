@@ -16,9 +16,9 @@ Progress = Callable[[str, int, int], None]
 DESCRIPTION_FILE = "phantom.json"
 SPLIT_FILE = "split.json"
 
-# Role of case i is that of place i modulo 16: 7 train, 5 validate, 4 test, and any three cases
-# from the start have one of each. The case without lesion (place 3) trains, where it teaches;
-# the one without R3 (place 2) tests, where raters are compared.
+# The role of case i is letter i modulo 16 (from 0): 7 train, 5 validate, 4 test, and any three
+# cases from the start have one of each. The case without lesion (letter 3) trains, where it
+# teaches; the one without R3 (letter 2) tests, where raters are compared.
 _ROLES: dict[str, Role] = {"t": "training", "v": "validation", "s": "test"}
 _PATTERN = "tvstvstvstvtsvtt"
 
@@ -31,7 +31,7 @@ def run(
 ) -> list[Path]:
     """Write cases 1 .. `cases` of the phantom with this seed and return their folders.
 
-    What is there already stays as it is, so a second run writes nothing and a larger number adds
+    Cases that exist stay as they are, so a second run writes nothing and a larger number adds
     cases. `split.json` beside them names the validation and test cases.
 
     Raises:
@@ -81,20 +81,20 @@ def _check(out: Path, description: dict[str, Any], cases: int) -> None:
     if not names:
         return
     path = out / DESCRIPTION_FILE
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    existing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     expected = {DESCRIPTION_FILE, SPLIT_FILE, *(_name(i) for i in range(cases))}
-    if found != description or not names <= expected:
-        there = "other files" if found is None else f"the phantom {found}"
-        if found == description:
-            there = f"also {', '.join(sorted(names - expected)[:3])}"
+    if existing != description or not names <= expected:
+        contents = "other files" if existing is None else f"the phantom {existing}"
+        if existing == description:
+            contents = f"also {', '.join(sorted(names - expected)[:3])}"
         raise SettingsError(
-            f"'{out}' holds {there}, not {cases} cases of the phantom {description}; choose "
+            f"'{out}' holds {contents}, not {cases} cases of the phantom {description}; choose "
             "another folder or empty it"
         )
 
 
 def _write_case(folder: Path, case: PhantomCase) -> None:
-    """Write into a hidden folder and rename it: a case is there whole or not at all."""
+    """Write into a hidden folder and rename it: a case appears whole or not at all."""
     # The number keeps the process of a make that was killed from disturbing the next one's.
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     for left in folder.parent.glob(f".{folder.name}.*.part"):

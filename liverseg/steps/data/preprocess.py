@@ -1,22 +1,20 @@
-"""Bring every case to the network's grid, once: a case is kept under the hash of its files.
+"""Bring the cases of a scanned data set to the network's grid, once, in any number of shards.
 
-A second run on the same data prepares nothing; one added case prepares one case.
+A case is kept under the hash of its files. A second run on the same data prepares nothing; one
+added case prepares one case.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from liverseg.core.data.case import PreparedCase, encode
 from liverseg.core.data.dataset import CaseRecord, Dataset
-from liverseg.core.volumes.preprocessing import dilate_in_plane, normalise
-from liverseg.core.volumes.volume import FloatArray, Mask, Spacing, Volume
 from liverseg.errors import CaseError, SettingsError
-from liverseg.imaging.resampling import to_network_grid
-from liverseg.settings import PreparationSettings, Settings
-from liverseg.steps.data.case_folder import case_key, read_volumes
-from liverseg.steps.data.cases import CASE_FILE, case_prefix
+from liverseg.race.records.study import require_prepared_alike
+from liverseg.settings import Settings
+from liverseg.steps.data.case_files import case_key, decode_files, load_files
+from liverseg.steps.data.cases import case_prefix
+from liverseg.steps.data.preparation import prepare, save
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
@@ -42,14 +40,18 @@ def run(
     shards: int = 1,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> PreprocessResult:
-    """Prepare the cases of one shard: those whose place by name, modulo `shards`, is `shard`.
+    """Prepare the cases of one shard: of the list sorted by name, every `shards`-th from `shard`.
+
+    Each of their files is read once: the bytes that are compared with the scan's SHA-256 are those
+    that are decoded.
 
     Raises:
-        SettingsError: `shard` is not in 0 .. shards - 1.
+        SettingsError: `shard` is not in 0 .. shards - 1, or the scan had other settings.
         CaseError: A file is gone, has changed since the scan, or cannot be used.
     """
     if not 0 <= shard < shards:
         raise SettingsError(f"shard ({shard}) must be in 0 .. shards - 1 ({shards - 1})")
+    require_prepared_alike(settings, dataset)
     records = _records(dataset, shard, shards)
     result = PreprocessResult()
     for number, record in enumerate(records):
@@ -72,52 +74,6 @@ def missing(store: ObjectStore, dataset: Dataset, shard: int, shards: int) -> li
     ]
 
 
-def prepare(
-    image: Volume, liver: Volume, raters: Mapping[str, Volume], settings: Settings
-) -> PreparedCase:
-    """Return a case on the network's grid (docs/method.md section 3).
-
-    All volumes share the image's grid. Raises CaseError if the liver is empty or the image
-    constant inside it.
-    """
-    preparation = settings.preparation
-    grey, masks, spacing = normalised(image, {"liver": liver, **raters}, preparation)
-    inside = masks.pop("liver")
-    return PreparedCase(
-        image=grey,
-        liver=inside,
-        loss_mask=dilate_in_plane(inside, spacing, preparation.loss_dilation_mm),
-        raters=masks,
-        spacing_mm=spacing,
-        original_liver=liver.voxels,
-        original_raters={name: volume.voxels for name, volume in raters.items()},
-        original_geometry=image.geometry,
-    )
-
-
-def normalised(
-    image: Volume, masks: Mapping[str, Volume], preparation: PreparationSettings
-) -> tuple[FloatArray, dict[str, Mask], Spacing]:
-    """Return grey values, masks and spacing on the network's grid; `masks` has "liver".
-
-    The percentiles are those of the resampled image inside the resampled liver. Raises CaseError.
-    """
-    if not masks["liver"].voxels.any():
-        raise CaseError("the liver mask is empty")
-    grey, resampled, spacing = to_network_grid(image, masks, preparation)
-    lower, upper = preparation.lower_percentile, preparation.upper_percentile
-    return normalise(grey, resampled["liver"], lower, upper), resampled, spacing
-
-
-def lesion_ml(volumes: Mapping[str, Volume]) -> dict[str, float]:
-    """Return the volume in ml that each rater has contoured."""
-    return {
-        name: float(v.voxels.sum()) * v.spacing_mm[0] * v.spacing_mm[1] * v.spacing_mm[2] / 1000
-        for name, v in volumes.items()
-        if name not in ("image", "liver")
-    }
-
-
 def _records(dataset: Dataset, shard: int, shards: int) -> list[CaseRecord]:
     return sorted(dataset.cases, key=lambda r: r.name)[shard::shards]
 
@@ -127,19 +83,25 @@ def _prepare_files(data: Path, store: ObjectStore, record: CaseRecord, settings:
     gone = next((path for path in files.values() if not path.is_file()), None)
     if gone is not None:
         raise CaseError(f"case '{record.name}': '{gone}' is gone since the scan; scan again")
-    if case_key(files, settings.preparation) != record.key:
-        raise CaseError(f"case '{record.name}': files or settings differ from the scan; scan again")
-    volumes, problems = read_volumes(files)
-    if problems:
-        raise CaseError(f"case '{record.name}': {problems[0][1]}")
-    extra: dict[str, Any] = {
-        "shape": volumes["image"].geometry.shape,
-        "spacing_mm": volumes["image"].spacing_mm,
-        "lesion_ml": lesion_ml(volumes),
-    }
-    image, liver = volumes.pop("image"), volumes.pop("liver")
+    stored, problems = load_files(files)
+    for name, file in stored.items():
+        if file.sha256 != record.sha256.get(name):
+            raise CaseError(
+                f"case '{record.name}': '{file.path}' has changed since the scan: its SHA-256 is "
+                f"{file.sha256}, the scan saw {record.sha256.get(name)}; scan again"
+            )
+    key = case_key(record.sha256, settings.preparation)
+    if key != record.key:
+        raise CaseError(
+            f"case '{record.name}': its key is {key}, the scan's {record.key}: another version of "
+            "liverseg has scanned it; scan again"
+        )
+    volumes, undecodable = decode_files(stored)
+    if problems + undecodable:
+        raise CaseError(f"case '{record.name}': {(problems + undecodable)[0][1]}")
+    raters = {name: volumes[name] for name in record.raters}
     try:
-        case = prepare(image, liver, volumes, settings)
+        case = prepare(volumes["image"], volumes["liver"], raters, settings)
     except CaseError as error:
         raise CaseError(f"case '{record.name}': {error}") from error
-    bundle.commit(store, case_prefix(record.key), {CASE_FILE: encode(case)}, extra)
+    save(store, record.key, case)

@@ -1,4 +1,9 @@
-"""Look at all of the data before anything is computed, and say everything that is wrong."""
+"""Check all data before a study is opened, and say everything that is wrong.
+
+The way of a case: `case_folder` finds its files, `case_check` reads them with `case_files` and
+prepares it with `preparation`, which also writes it to the store; `cases` reads it from there for
+every later step, and network/patches.py cuts it into patches.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +15,10 @@ from liverseg.core.data.split import ROLES, assign
 from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import CaseError, SettingsError
 from liverseg.settings import Settings
-from liverseg.steps.data.case_check import CheckedCase, check_case
-from liverseg.steps.data.case_folder import CaseFolder, find_cases
+from liverseg.steps.data.case_check import check_case
+from liverseg.steps.data.case_folder import Problem, ScannedCase, find_cases
 from liverseg.steps.data.cases import save_dataset
+from liverseg.steps.data.preparation import save
 from liverseg.storage.port import ObjectStore
 
 Progress = Callable[[str, int, int], None]
@@ -30,38 +36,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class ScanRow:
-    """One case as the table shows it."""
-
-    case: str
-    patient: str
-    role: Role | None
-    """None where the split itself is wrong."""
-    shape: tuple[int, int, int] | None
-    """Voxels (z, y, x); None if the image cannot be read."""
-    spacing_mm: tuple[float, float, float] | None
-    raters: tuple[str, ...]
-    lesion_ml: dict[str, float]
-    """Contoured volume by rater."""
-    synthetic: bool
-    prepared: bool
-    """Already in the store: `preprocess` will reuse it."""
-    problems: int
-
-
-@dataclass(frozen=True)
 class ScanResult:
-    """What was found; `dataset` is None if it cannot be used as it is."""
+    """All cases and all that is wrong; `dataset` is None if it cannot be used as it is."""
 
     dataset: Dataset | None
     findings: list[Finding]
-    rows: list[ScanRow]
+    cases: list[ScannedCase]
     excluded: list[str]
     """Cases left out because data.refused_cases is "exclude"."""
 
     def error(self, data: Path) -> CaseError | SettingsError:
         """Return what to raise where there is no dataset: the split's fault, or the cases'."""
-        text = f"{len(self.findings)} problems in '{data}'; nothing was written"
+        text = f"{len(self.findings)} problems in '{data}'; no data set was written"
         if all(not finding.case for finding in self.findings):
             return SettingsError("; ".join(finding.problem for finding in self.findings))
         return CaseError(text)
@@ -73,48 +59,55 @@ def run(
     settings: Settings,
     split: Path | None = None,
     progress: Progress = lambda _what, _done, _total: None,
+    *,
+    keep_prepared: bool = False,
 ) -> ScanResult:
     """Check every case and the split; write the data set to the store only if it can be used.
 
     Args:
-        data: One folder a case.
+        data: One folder per case.
         store: Where `datasets/<digest>.json` goes, and where prepared cases may already lie.
         settings: `data` decides the roles and what happens to refused cases.
         split: JSON {"test": [case, ...], "validation": [...]}; None for the data folder's
             `split.json`, or without one the rule on the patient.
         progress: Called before each case.
+        keep_prepared: Write each usable case, which the check has prepared in memory, to the store:
+            scan and preprocess in one pass over the files.
 
     Raises:
         SettingsError: No such folder, no case in it, no readable split file, or a patch that the
             network cannot take.
     """
     NetworkGrid(settings.network).output_size(settings.training.patch)
-    folders = find_cases(data)
+    cases = find_cases(data)
     if split is None and (data / SPLIT_FILE).is_file():
         split = data / SPLIT_FILE
     lists = None if split is None else read_split(split)
-    looked = []
-    for number, folder in enumerate(folders):
-        progress(f"check {folder.name}", number, len(folders))
-        looked.append(check_case(folder, store, settings))
-    progress("check", len(folders), len(folders))
-    roles, wrong = _roles(folders, lists, settings)
-    looked = [_with_role(case, roles.get(case.folder.name), settings) for case in looked]
-    looked = _with_leaks(looked, roles)
-    excluded = [c.folder.name for c in looked if c.problems]
-    kept = [c for c in looked if not c.problems]
-    wrong += _missing_roles(kept, roles, split)
-    findings = [Finding(c.folder.name, *p) for c in looked for p in c.problems] + wrong
+    roles, findings = _roles(cases, lists, settings)
+    images: dict[str, ScannedCase] = {}
+    for number, folder in enumerate(cases):
+        progress(f"check {folder.name}", number, len(cases))
+        case = replace(folder, role=roles.get(folder.name))
+        case, prepared = check_case(case, store, settings, keep=keep_prepared)
+        case = _with_problems(case, _missing_rater(case, settings), _leak(case, images))
+        if prepared is not None and roles and not case.problems:
+            save(store, case.key, prepared)
+        cases[number] = case
+    progress("check", len(cases), len(cases))
+    usable = [case for case in cases if not case.problems]
+    findings += _missing_roles(usable, split) if roles else []
     dataset = None
-    if not wrong and (not excluded or settings.data.refused_cases == "exclude"):
+    if not findings and (len(usable) == len(cases) or settings.data.refused_cases == "exclude"):
+        refused = [case for case in cases if case.problems]
         dataset = Dataset(
-            tuple(_record(c, roles[c.folder.name], data) for c in kept),
+            tuple(_record(case, data) for case in usable),
             settings.preparation,
-            tuple((c.folder.name, problem) for c in looked for _, problem in c.problems[:1]),
+            tuple((case.name, case.problems[0][1]) for case in refused),
         )
         save_dataset(store, dataset)
-    rows = [_row(c, roles.get(c.folder.name)) for c in looked]
-    return ScanResult(dataset, findings, rows, excluded if dataset else [])
+    of_cases = [Finding(case.name, *problem) for case in cases for problem in case.problems]
+    excluded = [name for name, _ in dataset.excluded] if dataset else []
+    return ScanResult(dataset, of_cases + findings, cases, excluded)
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
@@ -135,95 +128,79 @@ def read_split(path: Path) -> dict[str, list[str]]:
 
 
 def _roles(
-    folders: Sequence[CaseFolder], lists: Mapping[str, Sequence[str]] | None, settings: Settings
+    cases: Sequence[ScannedCase], lists: Mapping[str, Sequence[str]] | None, settings: Settings
 ) -> tuple[dict[str, Role], list[Finding]]:
     """Return every case's role; a split that is wrong is one finding beside the others."""
     fractions = settings.data.validation_fraction, settings.data.test_fraction
     try:
-        return assign({f.name: f.patient for f in folders}, lists, *fractions), []
+        return assign({c.name: c.patient for c in cases}, lists, *fractions), []
     except SettingsError as error:
         return {}, [Finding("", "", str(error))]
 
 
-def _with_role(case: CheckedCase, role: Role | None, settings: Settings) -> CheckedCase:
-    """Add what the role asks for: the training rater, or any rater in a test case."""
-    wanted, raters = settings.data.training_rater, case.folder.raters
-    problem = None
-    if role in ("training", "validation") and wanted not in raters:
-        problem = (
+def _with_problems(case: ScannedCase, *problems: Problem | None) -> ScannedCase:
+    return replace(case, problems=(*case.problems, *(p for p in problems if p is not None)))
+
+
+def _missing_rater(case: ScannedCase, settings: Settings) -> Problem | None:
+    """Return what the role asks for and is not there: the training rater, or in a test case any."""
+    wanted = settings.data.training_rater
+    if case.role in ("training", "validation") and wanted not in case.raters:
+        return (
             f"tumor_{wanted}",
-            f"there is no 'tumor_{wanted}' file, which a {role} case needs; where there is no "
+            f"there is no 'tumor_{wanted}' file, which a {case.role} case needs; where there is no "
             "lesion the mask is empty",
         )
-    elif role == "test" and not raters:
-        problem = ("tumor_R1", "a test case needs at least one rater, such as 'tumor_R1'")
-    return replace(case, problems=(*case.problems, problem)) if problem else case
+    if case.role == "test" and not case.raters:
+        return "tumor_R1", "a test case needs at least one rater, such as 'tumor_R1'"
+    return None
 
 
-def _with_leaks(looked: Sequence[CheckedCase], roles: Mapping[str, Role]) -> list[CheckedCase]:
-    """Refuse a copy of an image on another side: a test case that was trained on is no test."""
-    first: dict[str, CheckedCase] = {}
-    result = []
-    for case in looked:
-        other = first.setdefault(case.image_hash, case) if case.image_hash else case
-        ours, theirs = roles.get(case.folder.name), roles.get(other.folder.name)
-        if ours != theirs:
-            problem = (
-                f"the image is a copy of '{other.folder.name}', which is {theirs}, and this case "
-                f"is {ours}; give both the same 'patient' in case.json"
-            )
-            case = replace(case, problems=(*case.problems, ("image", problem)))
-        result.append(case)
-    return result
+def _leak(case: ScannedCase, images: dict[str, ScannedCase]) -> Problem | None:
+    """Return a problem if the image is that of a case with another role: training on a test image.
+
+    Args:
+        case: The one to look at.
+        images: First case by image's SHA-256; this one is added.
+    """
+    if "image" not in case.sha256:
+        return None
+    first = images.setdefault(case.sha256["image"], case)
+    if first.role == case.role:
+        return None
+    return (
+        "image",
+        f"the image is a copy of '{first.name}', which is {first.role}, and this case is "
+        f"{case.role}; give both the same 'patient' in case.json",
+    )
 
 
-def _missing_roles(
-    kept: Sequence[CheckedCase], roles: Mapping[str, Role], split: Path | None
-) -> list[Finding]:
-    if not roles:
-        return []
-    there = {roles[case.folder.name] for case in kept}
+def _missing_roles(usable: Sequence[ScannedCase], split: Path | None) -> list[Finding]:
     advice = (
         "name one in a split file (--split) or raise data.validation_fraction and "
         "data.test_fraction"
         if split is None
         else f"change '{split.name}' so that one is left for it"
     )
+    missing = [role for role in ROLES if role not in {case.role for case in usable}]
     return [
-        Finding("", "", f"no usable {role} case among {len(kept)}: {advice}")
-        for role in ROLES
-        if role not in there
+        Finding("", "", f"no usable {role} case among {len(usable)}: {advice}") for role in missing
     ]
 
 
-def _record(case: CheckedCase, role: Role, data: Path) -> CaseRecord:
+def _record(case: ScannedCase, data: Path) -> CaseRecord:
+    assert case.role is not None
     assert case.shape is not None
     assert case.spacing_mm is not None
-    folder = case.folder
     return CaseRecord(
-        name=folder.name,
-        patient=folder.patient,
-        role=role,
+        name=case.name,
+        patient=case.patient,
+        role=case.role,
         key=case.key,
-        raters=folder.raters,
-        files={name: path.relative_to(data).as_posix() for name, path in folder.files.items()},
+        raters=case.raters,
+        files={name: path.relative_to(data).as_posix() for name, path in case.files.items()},
         shape=case.shape,
         spacing_mm=case.spacing_mm,
-        synthetic=folder.synthetic,
-    )
-
-
-def _row(case: CheckedCase, role: Role | None) -> ScanRow:
-    f = case.folder
-    return ScanRow(
-        case=f.name,
-        patient=f.patient,
-        role=role,
-        shape=case.shape,
-        spacing_mm=case.spacing_mm,
-        raters=f.raters,
-        lesion_ml=case.lesion_ml,
-        synthetic=f.synthetic,
-        prepared=case.prepared,
-        problems=len(case.problems),
+        synthetic=case.synthetic,
+        sha256=case.sha256,
     )

@@ -4,8 +4,8 @@
     versions/<digest>.json path below the data folder -> {"sha256", "bytes"}
     current.json           {"version": digest}, written last
 
-A version never changes. What was cut short is taken up again: a blob that is there is not sent
-twice, and nobody sees a version before all its blobs are there.
+A version never changes. An interrupted push continues where it stopped: no blob is sent twice, and
+nobody sees a version before the store has all its blobs.
 """
 
 from collections.abc import Callable, Collection
@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError
-from liverseg.imaging.integrity import chunks, data_file
+from liverseg.imaging.stored_file import data_file
 from liverseg.settings import Settings, digest
 from liverseg.steps.data.case_check import check_case
-from liverseg.steps.data.case_folder import CaseFolder, find_cases
+from liverseg.steps.data.case_folder import ScannedCase, find_cases
 from liverseg.steps.data.scan import SPLIT_FILE, Finding
 from liverseg.storage import record
+from liverseg.storage.files import CHUNK_BYTES
 from liverseg.storage.keys import is_key
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
@@ -32,7 +33,7 @@ CURRENT = "current.json"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What `push` found and did; `version` is empty where a case cannot be used."""
+    """What `push` did; `version` is empty where a case cannot be used."""
 
     version: str
     cases: int
@@ -55,7 +56,7 @@ def push(
     are, but for the folder's `split.json`.
 
     Args:
-        folder: One folder a case, as `liverseg scan` takes it.
+        folder: One folder per case, as `liverseg scan` takes it.
         store: Where it goes.
         settings: `preparation` decides what a usable case is.
         progress: Called before each case and each file.
@@ -64,8 +65,8 @@ def push(
     findings = []
     for number, case in enumerate(cases):
         progress(f"check {case.name}", number, len(cases))
-        problems = check_case(case, MemoryStore(), settings).problems
-        findings += [Finding(case.name, *problem) for problem in problems]
+        checked, _ = check_case(case, MemoryStore(), settings)
+        findings += [Finding(case.name, *problem) for problem in checked.problems]
     if findings:
         return Pushed("", len(cases), 0, 0, 0, findings)
     paths = [path for case in cases for path in _files(folder / case.name, case)]
@@ -73,18 +74,18 @@ def push(
     for path in paths:
         if not is_key(path.relative_to(folder).as_posix()):
             raise CaseError(f"'{path}' lies outside its case's folder; move it there")
-    there = {key.removeprefix("blobs/") for key in store.keys("blobs/")}
+    in_store = {key.removeprefix("blobs/") for key in store.keys("blobs/")}
     files, sent, sent_bytes = {}, 0, 0
     for number, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
         progress(f"send {name}", number, len(paths))
         described = _described(path)
         files[name] = described
-        if described["sha256"] not in there:
+        if described["sha256"] not in in_store:
             store.put_file(f"blobs/{described['sha256']}", path)
             if _described(path) != described:
                 raise CaseError(f"'{path}' changed while it was sent; push again")
-            there.add(described["sha256"])
+            in_store.add(described["sha256"])
             sent, sent_bytes = sent + 1, sent_bytes + described["bytes"]
     progress("send", len(paths), len(paths))
     version = digest(files)
@@ -100,10 +101,10 @@ def pull(
     cases: Collection[str] | None = None,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> tuple[int, int]:
-    """Write a version's files into a folder; return how many were fetched, and how many there are.
+    """Write a version's files into a folder; return how many were fetched, and how many it has.
 
-    A file that is there with the right bytes is left alone; one with others is an error, and then
-    nothing was fetched.
+    A file that the folder has already is left alone; if its bytes are not the version's, that is an
+    error, and nothing is fetched.
 
     Args:
         store: Where `push` has put it.
@@ -121,10 +122,10 @@ def pull(
         files = {n: f for n, f in files.items() if "/" not in n or n.split("/")[0] in cases}
     missing = {name: described for name, described in files.items() if not (folder / name).exists()}
     for name in files.keys() - missing.keys():
-        found = _described(folder / name)
-        if found != files[name]:
+        existing = _described(folder / name)
+        if existing != files[name]:
             raise SettingsError(
-                f"'{folder / name}' is another file (SHA-256 {found['sha256']}) than the data "
+                f"'{folder / name}' is another file (SHA-256 {existing['sha256']}) than the data "
                 f"set's ({files[name]['sha256']}); pull into an empty folder"
             )
     for number, (name, described) in enumerate(missing.items()):
@@ -139,7 +140,7 @@ def local_folder(data: str, cases: Collection[str] | None = None) -> Path:
 
     Args:
         data: A path, or URL or URL@VERSION, as `liverseg dataset push` prints it.
-        cases: Those that must be there; None: all.
+        cases: Names of the cases to fetch; None: all.
 
     Raises SettingsError where a URL holds no such data set.
     """
@@ -147,9 +148,9 @@ def local_folder(data: str, cases: Collection[str] | None = None) -> Path:
         return Path(data)
     url, _, version = data.partition("@")
     store = open_store(url)
-    found = version_of(store, version)
-    folder = store.work / "data" / found
-    pull(store, folder, found, cases)
+    whole = version_of(store, version)
+    folder = store.work / "data" / whole
+    pull(store, folder, whole, cases)
     return folder
 
 
@@ -164,19 +165,19 @@ def local_file(path: str) -> Path:
     return target
 
 
-def local_bundle(place: str) -> Path:
-    """Return a folder's path, or that of what lies below a URL after fetching it.
+def local_bundle(path: str) -> Path:
+    """Return the path of a folder, or of one with all that lies below a URL after fetching it.
 
     For a few files that belong together, such as a study's model. Raises SettingsError where
-    nothing lies there.
+    there is nothing below the URL.
     """
-    if "://" not in place:
-        return Path(place)
-    store = open_store(place)
-    folder = store.work / "files" / sha256(place.encode()).hexdigest()[:16]
+    if "://" not in path:
+        return Path(path)
+    store = open_store(path)
+    folder = store.work / "files" / sha256(path.encode()).hexdigest()[:16]
     keys = store.keys("")
     if not keys:
-        raise SettingsError(f"there is nothing at {place}")
+        raise SettingsError(f"there is nothing at {path}")
     for key in keys:
         store.get_file(key, folder / key)
     return folder
@@ -202,14 +203,14 @@ def version_of(store: ObjectStore, version: str = "") -> str:
 
 
 def _version(store: ObjectStore, version: str) -> dict[str, dict[str, Any]]:
-    found = version_of(store, version)
-    files: dict[str, dict[str, Any]] = record.read(store, f"versions/{found}.json")["files"]
-    if digest(files) != found or not all(is_key(name) for name in files):
-        raise IntegrityError(f"'versions/{found}.json' is damaged: it does not have that digest")
+    key = f"versions/{version_of(store, version)}.json"
+    files: dict[str, dict[str, Any]] = record.read(store, key)["files"]
+    if f"versions/{digest(files)}.json" != key or not all(is_key(name) for name in files):
+        raise IntegrityError(f"'{key}' is damaged: its digest is {digest(files)}")
     return files
 
 
-def _files(folder: Path, case: CaseFolder) -> list[Path]:
+def _files(folder: Path, case: ScannedCase) -> list[Path]:
     """Return all files of a case: headers, the voxels beside them, and case.json."""
     paths = [*case.files.values(), folder / "case.json"]
     paths += [beside for path in case.files.values() if (beside := data_file(path)) is not None]
@@ -218,9 +219,10 @@ def _files(folder: Path, case: CaseFolder) -> list[Path]:
 
 def _described(path: Path) -> dict[str, Any]:
     state, size = sha256(), 0
-    for chunk in chunks(path):
-        state.update(chunk)
-        size += len(chunk)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            state.update(chunk)
+            size += len(chunk)
     return {"sha256": state.hexdigest(), "bytes": size}
 
 
@@ -228,8 +230,8 @@ def _fetch(store: ObjectStore, path: Path, promised: str) -> None:
     # Under another name until it is known to be right, so that a wrong one never counts.
     part = path.with_name(f".{path.name}.part")
     store.get_file(f"blobs/{promised}", part)
-    found = _described(part)["sha256"]
-    if found != promised:
+    fetched = _described(part)["sha256"]
+    if fetched != promised:
         part.unlink()
-        raise IntegrityError(f"'blobs/{promised}' is damaged: its SHA-256 is {found}")
+        raise IntegrityError(f"'blobs/{promised}' is damaged: its SHA-256 is {fetched}")
     part.replace(path)

@@ -24,7 +24,7 @@ from liverseg.race.records.result import reported_weights
 from liverseg.race.records.study import Study
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps.data.cases import PROBABILITY_FILE, load_case, prediction_prefix
-from liverseg.steps.data.preprocess import prepare
+from liverseg.steps.data.preparation import prepare
 from liverseg.steps.results import disagreement
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle

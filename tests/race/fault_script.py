@@ -1,4 +1,4 @@
-"""What can go wrong in a simulated race: the words of its fault script."""
+"""What can go wrong in a simulated race, written down before it starts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class Killed:
 class NodeLost:
     """The node of `seed` at `rung` is cut off when the trainer gets to `iteration`.
 
-    The job counts as ended, exit code unknown, and cannot be cancelled; the trainer goes on
-    writing until it sees that it has a successor.
+    The job counts as ended, exit code unknown, and cannot be cancelled; the trainer continues to
+    write until it sees that it has a successor.
     """
 
     seed: int
