@@ -4,7 +4,8 @@ LiversegError            a defect, where no class below fits
 ├─ SettingsError         a setting, flag, split or right is wrong: correct it, start again
 ├─ CaseError             one case cannot be used: mend it or leave it out
 ├─ StoreError            no permission, no space, no connection: mend it and start again
-│  └─ NotFound           no such key
+│  ├─ NotFound           no such key
+│  └─ StoreAway          no answer: a connection, a timeout, 5xx; it may come back
 ├─ IntegrityError        stored bytes differ from what their manifest promises
 ├─ StudyError            the race cannot continue or has not got that far
 │  ├─ StudyHeld          another controller runs the study
@@ -45,6 +46,10 @@ class StoreError(LiversegError):
 
 class NotFound(StoreError):
     """The store has no such key."""
+
+
+class StoreAway(StoreError):
+    """The object store does not answer, or says that it cannot just now; it may come back."""
 
 
 class IntegrityError(LiversegError):

@@ -174,7 +174,7 @@ class ForkingExecutor(ProcessExecutor):
         super().__init__(work, ())
         self._store = store
 
-    def _start(self, job: Job, folder: Path, lock: object, device_index: int) -> Child:
+    def _start(self, job: Job, folder: Path, lock: object, start: object) -> Child:
         def train() -> int:
             from liverseg.steps.race import train as step
 

@@ -9,23 +9,23 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from liverseg.errors import (
     CaseError,
-    Fenced,
     IntegrityError,
     LiversegError,
     PlatformError,
     SettingsError,
     Stopped,
+    StoreAway,
     StoreError,
     StudyError,
 )
 from liverseg.exit_codes import ExitCode
 from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
-from liverseg.race.decide.state import ATTEMPTS, RaceState, SeedState, fold
+from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, SeedState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts, spans
@@ -43,11 +43,12 @@ from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 Listener = Callable[[Mapping[str, Any]], None]
+Answer = TypeVar("Answer")
 
 # A pod that waits for longer needs a word; a node that is got for it takes minutes.
 WAITING_SECONDS = 60.0
-# How long the platform may be away: rolling updates of an API take minutes.
-PLATFORM_PATIENCE_SECONDS = 900.0
+# How long the platform or the store may be away: rolling updates of either take minutes.
+OUTAGE_SECONDS = 900.0
 # A trainer that ends with one of our own errors met something that only a person can mend; the
 # next attempt would meet it too, and a race decided without that seed would be another race.
 _MENDABLE: tuple[type[LiversegError], ...] = (
@@ -63,9 +64,11 @@ _STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {ExitCode.SETTINGS_DI
 class Controller:
     """Runs one study's race on an executor.
 
-    `clock` (unix time), `monotonic` and `sleep` are the only way time comes in. `listener` is told
-    what happens, as {"event": "started" | "reported" | "failed" | "promoted" | "decided" |
-    "finished" | "cancelled" | "waits" | "away" | "back" | "held", "seed", "rung", ...}.
+    `monotonic` (seconds; all deadlines, so that no step of the machine's clock moves one), `clock`
+    (unix time, for people who read the heartbeat) and `sleep` are the only way time comes in.
+    `listener` is told what happens, as {"event": "started" | "reported" | "failed" | "promoted" |
+    "decided" | "finished" | "cancelled" | "waits" | "away" | "back" | "held", "seed", "rung", ...};
+    "away" and "back" have "what": "platform" or "store".
     """
 
     def __init__(
@@ -103,8 +106,8 @@ class Controller:
         )
         self._reader = SnapshotReader(store, study.id)
         self._heard: set[str] | None = None
-        self._clock = clock
-        self._away_since: float | None = None
+        self._monotonic = monotonic
+        self._away: tuple[str, float] | None = None
         self._stalls = StallDetector()
         self._seen: set[str] = set()
         self._begun: frozenset[Attempt] = frozenset()
@@ -115,40 +118,38 @@ class Controller:
         """Return when the race has got as far as `until`; jobs of later rungs go on running.
 
         Another controller that runs the study is waited for, or with `take_over` fenced. However
-        this one ends, it says so, and the next one need not wait.
+        this one ends, it says so, and the next one need not wait. A platform or a store that is
+        away is waited for, for 15 minutes.
 
         Raises StudyError where no seed is left or a trainer met other settings, StudyHeld where
-        another controller runs the study, Fenced where another one has taken over, and a
-        trainer's own StoreError and the like. Except when fenced, a failing controller stops its
-        trainers, which save first; one that is interrupted leaves them to the executor.
+        another controller runs the study, Fenced where another one has taken over, Stopped, a
+        PlatformError, a StoreError, and what a trainer ended with where a person has to act.
+
+        Whatever it raises, the trainers continue, as if it had been killed: the next controller
+        adopts them, and without one they save and end. Only who stops the study, by hand or with a
+        budget, means the trainers too; so does whoever interrupts a controller whose executor is
+        this machine.
         """
         with self._lease.released_at_the_end():
-            self._lease.acquire(self._sleep, take_over, self._tell_holder)
+            self._borne(lambda: self._lease.acquire(self._sleep, take_over, self._tell_holder))
             self._run(until)
 
     def _run(self, until: Until) -> None:
         try:
             while True:
-                try:
-                    over, acted = self.reconcile(until)
-                except PlatformError as error:
-                    self._bear(error)
-                    continue
-                self._back()
+                over, acted = self._borne(lambda: self.reconcile(until))
                 if over:
                     return
                 if not acted:
                     self._sleep(self._poll_seconds)
-        except (Fenced, SettingsError):
-            raise
         except KeyboardInterrupt:
             with suppress(PlatformError):
                 self._executor.leave(self._study.id, self._study.nonce)
             raise
-        except LiversegError:
-            # A platform that is away cannot be asked; its trainers find out that they are alone.
+        except Stopped:
+            # Without an answer they find out that they are alone.
             with suppress(PlatformError):
-                self._executor.interrupt(self._study.id, self._study.nonce)
+                self._borne(lambda: self._executor.interrupt(self._study.id, self._study.nonce))
             raise
 
     def take_over(self) -> None:
@@ -188,7 +189,9 @@ class Controller:
             states,
             self._capacity,
             self._lease.generation,
-            self._stalls.look(self._clock(), self._attempts(self._running(states)), snapshot.spans),
+            self._stalls.look(
+                self._monotonic(), self._attempts(self._running(states)), snapshot.spans
+            ),
             # Begun before this look: one that is admitted meanwhile is suspended, then begins.
             self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
@@ -256,20 +259,34 @@ class Controller:
         self._lease.say(state)
         raise Stopped(f"{state}: {told}")
 
-    def _bear(self, error: PlatformError) -> None:
-        """Wait while the platform is away; after the patience it is the user's turn."""
-        now = self._clock()
-        if self._away_since is None:
-            self._away_since = now
-            self._listener({"event": "away", "reason": str(error)})
-        if now - self._away_since > PLATFORM_PATIENCE_SECONDS:
+    def _borne(self, act: Callable[[], Answer]) -> Answer:
+        """Return what `act` does, once platform and store answer; act must be safe to repeat."""
+        while True:
+            try:
+                answer = act()
+            except (PlatformError, StoreAway) as error:
+                self._bear(error)
+            else:
+                self._back()
+                return answer
+
+    def _bear(self, error: PlatformError | StoreAway) -> None:
+        """Wait while the platform or the store is away; after 15 minutes it is the user's turn."""
+        what, now = "store" if isinstance(error, StoreAway) else "platform", self._monotonic()
+        if self._away is None or self._away[0] != what:
+            self._back()
+            self._away = what, now
+            self._listener({"event": "away", "what": what, "reason": str(error)})
+        if now - self._away[1] > OUTAGE_SECONDS:
             raise error
         self._sleep(self._poll_seconds)
 
     def _back(self) -> None:
-        if self._away_since is not None:
-            self._listener({"event": "back", "seconds": self._clock() - self._away_since})
-            self._away_since = None
+        if self._away is not None:
+            what, since = self._away
+            seconds = self._monotonic() - since
+            self._listener({"event": "back", "what": what, "seconds": seconds})
+            self._away = None
 
     def _apply(self, actions: Actions, state: RaceState) -> None:
         for failure in actions.failures:
@@ -323,7 +340,8 @@ class Controller:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
             known = state.seed_state(failure.seed, failure.rung)
-            # One node without a way to the store is not the store: the last attempt tells.
+            # One node without a way to the store is not the store: that nothing got any further
+            # in as many attempts as a seed has does tell.
             if kind is StoreError and known is not None and not _is_last(failure, known):
                 continue
             attempt = (failure.seed, failure.rung, failure.attempt)
@@ -332,14 +350,15 @@ class Controller:
             if kind is not None and name in self._seen:
                 raise kind(
                     f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
-                    f"{failure.reason}"
+                    f"{failure.reason}; the other trainers continue, `liverseg study stop` ends "
+                    "them"
                 )
 
     def _tell_waiting(self, states: Mapping[str, JobState]) -> None:
         """Record what jobs wait for, and tell the listener, once, of those that wait for long."""
         running = self._running(states)
         self._lease.waiting = {n: states[n].waits_for for n in running if states[n].waits_for}
-        now = self._clock()
+        now = self._monotonic()
         self._waiting = {name: self._waiting.get(name, now) for name in self._lease.waiting}
         for name, since in self._waiting.items():
             parts = parse_job_name(name)
@@ -366,7 +385,7 @@ def _is_last(failure: Failure, known: SeedState) -> bool:
         for f in known.failures
         if (f.exit_code, f.generation) == (failure.exit_code, failure.generation)
     ]
-    return len(alike) + 1 >= ATTEMPTS
+    return len(alike) + 1 >= LOST_ATTEMPTS
 
 
 def _final_report(state: RaceState, arm: Arm) -> ReportKey:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar, overload
 
-from liverseg.errors import IntegrityError, NotFound, StoreError
+from liverseg.errors import IntegrityError, NotFound, StoreAway, StoreError
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Sha256
@@ -52,6 +52,9 @@ def commit(
     try:
         for name, data in files.items():
             store.put(prefix + name, data)
+    except StoreAway:
+        # Nothing can be taken back either; without a manifest it does not count.
+        raise
     except StoreError:
         with suppress(StoreError):
             if not exists(store, prefix):

@@ -11,9 +11,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from liverseg.errors import NotFound, StoreError
+from liverseg.errors import NotFound, StoreAway, StoreError
 from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
 from liverseg.storage.keys import check_key
+from liverseg.storage.outage_log import OutageLog
 
 # Bytes on their way into the store; dot entries are invisible to keys().
 _INCOMING = ".incoming"
@@ -22,6 +23,13 @@ _STALE_SECONDS = 24 * 3600.0
 # delete() removes empty folders; a put that loses its folder to one makes it again.
 _FOLDER_RETRIES = 20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
+# What a file system on the network says while its server is away (NFS mounted soft, FUSE, SMB). A
+# hard mount says nothing: the call waits until the server is back.
+_AWAY = frozenset({
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNREFUSED,
+    errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+    errno.ENETUNREACH, errno.EREMOTEIO,
+})  # fmt: skip
 
 
 class FolderStore:
@@ -34,6 +42,7 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._swept = False
+        self._outage = OutageLog(f"store {root}")
 
     @property
     def url(self) -> str:
@@ -57,7 +66,7 @@ class FolderStore:
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; return whether it was written."""
         target = self._path(key)
-        with self._incoming(BytesIO(data), key) as temporary:
+        with self._noted(), self._incoming(BytesIO(data), key) as temporary:
             try:
                 # link, unlike rename, refuses a name that exists.
                 _into_place(temporary, target, os.link)
@@ -68,17 +77,19 @@ class FolderStore:
     def get(self, key: str) -> bytes:
         """Return the bytes; raises NotFound."""
         path = self._path(key)
-        try:
-            return path.read_bytes()
-        except OSError as exc:
-            raise self._unread(exc, key) from exc
+        with self._noted():
+            try:
+                return path.read_bytes()
+            except OSError as exc:
+                raise self._unread(exc, key) from exc
 
     def get_file(self, key: str, path: Path) -> None:
         """Write the bytes to the file `path`, copied in small pieces; raises NotFound."""
-        try:
-            source = self._path(key).open("rb")
-        except OSError as exc:
-            raise self._unread(exc, key) from exc
+        with self._noted():
+            try:
+                source = self._path(key).open("rb")
+            except OSError as exc:
+                raise self._unread(exc, key) from exc
         with source, whole_file(path) as file:
             shutil.copyfileobj(source, file, CHUNK_BYTES)
 
@@ -88,18 +99,20 @@ class FolderStore:
         start = self._path(folder) if folder else self.root
         above = folder + "/" if folder else ""
         found: list[str] = []
-        _collect(start, above, beginning, found)
+        with self._noted():
+            _collect(start, above, beginning, found)
         return sorted(found)
 
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error. Folders that become empty go too."""
         path = self._path(key)
-        try:
-            path.unlink()
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as exc:
-            raise _refusal(exc, "delete", path) from exc
+        with self._noted():
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except OSError as exc:
+                raise _refusal(exc, "delete", path) from exc
         for folder in path.parents:
             if folder == self.root:
                 return
@@ -114,8 +127,22 @@ class FolderStore:
 
     def _replace(self, key: str, source: BinaryIO) -> None:
         target = self._path(key)
-        with self._incoming(source, key) as temporary:
+        with self._noted(), self._incoming(source, key) as temporary:
             _into_place(temporary, target, os.replace)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Log the first failure of a file system that is away, and its first answer after it."""
+        try:
+            yield
+        except StoreAway as exc:
+            self._outage.failed(getattr(exc.__cause__, "strerror", None) or str(exc))
+            raise
+        except NotFound:
+            self._outage.succeeded()
+            raise
+        else:
+            self._outage.succeeded()
 
     def _unread(self, exc: OSError, key: str) -> StoreError:
         if isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError):
@@ -218,7 +245,8 @@ def _refusal(exc: OSError, action: str, path: Path) -> StoreError:
         return StoreError(f"no right to {action} {path}: the file system is read-only")
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"disk full: cannot {action} {path} ({exc.strerror})")
-    return StoreError(f"cannot {action} {path}: {exc.strerror or exc}")
+    kind = StoreAway if exc.errno in _AWAY else StoreError
+    return kind(f"cannot {action} {path}: {exc.strerror or exc}")
 
 
 def _no_links(target: Path) -> str:

@@ -2,9 +2,12 @@
 
 import json
 import logging
+import math
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,15 +17,17 @@ import pytest
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.process import ProcessExecutor
-from liverseg.settings import from_mapping
+from liverseg.settings import Settings, from_mapping
 from liverseg.steps.data import phantom
 from liverseg.steps.race import race
 from liverseg.storage.folder import FolderStore
+from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
 from liverseg.storage.port import LocatedStore
 from tests.s3_server import KINDS, S3Server
 from tests.steps.tiny_study import SETTINGS as TINY
-from tests.steps.tiny_study import study_in
+from tests.steps.tiny_study import InThisProcess, study_in
+from tests.storage.faulty_proxy import Fault, FaultyProxy
 
 SETTINGS = {
     "network": {"features": [2, 4, 4]},
@@ -73,6 +78,7 @@ def test_a_study_in_a_bucket_has_the_winner_of_the_same_study_in_a_folder(
 
 
 AWAY_SECONDS = 60.0
+CUT_SECONDS = 15.0
 FOUR = from_mapping(
     {
         "race": {"seeds": 4, "minimum_iterations": 100, "maximum_iterations": 400},
@@ -82,12 +88,28 @@ FOUR = from_mapping(
 )
 
 
-def raced(store: LocatedStore) -> tuple[list[list[int]], str]:
-    """Race four seeds in processes; return who was promoted, and the winner's weights."""
-    study = study_in(store, FOUR)
+TWO = from_mapping(
+    {
+        "race": {"seeds": 2, "minimum_iterations": 20, "maximum_iterations": 40},
+        "training": {"validation_interval": 5},
+    },
+    TINY,
+)
+
+
+def raced(
+    store: LocatedStore, settings: Settings = FOUR, trainers: Mapping[str, str] | None = None
+) -> tuple[list[list[int]], str]:
+    """Race the seeds in processes; return who was promoted, and the winner's weights.
+
+    `trainers` is the environment of the trainers; None: that of this process.
+    """
+    study = study_in(store, settings)
     command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
-    found = race.run(store, ProcessExecutor(store.work, command), study, "end", Capacity(2, False))
+    executor = ProcessExecutor(store.work, command, trainers)
+    found = race.run(store, executor, study, "end", Capacity(2, False))
     assert list(replay(store, study.id).findings) == []
+    assert not any("/failures/" in key for key in store.keys(f"studies/{study.id}/"))
     return [rung["promoted"] for rung in found["rungs"]], found["winner"]["sha256"]
 
 
@@ -121,5 +143,52 @@ def test_a_race_outlives_a_minute_without_its_store_and_says_so_once(
     told = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
     # The controller's words; every trainer has its own log.
     assert len(told) == 2, told
-    assert "connection refused; trying again for up to" in told[0]
+    assert "connection refused; waiting for it" in told[0]
     assert "answers again after" in told[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["controller", "trainers"])
+def test_a_race_outlives_a_way_to_its_store_that_is_cut_for_some(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = S3Server(KINDS[0], tmp_path)
+    if not server.endpoint.startswith("http://"):
+        pytest.skip("faults are put between client and server, which https does not allow")
+    calm = MemoryStore()
+    study = study_in(calm, TWO)
+    expected = race.run(calm, InThisProcess(calm), study, "end", Capacity(2, False))
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    caplog.set_level(logging.WARNING, "liverseg")
+    server.start()
+    try:
+        with FaultyProxy(server.endpoint).running() as proxy, ThreadPoolExecutor(1) as pool:
+            ways = {"controller": server.endpoint, "trainers": server.endpoint} | {who: proxy.url}
+            looker = server.store()
+            # With so little patience of its own that it is the controller who waits.
+            store = server.opened(looker.url, ways["controller"], patience_seconds=2.0)
+            environment = os.environ | {"AWS_ENDPOINT_URL": ways["trainers"]}
+            found = pool.submit(raced, store, TWO, environment)
+            while not any("/curves/" in key for key in looker.keys("studies/")):
+                assert not found.done(), found.result()
+                time.sleep(0.1)
+            proxy.faults.append(Fault("refuse", times=math.inf))
+            time.sleep(CUT_SECONDS)
+            proxy.faults.clear()
+            assert found.result()[1] == expected["winner"]["sha256"]
+    finally:
+        server.stop()
+    told = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
+    logs = {"controller": told}
+    logs["trainers"] = [
+        line
+        for path in store.work.glob("jobs/*/log.txt")
+        for line in path.read_text().splitlines()
+        if "waiting for it" in line or "answers again" in line
+    ]
+    away, back = ([words in line for line in logs[who]] for words in ("waiting", "answers again"))
+    assert sum(away) == sum(back) > 0
+    # Of the trainers at most two saw it.
+    assert sum(away) <= {"controller": 1, "trainers": 2}[who]
+    assert logs["trainers" if who == "controller" else "controller"] == []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from liverseg.errors import LiversegError, PlatformError
+from liverseg.errors import LiversegError, PlatformError, StoreAway
 from liverseg.exit_codes import ExitCode
 from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor, SimulatedProcess
 from liverseg.race.executors.simulated_trainer import (
@@ -17,7 +17,10 @@ from liverseg.race.executors.simulated_trainer import (
 from liverseg.race.records import facts, spans
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.outbox import Outage, Outbox
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study
+from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
 from tests.race.fault_script import (
     ApiAway,
@@ -34,6 +37,8 @@ from tests.race.fault_script import (
 # Seed and iteration to a Jaccard from 0 to 1.
 Score = Callable[[int, int], float]
 
+# Between two looks for a store without which a trainer has nothing to do.
+_RETRY_SECONDS = 5.0
 _AWAY = "the simulated platform is away"
 
 
@@ -166,6 +171,8 @@ class FaultyTrainer(SimulatedTrainer):
             job.attempt,
             executor.orphan_grace,
         )
+        self._outage = Outage(lambda: executor.now)
+        self._outbox = Outbox(executor.store, MemoryStore(), self._outage)
         super().__init__(
             executor.store,
             executor.study,
@@ -178,14 +185,28 @@ class FaultyTrainer(SimulatedTrainer):
     def run(self) -> Generator[float, None, int]:
         yield self._slow_start.seconds if self._slow_start else 0.0
         self._started = self.clock()
-        self._orphan_check.is_alone(self._started)
-        try:
-            return (yield from super().run())
-        except _Ends as end:
-            return end.exit_code
-        except _Hangs:
-            yield math.inf
-            raise AssertionError("an infinite time has passed") from None
+        while True:
+            try:
+                self._outbox.flush()
+                self._is_alone()
+                return (yield from super().run())
+            except _Ends as end:
+                return end.exit_code
+            except _Hangs:
+                yield math.inf
+                raise AssertionError("an infinite time has passed") from None
+            except StoreAway:
+                # It has nothing to do without the store: at its beginning, or at its rung.
+                if self._outage.seconds > self.executor.orphan_grace:
+                    return ExitCode.ORPHANED
+                yield _RETRY_SECONDS
+
+    def _is_alone(self) -> bool:
+        return self._outage.ask(lambda: self._orphan_check.is_alone(self.clock()))
+
+    def record(self, event: str) -> None:
+        attempt = Attempt(self.job.rung_name, self.job.seed, self.job.attempt)
+        self._outbox.write(lambda store: spans.write(store, self.study, attempt, event))
 
     def train(self, iteration: int, target: int) -> Generator[float, None, None]:
         if self._hangs is not None and self._hangs.iteration <= target < self.job.iterations:
@@ -216,11 +237,23 @@ class FaultyTrainer(SimulatedTrainer):
             seconds=now - self._started,
             time=now,
         )
-        facts.write_curve(self.store, job.study, point)
-        super().validated(position)
-        if position.iteration < job.iterations and self._orphan_check.is_alone(now):
+        self._outbox.write(lambda store: facts.write_curve(store, job.study, point))
+        self._outbox.write(lambda store: self._validated_in(store, position))
+        try:
+            self._outbox.flush()
+            alone = self._is_alone()
+        except StoreAway:
+            alone = self._outage.seconds > self.executor.orphan_grace
+        if position.iteration < job.iterations and alone:
             self.record(spans.end(position.iteration, now, ExitCode.ORPHANED))
             raise _Ends(ExitCode.ORPHANED)
+
+    def _validated_in(self, store: ObjectStore, position: Position) -> None:
+        try:
+            self.store = store
+            super().validated(position)
+        finally:
+            self.store = self.executor.store
 
     def report(self, position: Position) -> None:
         super().report(position)

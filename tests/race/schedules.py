@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
-from liverseg.errors import Fenced, PlatformError, StoreError, StudyError, StudyHeld
+from liverseg.errors import Fenced, PlatformError, StoreAway, StoreError, StudyError, StudyHeld
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
@@ -68,7 +68,7 @@ class Outage(MemoryStore):
 
     def _refuse(self) -> None:
         if self.away():
-            raise StoreError("the store is away")
+            raise StoreAway("the store is away")
 
 
 @dataclass

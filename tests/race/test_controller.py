@@ -12,6 +12,7 @@ import pytest
 from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, StudyError
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, spans
@@ -25,7 +26,7 @@ from liverseg.race.records.study import Study
 from liverseg.settings import from_mapping
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
-from tests.race.fault_script import Crash, Killed
+from tests.race.fault_script import Crash, Killed, SlowNode
 from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal, report_key, rising
 
@@ -221,20 +222,30 @@ def test_what_a_person_has_to_mend_stops_the_race_at_once_and_costs_no_seed(code
     rehearsal = Rehearsal(faults=[Killed(2, 0, 1, exit_code=code)])
     with pytest.raises(error, match=f"seed 2 at rung 0 could not go on: exit code {code}"):
         rehearsal.run()
-    # Nobody would look after the others.
-    assert not any(state.running for state in rehearsal.executor.states().values())
+    assert_only_ended_with(rehearsal, code)
     rehearsal.run()
     assert outcome(rehearsal) == undisturbed()
+    # The others were adopted where they were.
+    assert [f.exit_code for f in failures(rehearsal)] == [code]
+
+
+def assert_only_ended_with(rehearsal: Rehearsal, code: int) -> None:
+    """Some trainers run, and nobody ended those that do not."""
+    states = rehearsal.executor.states().values()
+    assert any(state.running for state in states)
+    assert {state.exit_code for state in states if not state.running} <= {0, code}
 
 
 def test_a_store_that_one_node_cannot_reach_stops_the_race_only_with_the_last_attempt():
     once = Rehearsal(faults=[Killed(2, 0, 1, exit_code=4)])
     once.run()
     assert outcome(once) == undisturbed()
-    always = Rehearsal(faults=[Killed(2, 0, 1, exit_code=4, attempts=(0, 1, 2))])
+    # As often as a seed may be ended by others. Seed 3 still trains then.
+    refused = Killed(2, 0, 1, exit_code=4, attempts=tuple(range(LOST_ATTEMPTS)))
+    always = Rehearsal(faults=[refused, SlowNode(3, 0, 1000.0)])
     with pytest.raises(StoreError, match="seed 2 at rung 0 could not go on: exit code 4"):
         always.run()
-    assert not any(state.running for state in always.executor.states().values())
+    assert_only_ended_with(always, 4)
     always.run()
     assert outcome(always) == undisturbed()
 

@@ -11,6 +11,7 @@ from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.stalls import StallDetector
+from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
 from liverseg.race.records.job_name import parse_job_name
@@ -245,9 +246,9 @@ def test_a_store_that_one_trainer_cannot_reach_stops_the_race_at_its_last_attemp
     def refused(attempts: int) -> Killed:
         return Killed(0, 0, 200, exit_code=StoreError.exit_code, attempts=tuple(range(attempts)))
 
-    assert len(disturbed(refused(2)).told("failed")) == 2
+    assert len(disturbed(refused(5)).told("failed")) == 5
     with pytest.raises(StoreError, match="seed 0 at rung 0 could not go on"):
-        disturbed(refused(3))
+        disturbed(refused(LOST_ATTEMPTS))
 
 
 @pytest.mark.parametrize(

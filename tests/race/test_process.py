@@ -1,9 +1,11 @@
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ SLEEPS = "import time; time.sleep(30)"
 DEADLINE_SECONDS = 120.0
 
 
-def make(work: Path, script: str, **options: float) -> ProcessExecutor:
+def make(work: Path, script: str, **options: Any) -> ProcessExecutor:
     environment = {"PATH": os.environ["PATH"], "LIVERSEG_TEST": "set"}
     command = [sys.executable, "-S", "-c", script]
     return ProcessExecutor(work, command, environment, **options)
@@ -81,8 +83,9 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
         "0",
         "--device-index",
         "0",
+        "--clock-offset",
     ]
-    assert str(expected) in log
+    assert str(expected)[:-1] in log
     assert "'LIVERSEG_TEST'" in log
     assert "HOME" not in log
 
@@ -235,7 +238,8 @@ def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_pat
     jobs = [Job.of("study1", NONCE, seed, 0, 0, 10) for seed in range(4)]
 
     def device_index(job: Job) -> str:
-        return (tmp_path / "jobs" / job.name / "device_index").read_text()
+        start = json.loads((tmp_path / "jobs" / job.name / "start.json").read_text())
+        return str(start["device_index"])
 
     for job in jobs[:3]:
         executor.submit(job)
@@ -259,7 +263,45 @@ def test_an_attempt_goes_to_another_place_than_the_one_before_it(tmp_path: Path)
     again = Job.of("study1", NONCE, 7, 2, 1, 20_000)
     executor.submit(again)
     wait(executor, again.name)
-    folders = [tmp_path / "jobs" / job.name for job in (here, there, again)]
-    assert [(folder / "device_index").read_text() for folder in folders] == [
-        "0", "1", "1",
-    ]  # fmt: skip
+    starts = [tmp_path / "jobs" / job.name / "start.json" for job in (here, there, again)]
+    assert [json.loads(path.read_text())["device_index"] for path in starts] == [0, 1, 1]
+
+
+def test_a_clock_that_is_set_forward_two_hours_makes_no_job_longer(tmp_path: Path) -> None:
+    ahead = [0.0]
+
+    def executor(script: str) -> ProcessExecutor:
+        return make(tmp_path, script, wall=lambda: time.time() + ahead[0])
+
+    running = executor("import sys; print(sys.argv[-1]); sys.stdin.read()")
+    running.submit(JOB)
+    ahead[0] = 7200.0
+    wait(running)
+    state = running.states()[JOB.name]
+    assert state.started is not None
+    assert state.ended is not None
+    assert 0 < state.ended - state.started < DEADLINE_SECONDS
+    # The trainer is told the time by which it was started, from before the step.
+    offset = float((tmp_path / "jobs" / JOB.name / "log.txt").read_text())
+    assert offset + time.monotonic() == pytest.approx(time.time(), abs=60.0)
+    later = executor("")
+    assert later.states()[JOB.name] == state
+    # A job that is started afterwards has the machine's new time.
+    second = Job.of("study1", 8, 2, 0, 20_000)
+    later.submit(second)
+    wait(later, second.name)
+    started = later.states()[second.name].started
+    assert started is not None
+    assert started > time.time() + 7000
+
+
+def test_how_long_a_job_took_is_not_known_after_the_machine_was_booted_again(
+    tmp_path: Path, folder: Path
+) -> None:
+    executor = make(tmp_path, "import time; time.sleep(0.5)")
+    executor.submit(JOB)
+    start = json.loads((folder / "start.json").read_text())
+    (folder / "start.json").write_text(json.dumps(start | {"boot_id": "another"}))
+    wait(executor)
+    state = executor.states()[JOB.name]
+    assert (state.exit_code, state.ended) == (0, None)

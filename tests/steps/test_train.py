@@ -1,14 +1,16 @@
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError
+from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError, StoreAway, StoreError
 from liverseg.exit_codes import ExitCode
-from liverseg.race.records import facts, spans
+from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.study import Study
 from liverseg.steps.race import train
-from liverseg.storage import record
+from liverseg.storage import bundle, record
+from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import CURVE_ENTRIES, report_key
 from tests.steps.tiny_study import study_in
@@ -184,3 +186,171 @@ def test_a_second_pod_of_one_attempt_ends_with_75_and_writes_nothing() -> None:
     assert train.run(store, study.id, 1, 0, 0, **first | {"pod": "second"}) == ExitCode.INTERRUPTED
     assert store.objects == before
     assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == ExitCode.DONE
+
+
+class Outage(MemoryStore):
+    """A store that answers nobody while it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+        self.error: type[StoreError] = StoreAway
+
+    def get(self, key: str) -> bytes:
+        self._refuse()
+        return super().get(key)
+
+    def keys(self, prefix: str) -> list[str]:
+        self._refuse()
+        return super().keys(prefix)
+
+    def _begin(self, key: str) -> int:
+        self._refuse()
+        return super()._begin(key)
+
+    def _refuse(self) -> None:
+        if self.closed:
+            raise self.error("the store is closed")
+
+
+class Waits:
+    """A trainer's clock, which only waiting moves; the store is back after `seconds` of it."""
+
+    def __init__(self, store: Outage, seconds: float) -> None:
+        self._store, self._left, self.now = store, seconds, 1000.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self._left -= seconds
+        if self._left <= 0:
+            self._store.closed = False
+
+
+def close_at(store: Outage, iteration: int):
+    def progress(_what: str, done: int, _total: int) -> None:
+        store.closed |= done == iteration
+
+    return progress
+
+
+def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path: Path) -> None:
+    store, undisturbed = Outage(), MemoryStore()
+    study = study_in(store)
+    calm = study_in(undisturbed)
+    waits = Waits(store, 600.0)
+    code = train.run(
+        store, study.id, 1, 1, 0, orphan_grace=1800, now=waits.clock, sleep=waits.sleep,
+        scratch=tmp_path, progress=close_at(store, 1),
+    )  # fmt: skip
+    assert code == ExitCode.DONE
+    # It has waited at its rung alone.
+    assert waits.now == 1600.0
+    trained(undisturbed, calm, 1)
+    assert (
+        report(store, study, 1)["weights_sha256"] == report(undisturbed, calm, 1)["weights_sha256"]
+    )
+    # What was written late is what would have been written at once, the broom's work included.
+    for kind in ("curves/", "checkpoints/", "rungs/1/reports/"):
+        prefix = f"studies/{study.id}/{kind}"
+        assert store.keys(prefix) == undisturbed.keys(prefix)
+    attempt = spans.Attempt(1, 1, 0)
+    late = spans.span_of(attempt, spans.events(store, study, attempt))
+    at_once = spans.span_of(attempt, spans.events(undisturbed, calm, attempt))
+    assert late is not None
+    assert at_once is not None
+    # It occupied its GPU while it waited, and for no second longer.
+    assert (late.samples[:-1], late.seconds) == (at_once.samples[:-1], 600.0)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_store_that_stays_away_ends_a_trainer_with_76_and_its_work_is_found_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Outage()
+    study = study_in(store)
+    waits = Waits(store, float("inf"))
+    words = {"orphan_grace": 1800, "now": waits.clock, "sleep": waits.sleep, "scratch": tmp_path}
+    code = train.run(store, study.id, 1, 1, 0, progress=close_at(store, 1), **words)
+    assert code == ExitCode.ORPHANED
+    assert 2800 < waits.now < 2820
+    assert "the store has been away for 18" in caplog.text
+    store.closed = False
+    assert lineage.checkpoints(store, study, 1) == []
+    seen: list[int] = []
+    again = train.run(
+        store, study.id, 1, 1, 1, progress=lambda _what, done, _total: seen.append(done), **words
+    )
+    # On the same machine the next attempt trains nothing anew.
+    assert (again, seen) == (ExitCode.DONE, [])
+    assert [c["iteration"] for c in facts.read_curve(store, study.id, 1)] == [2, 4, 6]
+    assert report(store, study, 1, 1)["iterations"] == 6
+
+
+def test_a_trainer_that_is_told_to_stop_saves_on_its_machine_where_the_store_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Outage()
+    study = study_in(store)
+
+    def stop(_what: str, done: int, _total: int) -> None:
+        if done == 5:
+            store.closed = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    words = {"orphan_grace": 1800, "now": Clock(), "scratch": tmp_path}
+    assert train.run(store, study.id, 1, 1, 0, progress=stop, **words) == ExitCode.INTERRUPTED
+    assert "iteration 5 is kept in" in caplog.text
+    (kept,) = tmp_path.rglob("manifest.json")
+    assert kept.parent.name == "5-a0"
+    # A whole bundle, under the key that it will have in the store.
+    prefix = facts.checkpoint_prefix(study.id, 1, 5, 0)
+    assert bundle.load(FolderStore(kept.parents[len(prefix.rstrip("/").split("/"))]), prefix)
+
+
+def test_where_the_machine_keeps_nothing_the_training_waits_for_the_store(tmp_path: Path) -> None:
+    store = Outage()
+    study = study_in(store)
+    (tmp_path / "scratch").write_text("not a folder")
+    waits = Waits(store, 60.0)
+    code = train.run(
+        store, study.id, 1, 1, 0, orphan_grace=1800, now=waits.clock, sleep=waits.sleep,
+        scratch=tmp_path / "scratch", progress=close_at(store, 1),
+    )  # fmt: skip
+    assert code == ExitCode.DONE
+    assert waits.now == 1060.0
+    assert [c["iteration"] for c in facts.read_curve(store, study.id, 1)] == [2, 4, 6]
+
+
+def test_a_trainer_that_begins_while_the_store_is_away_waits_for_it(tmp_path: Path) -> None:
+    store = Outage()
+    study = study_in(store)
+    store.closed = True
+    waits = Waits(store, 60.0)
+    words = {"orphan_grace": 1800, "now": waits.clock, "sleep": waits.sleep, "scratch": tmp_path}
+    assert train.run(store, study.id, 1, 0, 0, **words) == ExitCode.DONE
+
+
+def test_what_the_store_refuses_for_good_ends_the_trainer_at_once_with_the_stores_error(
+    tmp_path: Path,
+) -> None:
+    store = Outage()
+    study = study_in(store)
+    store.error = StoreError
+    with pytest.raises(StoreError, match="closed") as caught:
+        train.run(
+            store, study.id, 1, 1, 0, orphan_grace=1800, now=Clock(), scratch=tmp_path,
+            progress=close_at(store, 1),
+        )  # fmt: skip
+    assert caught.value.exit_code == 4
+
+
+def test_the_folder_for_what_is_kept_belongs_to_nobody_else(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = train._scratch()
+    assert (own.parent, own.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert train._scratch() == own
+    own.chmod(0o777)
+    assert train._scratch() != own

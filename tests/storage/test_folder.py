@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from liverseg.errors import NotFound, StoreError
+from liverseg.errors import NotFound, StoreAway, StoreError
 from liverseg.storage.folder import FolderStore
 from tests.storage.contract import LargeObjectContract, StoreContract
 
@@ -213,3 +214,44 @@ def test_a_store_below_a_file_is_refused_with_its_path(tmp_path):
     store = FolderStore(tmp_path / "file" / "store")
     with pytest.raises(StoreError, match="file/store"):
         store.put("a", b"")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_file_server_that_is_away_is_told_when_it_goes_and_when_it_is_back(
+    tmp_path, monkeypatch, lines, number
+):
+    """As a file system on the network says it; the kernel's part alone is replaced."""
+    store = FolderStore(tmp_path / "store")
+    store.put("a", b"1")
+
+    def away(*_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", away)
+        patched.setattr(os, "replace", away)
+        patched.setattr(Path, "read_bytes", away)
+        patched.setattr(Path, "unlink", away)
+        for attempt in (
+            lambda: store.keys(""),
+            lambda: store.put("b", b""),
+            lambda: store.get("a"),
+            lambda: store.delete("a"),
+        ):
+            with pytest.raises(StoreAway, match=os.strerror(number)):
+                attempt()
+    assert lines == [f"store {tmp_path / 'store'}: {os.strerror(number)}; waiting for it"]
+    assert store.get("a") == b"1"
+    assert store.keys("") == ["a"]
+    assert len(lines) == 2
+    assert "answers again after" in lines[1]
+
+
+def test_a_full_disk_is_not_waited_for(tmp_path, monkeypatch):
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StoreError, match="disk full") as caught:
+        FolderStore(tmp_path).put("a", b"")
+    assert not isinstance(caught.value, StoreAway)

@@ -33,7 +33,7 @@ def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
     shared.succeeded()
     shared.succeeded()
     assert lines == [
-        "the server: status 503; trying again for up to 120 s",
+        "the server: status 503; waiting for it",
         f"the server answers again after {clock.now:.1f} s (status 503)",
     ]
     assert clock.now < 66
@@ -72,3 +72,27 @@ def test_patience_has_an_end_and_is_used_to_it(clock):
 def test_without_patience_there_is_one_attempt(clock):
     assert not Attempts(patience(clock, 0.0)).again("status 503")
     assert clock.now == 0
+
+
+def test_an_outage_that_has_used_up_the_patience_costs_later_requests_one_attempt_each(
+    clock, lines
+):
+    shared = patience(clock, 7.0)
+    first = Attempts(shared)
+    while first.again("status 503"):
+        pass
+    clock.now += 100.0
+    before = clock.now
+    assert not Attempts(shared).again("status 503")
+    assert clock.now == before
+    assert len(lines) == 1
+    shared.succeeded()
+    assert Attempts(shared).again("status 503")
+
+
+def test_a_request_that_alone_fails_has_an_end_though_others_succeed(clock):
+    shared = patience(clock, 7.0)
+    attempts = Attempts(shared)
+    while attempts.again("status 500"):
+        shared.succeeded()
+    assert clock.now == pytest.approx(7.0)

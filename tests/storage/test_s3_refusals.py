@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from liverseg.errors import SettingsError, StoreError
+from liverseg.errors import SettingsError, StoreAway, StoreError
 from liverseg.storage.open import open_store
 from tests.s3_server import S3Server
 
@@ -17,7 +17,7 @@ from tests.s3_server import S3Server
 def test_where_no_server_runs_the_message_says_what_to_look_at(tmp_path):
     server = S3Server("versitygw", tmp_path)
     store = server.opened("s3://bucket/prefix", patience_seconds=0.3)
-    with pytest.raises(StoreError, match=r"connection refused .*AWS_ENDPOINT_URL") as caught:
+    with pytest.raises(StoreAway, match=r"connection refused; .*AWS_ENDPOINT_URL") as caught:
         store.get("some/key")
     for word in ("some/key", "s3://bucket/prefix", server.endpoint):
         assert word in str(caught.value)
@@ -31,8 +31,9 @@ def test_a_missing_bucket_is_named(s3_server):
         lambda: store.keys(""),
         lambda: store.get("a"),
     ):
-        with pytest.raises(StoreError, match=r"no-such-bucket-8f3a.*make the bucket"):
+        with pytest.raises(StoreError, match=r"no-such-bucket-8f3a.*make the bucket") as caught:
             attempt()
+        assert not isinstance(caught.value, StoreAway)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def test_credentials_that_are_wrong_are_named_but_not_shown(s3_server, variable,
     for attempt in (lambda: store.put("a", b""), lambda: store.get("a"), lambda: store.keys("")):
         with pytest.raises(StoreError, match=said) as caught:
             attempt()
+        assert not isinstance(caught.value, StoreAway)
         assert "test-secret-key" not in str(caught.value)
         assert "something-wrong" not in str(caught.value)
 
@@ -80,6 +82,32 @@ def test_a_server_that_is_no_s3_server_is_told_in_a_few_words(tmp_path, page):
         with pytest.raises(StoreError, match="is AWS_ENDPOINT_URL right") as caught:
             attempt()
         assert len(str(caught.value)) < 400
+
+
+class Balancer(BaseHTTPRequestHandler):
+    """What stands before servers that are all away."""
+
+    def do_GET(self) -> None:
+        self.send_response(502)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>bad gateway")
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Stay silent."""
+
+
+def test_a_balancer_whose_servers_are_away_is_no_wrong_address(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Balancer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        store = S3Server("versitygw", tmp_path).opened("s3://bucket", url, patience_seconds=0.1)
+        for attempt in (lambda: store.get("a"), lambda: store.keys("")):
+            with pytest.raises(StoreAway, match="502"):
+                attempt()
+        server.shutdown()
+        thread.join()
 
 
 def test_https_where_the_server_speaks_http_is_told_at_once(tmp_path, page):

@@ -1,7 +1,6 @@
 """Commands on the network: train, predict, postprocess."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +31,14 @@ from liverseg.exit_codes import TRAINER_CODES, help_text
     type=float,
     default=1800.0,
     show_default=True,
-    help="Seconds without a controller's heartbeat after which the trainer saves and ends.",
+    help="Seconds without a controller's heartbeat, or without the store, after which the trainer "
+    "saves and ends.",
+)
+@click.option(
+    "--clock-offset",
+    type=float,
+    hidden=True,
+    help="Unix time minus the monotonic clock, as the executor on this machine has read both.",
 )
 @click.option("--pod", default="", help="Its uid: another pod of the same attempt ends with 75.")
 def train(
@@ -43,6 +49,7 @@ def train(
     attempt: int,
     orphan_grace: float,
     device_index: int,
+    clock_offset: float | None,
     pod: str,
 ) -> None:
     """Train one seed of a study up to a rung, report, and end.
@@ -53,9 +60,11 @@ def train(
     """
     from liverseg.errors import SettingsError
     from liverseg.steps.race import train as step
+    from liverseg.steps.race.clock import Clock
     from liverseg.storage.open import open_store
 
-    opened = open_store(store)
+    clock = Clock(clock_offset)
+    opened = open_store(store, patience_seconds=step.STORE_PATIENCE_SECONDS)
     if rung != "baseline" and not rung.isdigit():
         raise SettingsError(f"--rung '{rung}' must be a number or 'baseline'")
     goal: int | Literal["baseline"] = "baseline" if rung == "baseline" else int(rung)
@@ -69,7 +78,7 @@ def train(
             orphan_grace=orphan_grace,
             device_index=device_index,
             pod=pod,
-            now=time.time,
+            now=clock,
             progress=report,
         )
     sys.exit(code)

@@ -14,9 +14,17 @@ from liverseg.settings import BASELINE_SEED, RaceSettings
 # Attempts in a row that got no further, after which a seed has failed for good: trainers that ended
 # by themselves, ...
 ATTEMPTS = 3
-# ... and those that were ended: killed, evicted, on a node that was lost, silent. That says nothing
-# of the seed, and on preemptible nodes it happens all the time.
+# ... and those that were ended: killed, evicted, on a node that was lost or that the store refused,
+# silent. That says nothing of the seed, and on preemptible nodes it happens all the time.
 LOST_ATTEMPTS = 30
+
+
+_NOT_THE_SEEDS_FAULT = (
+    ExitCode.STORE,
+    ExitCode.INTERRUPTED,
+    ExitCode.ORPHANED,
+    ExitCode.SETTINGS_DIFFER,
+)
 
 
 @dataclass(frozen=True)
@@ -196,5 +204,4 @@ def failed_for_good(failures: Iterable[Failure], before: int, generation: int) -
 
 def _was_ended(code: int | None) -> bool:
     """Return whether somebody else ended the trainer; it may have saved and said so."""
-    told = (ExitCode.INTERRUPTED, ExitCode.ORPHANED, ExitCode.SETTINGS_DIFFER)
-    return code is None or code < 0 or code in told
+    return code is None or code < 0 or code in _NOT_THE_SEEDS_FAULT

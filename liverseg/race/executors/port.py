@@ -27,7 +27,7 @@ class Executor(Protocol):
         """Delete a job that has ended, with its log; an unknown name is no error."""
 
     def interrupt(self, study: str, nonce: str) -> None:
-        """The study is stopped or cannot go on: let its trainers save and end."""
+        """The study is stopped, by hand or by its budget: let its trainers save and end."""
 
     def leave(self, study: str, nonce: str) -> None:
         """Somebody ends the controller: stop what would not be left to another one."""

@@ -1,9 +1,9 @@
 """Trainers as processes of this machine, which a killed controller leaves alone and finds again.
 
-A job is a folder `<work>/jobs/<name>/` with `lock`, `device_index`, `pid`, `log.txt` and, once its
-controller saw it end, `exit.json`. The trainer inherits the open, locked file `lock`, so the lock
-lives exactly as long as the trainer does, whatever becomes of the controller; a pid alone may be
-another process's by now.
+A job is a folder `<work>/jobs/<name>/` with `lock`, `start.json` (when, and its device index),
+`pid`, `log.txt` and, once its controller saw it end, `exit.json`. The trainer inherits the open,
+locked file `lock`, so the lock lives exactly as long as the trainer does, whatever becomes of the
+controller; a pid alone may be another process's by now.
 """
 
 import fcntl
@@ -16,8 +16,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from liverseg.errors import StoreError
 from liverseg.race.records.job import Job, JobState
@@ -35,15 +36,18 @@ _STARTED: list[subprocess.Popen[bytes]] = []
 class ProcessExecutor:
     """An Executor that starts `[*command, --study ID --seed N --rung K --attempt A ...]`.
 
-    The last option is `--device-index I`, which chooses the GPU: a number below the number of
-    trainers at a time.
+    The last options are `--device-index I`, which chooses the GPU: a number below the number of
+    trainers at a time; and `--clock-offset S`, the unix time minus the monotonic clock, so that
+    trainer and executor tell the same time, whatever is done to the machine's clock meanwhile.
 
     Args:
         work: Folder for locks, pids and logs; one per store, on a local file system.
         command: The beginning of the command line, such as `python -m liverseg.cli train`.
         environment: The whole environment of a trainer; None: that of this process.
         grace_seconds: From SIGTERM to SIGKILL for a cancelled trainer.
-        monotonic: Clock for the grace.
+        monotonic: Clock for the grace and for how long a job took; the same for all processes of
+            this machine since it was booted.
+        wall: Unix time.
     """
 
     def __init__(
@@ -54,12 +58,13 @@ class ProcessExecutor:
         *,
         grace_seconds: float = GRACE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = work / "jobs"
         self._command = tuple(command)
         self._environment = None if environment is None else dict(environment)
         self._grace_seconds = grace_seconds
-        self._monotonic = monotonic
+        self._monotonic, self._wall = monotonic, wall
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: dict[str, JobState] = {}
         self._asked: dict[str, float] = {}
@@ -73,8 +78,9 @@ class ProcessExecutor:
             with _locked(folder) as lock:
                 if lock is None or (folder / "pid").exists():
                     return False
-                (folder / "device_index").write_text(str(device_index))
-                child = self._start(job, folder, lock, device_index)
+                start = _Start(self._wall(), self._monotonic(), _boot_id(), device_index)
+                _write_whole(folder / "start.json", asdict(start))
+                child = self._start(job, folder, lock, start)
         except OSError as exc:
             raise StoreError(f"cannot start a trainer in {folder}: {exc.strerror}") from exc
         _STARTED.append(child)
@@ -128,7 +134,8 @@ class ProcessExecutor:
         The lowest one; but an attempt goes to another index than the one before it, if any is free
         that was ever used: a straggler is moved.
         """
-        indices = {name: _number(self._jobs / name / "device_index") for name in self.states()}
+        starts = {name: _start_of(self._jobs / name) for name in self.states()}
+        indices = {name: start.device_index if start else None for name, start in starts.items()}
         taken = {indices[name] for name, state in self.states().items() if state.running}
         before = job_name(job.study, job.nonce, job.seed, job.rung_name, job.attempt - 1)
         others = {
@@ -140,14 +147,15 @@ class ProcessExecutor:
         return next(device_index for device_index in itertools.count() if device_index not in taken)
 
     def _start(
-        self, job: Job, folder: Path, lock: IO[bytes], device_index: int
+        self, job: Job, folder: Path, lock: IO[bytes], start: "_Start"
     ) -> subprocess.Popen[bytes]:
         arguments = {
             "--study": job.study,
             "--seed": str(job.seed),
             "--rung": str(job.rung_name),
             "--attempt": str(job.attempt),
-            "--device-index": str(device_index),
+            "--device-index": str(start.device_index),
+            "--clock-offset": repr(start.wall - start.monotonic),
         }
         options = [word for pair in arguments.items() for word in pair]
         with (folder / "log.txt").open("ab") as log:
@@ -172,7 +180,7 @@ class ProcessExecutor:
         if child is not None:
             if child.poll() is None:
                 return JobState(name, running=True, message=log)
-            _write_exit(folder, child.returncode)
+            self._write_exit(folder, child.returncode)
         elif not (folder / "exit.json").exists():
             with _locked(folder, create=False) as lock:
                 if lock is None:
@@ -182,6 +190,18 @@ class ProcessExecutor:
                 return None
         self._ended[name] = _end(name, folder, log)
         return self._ended[name]
+
+    def _write_exit(self, folder: Path, exit_code: int) -> None:
+        """Keep exit code and end for later controllers, which are not the trainer's parent."""
+        start = _start_of(folder)
+        ended = None
+        # The monotonic clock begins anew with every boot.
+        if start is not None and start.boot_id == _boot_id():
+            ended = start.wall + self._monotonic() - start.monotonic
+        try:
+            _write_whole(folder / "exit.json", {"exit_code": exit_code, "ended": ended})
+        except OSError as exc:
+            raise StoreError(f"cannot write {folder / 'exit.json'}: {exc.strerror}") from exc
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         """Signal the process group of a trainer whose lock is held, so that the pid is its own."""
@@ -220,15 +240,33 @@ def _number(path: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _write_exit(folder: Path, exit_code: int) -> None:
-    """Keep the exit code for later controllers, which are not the trainer's parent."""
-    values = {"exit_code": exit_code, "ended": time.time()}
-    temporary = folder / ".exit.json"
-    try:
-        temporary.write_text(json.dumps(values))
-        temporary.replace(folder / "exit.json")
-    except OSError as exc:
-        raise StoreError(f"cannot write {folder / 'exit.json'}: {exc.strerror}") from exc
+@dataclass(frozen=True)
+class _Start:
+    """When a job was started and where; written just before its trainer is."""
+
+    wall: float
+    monotonic: float
+    boot_id: str
+    device_index: int
+
+
+def _start_of(folder: Path) -> _Start | None:
+    with suppress(FileNotFoundError):
+        return _Start(**json.loads((folder / "start.json").read_text()))
+    return None
+
+
+def _boot_id() -> str:
+    """Return what tells this boot of the machine from others; empty where nobody knows it."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _write_whole(path: Path, values: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(values))
+    temporary.replace(path)
 
 
 def _end(name: str, folder: Path, log: str) -> JobState:
@@ -236,16 +274,14 @@ def _end(name: str, folder: Path, log: str) -> JobState:
     known: dict[str, float | None] = {"exit_code": None, "ended": None}
     with suppress(FileNotFoundError):
         known = json.loads((folder / "exit.json").read_text())
-    started = None
-    with suppress(FileNotFoundError):  # written just before the trainer starts
-        started = (folder / "device_index").stat().st_mtime
+    start = _start_of(folder)
     code, line = known["exit_code"], _last_line(folder / "log.txt")
     message = f"{line} ({log})" if line else log
     return JobState(
         name,
         False,
         None if code is None else int(code),
-        started,
+        None if start is None else start.wall,
         known["ended"],
         message,
     )

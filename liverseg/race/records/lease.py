@@ -220,7 +220,7 @@ class Lease:
         )
 
     def _write(self, generation: int | None = None, released: bool = False) -> None:
-        self._written = self._monotonic()
+        now = self._monotonic()
         beat = Heartbeat(
             self.generation if generation is None else generation,
             self.owner,
@@ -232,3 +232,5 @@ class Lease:
             released,
         )
         record.write(self._store, facts.heartbeat_key(self._study.id), beat.to_mapping())
+        # Not before: a store that was away has not heard it.
+        self._written = now

@@ -49,8 +49,8 @@ def run(
         capacity: Trainers at a time, and the budget. A2 is trained in places that the race
             leaves free if it says so, and always with until "baseline".
         take_over: Fence a controller that runs the study, instead of waiting for it.
-        clock: Unix time.
-        monotonic: Seconds, by which another controller is seen to live or not.
+        clock: Unix time, for the heartbeat.
+        monotonic: Seconds; all deadlines, so that no step of the machine's clock moves one.
         sleep: Waits the given seconds.
         poll_seconds: Between two looks at the facts.
         on_event: Told what happens, see race/controller.py.
@@ -63,9 +63,11 @@ def run(
         SettingsError: `capacity.gpus` is below 1.
         Stopped: The budget is spent, or somebody stopped the study.
         StudyError: No seed of a rung is left, or a trainer met other settings.
+        PlatformError, StoreError: Away for more than 15 minutes, or refused for good.
         StudyHeld: Another controller runs the study, and still does after ten minutes.
         Fenced: Another controller has taken the study over.
-        KeyboardInterrupt: On SIGINT or SIGTERM, after the trainers were told to save and end.
+        KeyboardInterrupt: On SIGINT or SIGTERM, after the executor was left: processes of this
+            machine were told to save and end.
     """
     controller = Controller(
         store,

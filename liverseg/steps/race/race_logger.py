@@ -62,6 +62,8 @@ class RaceLogger:
         elif kind == "held":
             owner, minutes = event["owner"], _minutes(event["seconds"])
             log.info("another controller runs the study: waiting up to %s for %s", minutes, owner)
+        elif kind in ("away", "back") and event["what"] == "store":
+            pass  # it has said so itself (storage/outage_log.py)
         elif kind == "away":
             log.info("what runs the trainers does not answer, waiting: %s", event["reason"])
         elif kind == "back":

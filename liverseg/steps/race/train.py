@@ -1,15 +1,24 @@
 """One trainer: a seed goes up to a rung, reports, and its process ends.
 
 It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
-it ended (docs/architecture.md section 6); what follows is the controller's decision.
+it ended (docs/architecture.md section 6); what follows is the controller's decision. While the
+store is away the training continues, and what it writes is kept on this machine
+(race/records/outbox.py).
 """
 
+import logging
+import os
 import signal
 import socket
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import torch
 
@@ -22,6 +31,8 @@ from liverseg.errors import (
     NotFound,
     SettingsDiffer,
     SettingsError,
+    StoreAway,
+    StoreError,
     StudyError,
 )
 from liverseg.exit_codes import ExitCode
@@ -30,15 +41,23 @@ from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.outbox import Outage, Outbox
 from liverseg.race.records.reports import write_report
 from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.data.cases import load_case
 from liverseg.storage import bundle
+from liverseg.storage.folder import FolderStore
 from liverseg.storage.port import ObjectStore
 
+log = logging.getLogger("liverseg")
+Answer = TypeVar("Answer")
 WATCH_SECONDS = 10.0
+# Between two looks for a store without which the trainer has nothing to do.
+RETRY_SECONDS = 5.0
+# For how long the store itself may repeat a request: the GPU waits for it.
+STORE_PATIENCE_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
 
 
@@ -59,6 +78,8 @@ def run(
     *,
     orphan_grace: float,
     now: Callable[[], float],
+    sleep: Callable[[float], None] = time.sleep,
+    scratch: Path | None = None,
     device_index: int = 0,
     pod: str = "",
     progress: Progress = lambda what, done, total: None,
@@ -71,8 +92,12 @@ def run(
         seed: 0 to seeds - 1, or 9999 for A2.
         rung: Index of the rung, or "baseline" for A2.
         attempt: From 0; part of every key that is written.
-        orphan_grace: Seconds without a new heartbeat after which the trainer saves and ends.
-        now: The wall clock, seconds since 1970.
+        orphan_grace: Seconds without a new heartbeat, or without the store, after which the
+            trainer saves and ends.
+        now: Unix time that no step of the machine's clock moves (steps/race/clock.py).
+        sleep: Waits the given seconds.
+        scratch: Folder of this machine for what cannot be written while the store is away; None:
+            one of this user's below the folder for temporary files.
         device_index: Number among the trainers of this machine; chooses the GPU.
         pod: What tells this process from others that were given the same attempt: a Job may make
             another pod. The first one is the attempt, a later one ends with 75.
@@ -82,17 +107,36 @@ def run(
         SettingsDiffer: This version of liverseg would give other weights.
         IntegrityError: A checkpoint differs from its manifest.
     """
-    study = load_study(store, study_id)
+    waiting = _Waiting(Outage(now), orphan_grace, sleep)
     try:
-        require_current(study)
-    except StudyError as error:
-        raise SettingsDiffer(str(error)) from error
-    target = _target(study, seed, rung)
-    watch = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
-    device = best_device(device_index)
-    trainer = _Trainer(store, study, seed, rung, attempt, target, watch, now, progress, device)
-    if not trainer.begin(pod):
-        return ExitCode.INTERRUPTED
+        study = waiting.ask(lambda: load_study(store, study_id))
+        try:
+            require_current(study)
+        except StudyError as error:
+            raise SettingsDiffer(str(error)) from error
+        target = _target(study, seed, rung)
+        watch = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
+        # The nonce: a study that was opened anew in an emptied store is another one.
+        folder = (scratch or _scratch()) / f"{study.id}-{study.nonce}" / f"{seed:04d}"
+        trainer = _Trainer(
+            store=store,
+            study=study,
+            seed=seed,
+            rung=rung,
+            attempt=attempt,
+            target=target,
+            watch=watch,
+            now=now,
+            progress=progress,
+            device=best_device(device_index),
+            waiting=waiting,
+            outbox=Outbox(store, FolderStore(folder), waiting.outage),
+            folder=folder,
+        )
+        if not waiting.ask(lambda: trainer.begin(pod)):
+            return ExitCode.INTERRUPTED
+    except _Stop as stop:
+        return stop.code
     # That of a crash; written as the end of a span that had none of its own.
     code: int = ExitCode.DEFECT
     try:
@@ -101,8 +145,60 @@ def run(
         code = error.exit_code
         raise
     finally:
-        trainer.end(code)
+        # How it ended stands in the exit code; for this line alone nothing may end differently.
+        with suppress(StoreError):
+            trainer.end(code)
     return code
+
+
+def _scratch() -> Path:
+    """Return a folder for temporary files that nobody but this user can write to."""
+    folder = Path(tempfile.gettempdir()) / f"liverseg-{os.getuid()}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if folder.is_dir() and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return folder
+        # Somebody else made it first: one that a later attempt does not find.
+        return Path(tempfile.mkdtemp(prefix="liverseg-"))
+    return folder
+
+
+@dataclass
+class _Waiting:
+    """Patience with a store without which the trainer has nothing to do."""
+
+    outage: Outage
+    orphan_grace: float
+    sleep: Callable[[float], None]
+    interrupted: bool = False
+
+    def until_back(self, act: Callable[[], Answer]) -> Answer:
+        """Return what `act` does when it no longer raises StoreAway; it must be safe to repeat.
+
+        Raises _Stop when the store has been away for `orphan_grace`, or when the trainer was asked
+        to stop.
+        """
+        while True:
+            try:
+                return act()
+            except StoreAway as error:
+                if self.interrupted:
+                    raise _Stop(ExitCode.INTERRUPTED) from error
+                if self.given_up(error):
+                    raise _Stop(ExitCode.ORPHANED) from error
+                self.sleep(RETRY_SECONDS)
+
+    def ask(self, act: Callable[[], Answer]) -> Answer:
+        """Return what `act` does with the store, once it answers."""
+        return self.until_back(lambda: self.outage.ask(act))
+
+    def given_up(self, error: StoreAway) -> bool:
+        """Return whether the store has been away for too long, and then say so."""
+        away = self.outage.seconds
+        if away > self.orphan_grace:
+            log.warning("the store has been away for %.0f s, giving up: %s", away, error)
+        return away > self.orphan_grace
 
 
 def _target(study: Study, seed: int, rung: RungName) -> int:
@@ -130,15 +226,27 @@ class _Trainer:
     now: Callable[[], float]
     progress: Progress
     device: torch.device
+    waiting: _Waiting
+    outbox: Outbox
+    folder: Path
     iteration: int = 0
-    interrupted: bool = False
     checked: float = 0.0
-    started: float = 0.0
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.checked = self.now()
 
     def run(self) -> int:
-        self.started = self.checked = self.now()
-        self.watch.is_alone(self.started)
+        try:
+            return self._trained()
+        except _Stop as stop:
+            return stop.code
+
+    def _trained(self) -> int:
+        self.waiting.ask(lambda: self.watch.is_alone(self.now()))
         torch.set_num_threads(self.study.settings.training.threads)
+        # What an earlier attempt has left on this machine, its newest checkpoint too.
+        self.waiting.until_back(self.outbox.flush)
         training = self._restored()
         try:
             # Saving included: who asks twice is still only asking.
@@ -150,13 +258,29 @@ class _Trainer:
                         lambda validation: self._validated(training, validation),
                         self._after,
                     )
-                except _Stop as stop:
-                    self._commit(training)
-                    return stop.code
+                except _Stop:
+                    self._save(training)
+                    raise
         except LossNotFiniteError:
             return ExitCode.NOT_FINITE
-        self._report(training)
+        self.waiting.until_back(self.outbox.flush)
+        self.waiting.ask(lambda: self._report(training))
         return ExitCode.DONE
+
+    def _save(self, training: Training) -> None:
+        """Commit a checkpoint before the end, to this machine where the store is away."""
+        where = f"{self.folder} of {socket.gethostname()}"
+        try:
+            self.outbox.write(self._commit(training))
+        except StoreAway as error:
+            log.warning("iteration %d is not saved: %s", training.iteration, error)
+        else:
+            if self.waiting.outage.lasts:
+                log.warning("iteration %d is kept in %s", training.iteration, where)
+
+    def _write(self, act: Callable[[ObjectStore], object]) -> None:
+        """Write to the store or to this machine; where neither takes it, the training waits."""
+        self.waiting.until_back(lambda: self.outbox.write(act))
 
     def begin(self, pod: str) -> bool:
         """Record the start; return False, and record nothing, where another pod has begun."""
@@ -164,20 +288,21 @@ class _Trainer:
         if pod and begun and begun[0] != pod:
             return False
         device = f"{socket.gethostname()} {device_name(self.device)}"
-        self._record(spans.start(self.now(), device, pod))
+        # In the store itself: who looks for another pod or a later attempt looks there.
+        self._record(spans.start(self.started, device, pod))(self.store)
         return True
 
     def end(self, code: int) -> None:
         """Record that the process is about to end."""
-        self._record(spans.end(self.iteration, self.now(), code))
+        self.outbox.write(self._record(spans.end(self.iteration, self.now(), code)))
 
     @property
     def _attempt(self) -> Attempt:
         return Attempt(self.rung, self.seed, self.attempt)
 
-    def _record(self, event: str) -> None:
-        """Record how far this process is; the ledger of GPU time is made of these."""
-        spans.write(self.store, self.study, self._attempt, event)
+    def _record(self, event: str) -> Callable[[ObjectStore], None]:
+        """Return what records how far this process is; the ledger of GPU time is made of these."""
+        return lambda store: spans.write(store, self.study, self._attempt, event)
 
     def _restored(self) -> Training:
         """Return the training at the seed's newest checkpoint, or at its start."""
@@ -188,11 +313,11 @@ class _Trainer:
             self._cases("validation"),
             self.device,
         )
-        saved = self._newest()
+        saved = self.waiting.ask(self._newest)
         if saved is not None:
             checkpoint.restore(training, saved)
         self.iteration = training.iteration
-        self._record(spans.sample(self.iteration, self.now()))
+        self._write(self._record(spans.sample(self.iteration, self.now())))
         return training
 
     def _newest(self) -> dict[str, bytes] | None:
@@ -216,7 +341,10 @@ class _Trainer:
                 missing.add(usable[0].prefix)
 
     def _cases(self, role: Role) -> dict[str, PreparedCase]:
-        return {c.name: load_case(self.store, c.key) for c in self.study.dataset.role(role)}
+        return {
+            c.name: self.waiting.ask(partial(load_case, self.store, c.key))
+            for c in self.study.dataset.role(role)
+        }
 
     def _validated(self, training: Training, validation: Validation) -> None:
         """Record the validation; the curve first, since a checkpoint would skip what it lacks."""
@@ -235,9 +363,9 @@ class _Trainer:
             seconds=now - self.started,
             time=now,
         )
-        facts.write_curve(self.store, self.study.id, point)
-        self._record(spans.sample(validation.iteration, now))
-        self._commit(training)
+        self._write(lambda store: facts.write_curve(store, self.study.id, point))
+        self._write(self._record(spans.sample(validation.iteration, now)))
+        self._write(self._commit(training))
 
     def _after(self, iteration: int) -> None:
         """Look up from the work: was the process asked to stop, is it alone?"""
@@ -245,24 +373,40 @@ class _Trainer:
         self.progress("iterations", iteration, self.target)
         if iteration == self.target:
             return
-        if self.interrupted:
+        if self.waiting.interrupted:
             raise _Stop(ExitCode.INTERRUPTED)
-        if self.now() - self.checked >= WATCH_SECONDS:
+        if self.now() - self.checked >= WATCH_SECONDS and self.waiting.outage.due:
             self.checked = self.now()
-            if self.watch.is_alone(self.checked):
+            if self._is_alone():
                 raise _Stop(ExitCode.ORPHANED)
 
-    def _commit(self, training: Training) -> None:
-        """Commit a checkpoint; what it makes superfluous is removed after that."""
+    def _is_alone(self) -> bool:
+        """Return whether nobody waits for this trainer, or nothing has been heard for too long."""
+        try:
+            self.outbox.flush()
+            return self.waiting.outage.ask(lambda: self.watch.is_alone(self.now()))
+        except StoreAway as error:
+            return self.waiting.given_up(error)
+
+    def _commit(self, training: Training) -> Callable[[ObjectStore], None]:
+        """Return what commits a checkpoint, and then removes what it makes superfluous."""
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, training.iteration, self.attempt)
         extra = {"seed": self.seed, "iteration": training.iteration, "attempt": self.attempt}
-        bundle.commit(self.store, prefix, checkpoint.encode(training), extra)
-        lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
+        files = checkpoint.encode(training)
+
+        def commit(store: ObjectStore) -> None:
+            bundle.commit(store, prefix, files, extra)
+            lineage.remove_superseded(store, self.study, self.seed, training.iteration)
+
+        return commit
 
     def _report(self, training: Training) -> None:
         """Commit what the controller ranks by; the checkpoint it names is already there."""
-        there = lineage.checkpoints(self.store, self.study, self.seed)
-        reached = [saved for saved in there if saved.iteration == self.target]
+        reached = self._at_target()
+        if not reached:
+            # Kept on this machine, it was lost there.
+            self._commit(training)(self.store)
+            reached = self._at_target()
         # Its own, where it trained the last iterations itself: on a GPU another's may differ.
         prefix = facts.checkpoint_prefix(self.study.id, self.seed, self.target, self.attempt)
         saved = next((c for c in reached if c.prefix == prefix), reached[0])
@@ -281,13 +425,19 @@ class _Trainer:
             weights_sha256=described[checkpoint.BEST].sha256,
         )
         write_report(self.store, self.study.id, report)
+        # Kept here while the store was away, the last checkpoint came there without its broom.
+        lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
+
+    def _at_target(self) -> list[facts.Checkpoint]:
+        there = lineage.checkpoints(self.store, self.study, self.seed)
+        return [saved for saved in there if saved.iteration == self.target]
 
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Let SIGTERM and SIGINT end the training after the running iteration."""
 
         def interrupt(_number: int, _frame: FrameType | None) -> None:
-            self.interrupted = True
+            self.waiting.interrupted = True
 
         before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGINT)}
         try:

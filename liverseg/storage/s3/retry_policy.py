@@ -1,23 +1,22 @@
-"""Waiting for a server that is away: how long, and what is said of it."""
+"""Waiting for a server that is away: how long an outage may hold up its requests."""
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 
-log = logging.getLogger("liverseg")
+from liverseg.storage.outage_log import OutageLog
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 
 
-class RetryPolicy:
-    """What all requests to one server share: the time that each may wait, and the log of it.
+class RetryPolicy(OutageLog):
+    """What all requests to one server share: the time that an outage may cost, and its log.
 
-    Every cause is logged once when it begins, and once more when the server answers again.
+    When an outage has lasted for `seconds`, a request is tried once: its caller knows by then, and
+    has something better to do than to wait as long again.
 
     Args:
-        seconds: How long a request is repeated after its first failure.
+        seconds: How long a request is repeated after the first failure of an outage.
         server: How the log calls the server.
         monotonic: Clock in seconds; only differences count.
         sleep: Waits for so many seconds.
@@ -31,31 +30,8 @@ class RetryPolicy:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.seconds, self.server = seconds, server
-        self.monotonic, self.sleep = monotonic, sleep
-        self._began: float | None = None
-        self._causes: list[str] = []
-        # Threads of one process share the store and meet the same outage.
-        self._turn = threading.Lock()
-
-    def failed(self, cause: str) -> None:
-        """Note a failure; log it if it is the first of its cause."""
-        with self._turn:
-            if self._began is None:
-                self._began = self.monotonic()
-            if cause in self._causes:
-                return
-            self._causes.append(cause)
-        log.warning("%s: %s; trying again for up to %.0f s", self.server, cause, self.seconds)
-
-    def succeeded(self) -> None:
-        """Note that the server does its work; log how long that took."""
-        with self._turn:
-            if self._began is None:
-                return
-            away = self.monotonic() - self._began
-            causes, self._causes, self._began = ", ".join(self._causes), [], None
-        log.warning("%s answers again after %.1f s (%s)", self.server, away, causes)
+        super().__init__(server, monotonic)
+        self.seconds, self.sleep = seconds, sleep
 
 
 class Attempts:
@@ -69,9 +45,9 @@ class Attempts:
     def again(self, cause: str) -> bool:
         """Wait after a failure and return True; False when `patience.seconds` have gone by."""
         now = self._patience.monotonic()
-        self._patience.failed(cause)
-        if self._first is None:
-            self._first = now
+        began = self._patience.failed(cause)
+        # Other requests may succeed in between, and with each of them the outage is another one.
+        self._first = min(began, now if self._first is None else self._first)
         left = self._first + self._patience.seconds - now
         if left <= 0:
             return False

@@ -10,17 +10,17 @@ from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError
 
-from liverseg.errors import IntegrityError, NotFound, SettingsError, StoreError
+from liverseg.errors import IntegrityError, NotFound, SettingsError, StoreAway, StoreError
 from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
 from liverseg.storage.keys import check_key, is_key
 from liverseg.storage.s3.credentials import S3Credentials
 from liverseg.storage.s3.error_hints import remedy
 from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
-from liverseg.storage.s3.retrying_pool import HASTY, RetryingPool, cause
+from liverseg.storage.s3.retrying_pool import AWAY_STATUSES, HASTY, RetryingPool, cause
 
 PATIENCE_SECONDS = 120.0
 # Up to this size one PUT, above it a multipart upload; so much is in memory at a time.
@@ -45,7 +45,8 @@ class S3Store:
 
     Args:
         work: The folder for this machine's locks and logs.
-        patience_seconds: How long a request is repeated while the server is away.
+        patience_seconds: For how long of an outage requests are repeated; then they raise
+            StoreAway.
     """
 
     def __init__(
@@ -251,17 +252,29 @@ class S3Store:
             if exc.code == "NoSuchKey":
                 raise NotFound(f"{self.url} at {self._endpoint} has no '{key}'") from exc
             said = f"{exc.message or ''} ({exc.code})"
-            raise StoreError(f"{what}: {said}; {remedy(exc.code)}") from exc
+            away = exc.response.status in AWAY_STATUSES or exc.code in _BUSY
+            kind = StoreAway if away else StoreError
+            raise kind(f"{what}: {said}; {remedy(exc.code)}") from exc
         except ParseError as exc:
             raise StoreError(f"{what}: no S3 server; is AWS_ENDPOINT_URL right?") from exc
         except MinioException as exc:
-            # Of a page for people its beginning is enough.
-            raise StoreError(f"{what}: {exc!s:.200}; is AWS_ENDPOINT_URL right?") from exc
+            # Of a page for people its beginning is enough. Balancers send one with their 502.
+            kind = StoreAway if _status(exc) in AWAY_STATUSES else StoreError
+            raise kind(f"{what}: {exc!s:.200}; is AWS_ENDPOINT_URL right?") from exc
         except HTTPError as exc:
-            waited = "" if isinstance(exc, HASTY) else f" for {self._patience.seconds:.0f} s"
-            raise StoreError(
-                f"{what}: {cause(exc)}{waited}; does the server run, and is AWS_ENDPOINT_URL right?"
+            # A certificate or an address that is wrong is not an outage.
+            kind = StoreError if isinstance(exc, HASTY) else StoreAway
+            raise kind(
+                f"{what}: {cause(exc)}; does the server run, and is AWS_ENDPOINT_URL right?"
             ) from exc
+
+
+def _status(error: MinioException) -> int | None:
+    """Return the HTTP status of a reply that is no answer of an S3 server."""
+    if isinstance(error, ServerError):
+        return error.status_code
+    # It has no public name there.
+    return error._code if isinstance(error, InvalidResponseError) else None
 
 
 def _sha256(source: BinaryIO) -> str:
