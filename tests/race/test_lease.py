@@ -22,7 +22,6 @@ from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
-from tests.race.fault_script import Crash
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal
 
 HELD = Heartbeat(3, "someone", NONCE, 0.0)
