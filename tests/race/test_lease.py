@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 
 import pytest
-from liverseg.race.executors.faults import Crash
 
 from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
 from liverseg.race.controller import Controller
@@ -22,6 +21,7 @@ from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.race.fault_script import Crash
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal
 
 HELD = Heartbeat(3, "someone", NONCE, 0.0)
