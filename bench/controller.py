@@ -3,7 +3,7 @@
 Simulated races; the store counts its requests, a LIST once per 1,000 keys as S3 answers it. Exits 1
 where a bound is exceeded.
 
-    python bench/controller.py [--seeds 1000] [--turns 10]
+    python bench/controller.py [--seeds 1000] [--looks 10]
 """
 
 import argparse
@@ -145,7 +145,7 @@ def counted(seeds: int) -> dict[str, bool]:
     return bounds
 
 
-def timed(seeds: int, turns: int) -> dict[str, bool]:
+def timed(seeds: int, looks: int) -> dict[str, bool]:
     start = time.perf_counter()
     race = Race(seeds, GPUS)
     race.run(len(race.study.rungs) - 2)
@@ -157,11 +157,11 @@ def timed(seeds: int, turns: int) -> dict[str, bool]:
         store = stored(memory.objects, Path(folder) / "all")
         measured = race.taken_over(store)
         first = seconds_of(measured)
-        warm = statistics.median(seconds_of(measured) for _ in range(turns))
+        warm = statistics.median(seconds_of(measured) for _ in range(looks))
         without = {k: v for k, v in memory.objects.items() if "/checkpoints/" not in k}
         bare = race.taken_over(stored(without, Path(folder) / "bare"))
         seconds_of(bare)
-        fewer = statistics.median(seconds_of(bare) for _ in range(turns))
+        fewer = statistics.median(seconds_of(bare) for _ in range(looks))
         traced = race.taken_over(store)
         tracemalloc.start()
         traced.reconcile("end")
@@ -183,9 +183,9 @@ def timed(seeds: int, turns: int) -> dict[str, bool]:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=1000)
-    options.add_argument("--turns", type=int, default=10)
+    options.add_argument("--looks", type=int, default=10)
     chosen = options.parse_args()
-    bounds = counted(chosen.seeds) | timed(chosen.seeds, chosen.turns)
+    bounds = counted(chosen.seeds) | timed(chosen.seeds, chosen.looks)
     for bound, kept in bounds.items():
         print(f"{'ok    ' if kept else 'BROKEN'} {bound}")
     return 0 if all(bounds.values()) else 1

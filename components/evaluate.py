@@ -6,7 +6,7 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def evaluate(store: str, study: str, reuse: str, metrics: dsl.Output[dsl.Metrics]) -> None:
+def evaluate(store: str, study: str, cache_token: str, metrics: dsl.Output[dsl.Metrics]) -> None:
     from liverseg.steps import tasks
 
-    metrics.metadata.update(tasks.evaluate(store, study, reuse))
+    metrics.metadata.update(tasks.evaluate(store, study, cache_token))

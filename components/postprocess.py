@@ -6,7 +6,7 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def postprocess(store: str, study: str, reuse: str) -> None:
+def postprocess(store: str, study: str, cache_token: str) -> None:
     from liverseg.steps import tasks
 
-    tasks.postprocess(store, study, reuse)
+    tasks.postprocess(store, study, cache_token)

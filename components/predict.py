@@ -6,7 +6,7 @@ from components import TRAINER_IMAGE
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def predict(store: str, study: str, reuse: str) -> None:
+def predict(store: str, study: str, cache_token: str) -> None:
     from liverseg.steps import tasks
 
-    tasks.predict(store, study, reuse)
+    tasks.predict(store, study, cache_token)

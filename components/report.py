@@ -6,7 +6,7 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def report(store: str, study: str, reuse: str, report: dsl.Output[dsl.HTML]) -> None:
+def report(store: str, study: str, cache_token: str, report: dsl.Output[dsl.HTML]) -> None:
     from liverseg.steps import tasks
 
-    tasks.report(store, study, reuse, report.path)
+    tasks.report(store, study, cache_token, report.path)

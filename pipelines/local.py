@@ -57,22 +57,22 @@ class OurLines(io.TextIOBase):
 
 
 @contextmanager
-def _only_our_lines(log: TextIO, news: TextIO) -> Iterator[None]:
+def _only_our_lines(log: TextIO, events: TextIO) -> Iterator[None]:
     """Keep kfp's pages of JSON, and its warning about images that are not its own, in the log."""
     logging.disable(logging.WARNING)
     try:
-        with redirect_stdout(OurLines(news, log)), warnings.catch_warnings():
+        with redirect_stdout(OurLines(events, log)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(logging.NOTSET)
 
 
-def run_here(arguments: Mapping[str, Any], work: Path, news: TextIO | None = None) -> None:
+def run_here(arguments: Mapping[str, Any], work: Path, events: TextIO | None = None) -> None:
     """Run the training pipeline with `arguments`; raises PipelineError with the task's message.
 
     `work` is where kfp keeps what goes between tasks, where a task leaves its error, and where
-    log.txt has everything that kfp and the tasks have written in this run. `news` is where the
+    log.txt has everything that kfp and the tasks have written in this run. `events` is where the
     tasks' own lines go (default: standard output).
     """
     error_file, log_file = work / ERROR_FILE, work / LOG_FILE
@@ -85,7 +85,7 @@ def run_here(arguments: Mapping[str, Any], work: Path, news: TextIO | None = Non
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(work))
     with log:
         try:
-            with _only_our_lines(log, news or sys.stdout):
+            with _only_our_lines(log, events or sys.stdout):
                 define(None)(**arguments)
         except RuntimeError as error:
             log.flush()

@@ -34,7 +34,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
     }
 
     def configured(task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
-        # A task that may be skipped has a word among its parameters that says whether what it
+        # A task that may be skipped has a token among its parameters that says whether what it
         # has made is still in the store (liverseg/steps/cache_token.py).
         task.set_caching_options(enable_caching=cached)
         # No set_retry. KFP makes an Argo retryStrategy of it that we cannot give what we need:
@@ -116,9 +116,9 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 before = configured(raced, cached=False).after(before)
             compared = baseline(**race)
             before = configured(compared, cached=False).after(before)
-            reuse = compared.output
+            cache_token = compared.output
             for component in (predict, postprocess, evaluate, report):
-                following = component(store=store, study=study, reuse=reuse)
+                following = component(store=store, study=study, cache_token=cache_token)
                 before = configured(following, cached=True).after(before)
 
     return training

@@ -1,4 +1,4 @@
-"""The command line: arguments and environment to settings and steps; the only place that prints.
+"""The command line: arguments and environment to settings and steps; the only code that prints.
 
 Commands import what they need when they run, so that `--help` is quick and the commands of the
 controller's side work where torch is not installed.

@@ -74,7 +74,7 @@ def run(
     weights. A second run on unchanged data prepares and trains nothing.
 
     JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
-    `prepared`, `reused` and `trained`; the news then goes to standard error.
+    `prepared`, `reused` and `trained`; the log then goes to standard error.
     """
     from liverseg.race.records.study import latest_study
     from liverseg.steps.race.race import status
@@ -113,9 +113,9 @@ def run(
         console.print(line)
 
 
-def absolute(place: str) -> str:
+def absolute(location: str) -> str:
     """Return a path as other processes find it; a URL as it is."""
-    return place if "://" in place else str(Path(place).absolute())
+    return location if "://" in location else str(Path(location).absolute())
 
 
 def told(work: Mapping[str, int]) -> list[str]:

@@ -309,7 +309,7 @@ class Controller:
             self._seen.add(job.name)
             attempt = Attempt(job.rung_name, job.seed, job.attempt)
             if self._store.keys(spans.span_prefix(self._study, attempt)):
-                # Begun, and its job gone since the executor was asked: the next turn sees to it.
+                # Begun, and its job gone since the executor was asked: for the next reconcile.
                 continue
             if self._executor.submit(job):
                 self.started += 1
@@ -318,7 +318,7 @@ class Controller:
         for name in actions.cancelled:
             self._executor.cancel(name)
             parts = parse_job_name(name)
-            # Asked again at every turn until it has ended, but told once.
+            # Asked again at every reconcile until it has ended, but told once.
             if parts is not None and name not in self._cancelled:
                 self._cancelled.add(name)
                 who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
@@ -368,7 +368,7 @@ class Controller:
                 self._waiting[name] = math.inf
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
-        """Tell the listener what was reported since the last turn."""
+        """Tell the listener what was reported since the last reconcile."""
         known = {report.sha256 for report in snapshot.reports}
         for report in snapshot.reports:
             if self._heard is not None and report.sha256 not in self._heard:

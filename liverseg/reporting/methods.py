@@ -42,7 +42,7 @@ def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], basel
         f"{t.contrast[1]:g}) and brightness (SD {t.brightness_sd:g}).",
         f"{r.seeds} networks that differ in their random seed (0 to {r.seeds - 1}) were trained at "
         f"once. {raced} The winner is A1.",
-        f"A2 is one network (seed 9999) trained straight to {r.maximum_iterations:,} iterations."
+        f"A2 is one network (seed 9999) trained to {r.maximum_iterations:,} iterations in one go."
         if baseline
         else "",
         "Segmentations were compared on the original grid by Dice, Jaccard, Hausdorff and average "

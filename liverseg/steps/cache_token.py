@@ -2,10 +2,10 @@
 
 KFP skips a task whose image, command and parameters are those of an earlier one. The results of
 our tasks lie in the store, of which it knows nothing: a digest of the inputs alone would skip them
-even after the store was emptied. So these tasks also get a word that was drawn by chance and lies
+even after the store was emptied. So these tasks also get a token that was drawn by chance and lies
 beside the results. It stays the same as long as all that it stands for is there and made of the
 same facts; otherwise it is drawn anew, and no earlier run can have had it. A run that ended
-halfway finds something missing, and two runs at once leave one word, that of the later.
+halfway finds something missing, and two runs at once leave one token, that of the later.
 """
 
 import uuid
@@ -24,15 +24,17 @@ FACTS = ("curves/", "results/", "rungs/")
 
 
 def prepared_token(store: ObjectStore, study: Study) -> str:
-    """Return the word for the study's prepared cases."""
+    """Return the token for the study's prepared cases."""
     there = frozenset(store.keys("cases/"))
     complete = all(case_prefix(c.key) + MANIFEST in there for c in study.dataset.cases)
     # The study's id stands for all cases and for how they are prepared.
-    return _word(store, facts.study_prefix(study.id) + "reuse/prepared.json", study.id, complete)
+    return _token(
+        store, facts.study_prefix(study.id) + "cache-tokens/prepared.json", study.id, complete
+    )
 
 
 def results_token(store: ObjectStore, study: Study) -> str:
-    """Return the word for what follows a race, from the predictions to the report."""
+    """Return the token for what follows a race, from the predictions to the report."""
     prefix = facts.study_prefix(study.id)
     keys = store.keys(prefix)
     told = "\n".join(k for k in keys if k.removeprefix(prefix).startswith(FACTS))
@@ -43,20 +45,20 @@ def results_token(store: ObjectStore, study: Study) -> str:
     there = set(keys)
     for weights in arms.values():
         for case in study.dataset.role("test"):
-            for place in (prediction_prefix, segmentation_prefix):
-                where = place(weights, case.key)
+            for prefix_of in (prediction_prefix, segmentation_prefix):
+                where = prefix_of(weights, case.key)
                 wanted.add(where + MANIFEST)
                 there.update(store.keys(where))
-    return _word(store, prefix + "reuse/results.json", digest, wanted <= there)
+    return _token(store, prefix + "cache-tokens/results.json", digest, wanted <= there)
 
 
-def _word(store: ObjectStore, key: str, inputs: str, complete: bool) -> str:
+def _token(store: ObjectStore, key: str, inputs: str, complete: bool) -> str:
     try:
         known = record.read(store, key)
     except NotFound:
         known = {}
     if complete and known.get("inputs") == inputs:
-        return str(known["word"])
-    word = uuid.uuid4().hex
-    record.write(store, key, {"inputs": inputs, "word": word})
-    return word
+        return str(known["token"])
+    token = uuid.uuid4().hex
+    record.write(store, key, {"inputs": inputs, "token": token})
+    return token

@@ -2,7 +2,7 @@
 
 A component's body is one import and one call into this file. Whatever is large lies in the store;
 between tasks go only addresses and digests. An error of ours is logged as one line and ends the
-task with its own exit code. `_reuse` is for KFP's cache alone (steps/cache_token.py).
+task with its own exit code. `_cache_token` is for KFP's cache alone (steps/cache_token.py).
 """
 
 import functools
@@ -68,7 +68,7 @@ def scan(
     """Check all data and open the study; return its id and the names of the shards.
 
     A shard's name holds all that `preprocess` has to know, since kfp.local hands a loop's tasks
-    the item and nothing else that was computed before; and the word of steps/cache_token.py.
+    the item and nothing else that was computed before; and the token of steps/cache_token.py.
     """
     from liverseg.steps.data import scan as step
 
@@ -87,8 +87,8 @@ def scan(
     study = open_study(opened, chosen, result.dataset)
     roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
     log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
-    word = prepared_token(opened, study)
-    return study.id, [f"{study.id}:{shard}/{shards}:{word}" for shard in range(shards)]
+    token = prepared_token(opened, study)
+    return study.id, [f"{study.id}:{shard}/{shards}:{token}" for shard in range(shards)]
 
 
 @task
@@ -96,7 +96,7 @@ def preprocess(data: str, store: str, shard: str) -> None:
     """Prepare the cases of one shard, named by `scan`, that are not in the store yet."""
     from liverseg.steps.data import preprocess as step
 
-    study, part, _word = shard.split(":")
+    study, part, _token = shard.split(":")
     number, shards = (int(word) for word in part.split("/"))
     opened = open_store(store)
     loaded = load_study(opened, study)
@@ -177,7 +177,7 @@ def race_to(
     backend: TrainerBackend = LOCAL,
     take_over: bool = False,
 ) -> dict[str, Any]:
-    """Run the race, logging its news; return where it stands.
+    """Run the race, logging its events; return where it stands.
 
     Raises StudyError where a case is not prepared: every trainer would wait for a GPU to say so.
     """
@@ -185,7 +185,7 @@ def race_to(
 
     require_prepared(store, study.dataset)
     executor, poll_seconds = backend.executor(store, study)
-    news = RaceLogger(study.rungs)
+    logger = RaceLogger(study.rungs)
     status = race.run(
         store,
         executor,
@@ -194,7 +194,7 @@ def race_to(
         capacity,
         take_over=take_over,
         poll_seconds=poll_seconds,
-        on_event=news,
+        on_event=logger,
     )
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")
@@ -202,7 +202,7 @@ def race_to(
 
 
 @task
-def predict(store: str, study: str, _reuse: str) -> None:
+def predict(store: str, study: str, _cache_token: str) -> None:
     """Predict the test cases with the winner, A2 if there is one, and several seeds before."""
     from liverseg.steps.results import predict as step
 
@@ -215,8 +215,8 @@ def predict(store: str, study: str, _reuse: str) -> None:
 
 
 @task
-def postprocess(store: str, study: str, _reuse: str) -> None:
-    """Turn probabilities into segmentations on the original images, and compare several seeds'."""
+def postprocess(store: str, study: str, _cache_token: str) -> None:
+    """Turn probabilities into segmentations on the original images, and compare the seeds'."""
     from liverseg.steps.results import disagreement
     from liverseg.steps.results import postprocess as step
 
@@ -233,7 +233,7 @@ def postprocess(store: str, study: str, _reuse: str) -> None:
 
 
 @task
-def evaluate(store: str, study: str, _reuse: str) -> dict[str, float]:
+def evaluate(store: str, study: str, _cache_token: str) -> dict[str, float]:
     """Compare the segmentations with every rater and with the best threshold; return metrics."""
     from liverseg.steps.results import evaluate as step
 
@@ -247,7 +247,7 @@ def evaluate(store: str, study: str, _reuse: str) -> dict[str, float]:
 
 
 @task
-def report(store: str, study: str, _reuse: str, out: str) -> None:
+def report(store: str, study: str, _cache_token: str, out: str) -> None:
     """Write the HTML report to `out` and into the store."""
     from liverseg.steps.results import report as step
 

@@ -6,7 +6,7 @@ from liverseg.core.race.ledger import (
     Sample,
     Span,
     Spent,
-    accounts,
+    cost_by_attempt,
     decision_times,
     total,
 )
@@ -19,7 +19,7 @@ def span(*samples: tuple[int, float], attempt: int = 0, exit_code: int = 0) -> S
 
 def account(*spans: Span, covered: int, decided: float | None = None) -> Account:
     times = {} if decided is None else {0: decided}
-    return total(accounts(spans, {0: covered}, times).values())
+    return total(cost_by_attempt(spans, {0: covered}, times).values())
 
 
 def test_a_clean_training_is_useful_but_for_its_start_and_end():
@@ -91,7 +91,7 @@ def test_seeds_rungs_and_attempts_have_accounts_of_their_own():
     samples = (Sample(0, 0), Sample(0, 1), Sample(5, 11))
     places = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))
     spans = [Span(*place, samples, True, 0) for place in places]
-    books = accounts(spans, {0: 5, 1: 5}, {})
+    books = cost_by_attempt(spans, {0: 5, 1: 5}, {})
     assert set(books) == set(places)
     assert books[1, 0, 0]["useful"] == Spent(5, 10)
     assert books[1, 1, 0]["repeated"] == books[1, 1, 1]["repeated"] == Spent(5, 10)

@@ -137,7 +137,7 @@ def test_only_tasks_whose_parameters_tell_what_is_in_the_store_are_skipped(
     cached = {n for n, t in steps.items() if t["cachingOptions"].get("enableCache")}
     assert cached == {"preprocess", "predict", "postprocess", "evaluate", "report"}
     for name in cached - {"preprocess"}:
-        word = steps[name]["inputs"]["parameters"]["reuse"]["taskOutputParameter"]
+        word = steps[name]["inputs"]["parameters"]["cache_token"]["taskOutputParameter"]
         assert word["producerTask"] == "baseline"
     # Its shard's name holds the word.
     assert set(steps["preprocess"]["inputs"]["parameters"]) == {"data", "store", "shard"}

@@ -36,7 +36,7 @@ def test_a_clean_race_of_sixteen_seeds_has_240k_useful_iterations_and_saves_1040
     assert book["useful"]["iterations"] == 240_000
     assert book["repeated"]["iterations"] == book["pruned"]["iterations"] == 0
     assert book["spent_iterations"] == book["planned_iterations"] == 240_000
-    assert book["straight_iterations"] == 16 * 80_000
+    assert book["unpruned_iterations"] == 16 * 80_000
     assert book["saved_iterations"] == 1_040_000
 
 

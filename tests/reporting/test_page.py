@@ -12,7 +12,7 @@ VALUES = {
     "headline": "<script>alert(1)</script>",
     "rows": [],
     "curves": "data:,",
-    "certainty": {
+    "rung_bootstrap": {
         "rung": 0,
         "why_not": "<i>1</i> validation case",
         "metric": "best",
@@ -53,5 +53,5 @@ def test_a_share_is_only_all_or_nothing_where_it_is(share, told) -> None:
         ],
     }
     certainty["seeds"] = [row | {"inside_noise": False} for row in certainty["seeds"]]
-    text = page.render("rung.html.jinja", VALUES | {"certainty": certainty})
+    text = page.render("rung.html.jinja", VALUES | {"rung_bootstrap": certainty})
     assert f"{told} of 1,000 resamples" in html.unescape(text)

@@ -27,7 +27,7 @@ def test_it_has_the_papers_figures() -> None:
     assert told["gpu_seconds"] / 3600 == pytest.approx(50.9, abs=0.05)
     assert [r["seeds"] for r in told["rungs"]] == [16, 8, 4, 2, 1]
     assert told["rungs"][0] == {"iterations": 5_000, "seeds": 16}
-    assert (told["straight_iterations"], told["saved_iterations"]) == (1_280_000, 1_040_000)
+    assert (told["unpruned_iterations"], told["saved_iterations"]) == (1_280_000, 1_040_000)
     four = told["forecast"][3]
     assert four["gpus"] == 4
     assert four["makespan_seconds"] == pytest.approx((21 * 60 + 11) * 60, rel=0.01)

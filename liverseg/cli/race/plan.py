@@ -69,11 +69,11 @@ def plan(
     """Say what a race would cost before it is run: time, GPU-hours and money for 1 to N GPUs.
 
     The forecast is a race in virtual time, by the real controller: seeds that are certain of
-    their place go on early, jobs take time to start, nodes are taken away. Beside it stands the
+    their promotion go on early, jobs take time to start, nodes are taken away. Beside it stands the
     lower bound of a race that waits at every rung for its last seed.
 
     JSON keys: iterations, gpu_seconds, makespan_seconds (the lower bound on --gpus),
-    longest_chain_iterations, rungs (iterations, seeds), straight_iterations, saved_iterations,
+    longest_chain_iterations, rungs (iterations, seeds), unpruned_iterations, saved_iterations,
     load, forecast (gpus, lower_bound_seconds, makespan_seconds, makespan_range_seconds,
     gpu_seconds, cost); with preemptions the middle one of nine races, and the range of all.
     """
@@ -114,11 +114,11 @@ def _show(cost: dict[str, Any], seeds: int, price: float) -> None:
         cells.append(f"{row['gpu_seconds'] / 3600:.1f}")
         rows.append([*cells, f"{row['cost']:,.2f}"] if price else cells)
     print_table("Forecast, simulated", [*columns, "price"] if price else columns, rows)
-    share = cost["saved_iterations"] / cost["straight_iterations"]
+    share = cost["saved_iterations"] / cost["unpruned_iterations"]
     console.print(
         f"{cost['iterations']:,} iterations, {hours(cost['gpu_seconds'])} GPU-hours without "
         f"overhead; pruning saves {cost['saved_iterations']:,} of "
-        f"{cost['straight_iterations']:,} iterations ({share:.0%})",
+        f"{cost['unpruned_iterations']:,} iterations ({share:.0%})",
         soft_wrap=True,
     )
 

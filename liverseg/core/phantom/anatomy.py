@@ -103,8 +103,8 @@ def vessel_walls(rng: np.random.Generator, grid: Grid, liver: Mask) -> Field:
     # A slice of 4 mm averages over its thickness: along z a tube is seen from further away.
     squeeze = np.array([0.5, 1.0, 1.0])
     voxels = np.nonzero(liver)
-    places = np.stack([grid.positions(axis)[voxels[axis]] for axis in range(3)], axis=1)
-    nearest, which = KDTree(np.concatenate(points) * squeeze).query(places * squeeze)
+    positions = np.stack([grid.positions(axis)[voxels[axis]] for axis in range(3)], axis=1)
+    nearest, which = KDTree(np.concatenate(points) * squeeze).query(positions * squeeze)
     distance = np.full(grid.shape, 1e3)
     distance[voxels] = nearest - np.concatenate(widths)[which]
     return distance

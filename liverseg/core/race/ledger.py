@@ -74,7 +74,7 @@ class Spent:
 Account = dict[Outcome, Spent]
 
 
-def accounts(
+def cost_by_attempt(
     spans: Iterable[Span],
     covered: Mapping[int, int],
     decided: Mapping[int, float],
@@ -98,7 +98,7 @@ def accounts(
 
 
 def total(books: Iterable[Account]) -> Account:
-    """Return the sum of several accounts."""
+    """Return the sum of accounts."""
     whole = empty()
     for account in books:
         for outcome, spent in account.items():

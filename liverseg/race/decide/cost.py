@@ -3,7 +3,7 @@
 from typing import Any
 
 from liverseg.core.race.halving import figures
-from liverseg.core.race.ledger import Account, accounts, decision_times, total
+from liverseg.core.race.ledger import Account, cost_by_attempt, decision_times, total
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
@@ -13,7 +13,7 @@ def ledger(study: Study, snapshot: Snapshot) -> dict[str, Any]:
     """Return what the race cost, ready for JSON; the baseline is in no total of the race.
 
     Keys: `useful`, `repeated`, `pruned`, `startup`, each {"iterations", "seconds"};
-    `spent_iterations`, `straight_iterations` (every seed trained to the end),
+    `spent_iterations`, `unpruned_iterations` (every seed trained to the end),
     `saved_iterations`, `planned_iterations`; `seconds`; `rows`, one per seed, rung and attempt;
     `baseline`.
     """
@@ -27,16 +27,16 @@ def ledger(study: Study, snapshot: Snapshot) -> dict[str, Any]:
         (d.rung, {entry.seed: entry.attempt for entry in d.inputs}, d.pruned)
         for d in snapshot.decisions
     ]
-    books = accounts(spans, covered, decision_times(decisions, spans))
+    books = cost_by_attempt(spans, covered, decision_times(decisions, spans))
     race = {at: account for at, account in books.items() if at[0] != BASELINE_SEED}
     whole = total(race.values())
     spent = sum(s.iterations for s in whole.values())
-    straight = study.settings.race.seeds * study.settings.race.maximum_iterations
+    unpruned = study.settings.race.seeds * study.settings.race.maximum_iterations
     rows = sorted(race.items(), key=lambda row: (row[0][1], row[0][0], row[0][2]))
     return _plain(whole) | {
         "spent_iterations": spent,
-        "straight_iterations": straight,
-        "saved_iterations": straight - spent,
+        "unpruned_iterations": unpruned,
+        "saved_iterations": unpruned - spent,
         "planned_iterations": figures(study.rungs, 1, 1.0).iterations,
         "seconds": sum(s.seconds for s in whole.values()),
         "rows": [

@@ -3,7 +3,7 @@
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
 these has its types in decisions.py. A rung is its number, or "baseline"
 for A2, the single training that the paper compares with. Nothing else is remembered anywhere: what
-is open, promoted or over is computed from these records at every turn.
+is open, promoted or over is computed from these records at every reconcile.
 """
 
 import dataclasses

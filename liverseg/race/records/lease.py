@@ -50,7 +50,7 @@ def may_take(
 
 
 class Lease:
-    """One controller's claim on a study, recorded in heartbeat.json.
+    """One controller's hold on a study, recorded in heartbeat.json.
 
     Args:
         store: Where the study lies.

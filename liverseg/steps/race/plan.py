@@ -37,7 +37,7 @@ def run(
 
     Keys: `iterations`, `gpu_seconds`, `makespan_seconds` (each rung waiting for its last seed, on
     `gpus` GPUs, without overhead), `longest_chain_iterations`; `rungs` with `iterations` and
-    `seeds`; `straight_iterations` (all seeds to the end) and `saved_iterations`; `load`; and
+    `seeds`; `unpruned_iterations` (all seeds to the end) and `saved_iterations`; `load`; and
     `forecast`, a row for every number of GPUs: `gpus`, `lower_bound_seconds`, and of the simulated
     race `makespan_seconds`, `makespan_range_seconds`, `gpu_seconds` and `cost`. Where nodes are
     taken away it is the middle one of nine races, and the range is that of all.
@@ -56,11 +56,11 @@ def run(
         drawn = [forecast(chosen, count, load, draw) for draw in draws]
         races.append(sorted(drawn, key=lambda race: race.makespan_seconds))
     progress("simulate", gpus, gpus)
-    straight = race.seeds * race.maximum_iterations
+    unpruned = race.seeds * race.maximum_iterations
     values = asdict(bound) | {
         "rungs": [{"iterations": r.iterations, "seeds": r.size} for r in rungs],
-        "straight_iterations": straight,
-        "saved_iterations": straight - bound.iterations,
+        "unpruned_iterations": unpruned,
+        "saved_iterations": unpruned - bound.iterations,
         "load": asdict(load),
         "forecast": [
             {

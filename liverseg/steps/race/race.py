@@ -46,8 +46,8 @@ def run(
         executor: Runs the trainers.
         study: An opened study (race/records/study.py).
         until: Index of a rung (the last, or one beyond it, means "end"), "end" or "baseline".
-        capacity: Trainers at a time, and the budget. A2 is trained in places that the race
-            leaves free if it says so, and always with until "baseline".
+        capacity: Trainers at a time, and the budget. The baseline is trained on GPUs that the
+            race leaves free if it says so, and always with until "baseline".
         take_over: Fence a controller that runs the study, instead of waiting for it.
         clock: Unix time, for the heartbeat.
         monotonic: Seconds; all deadlines, so that no step of the machine's clock moves one.

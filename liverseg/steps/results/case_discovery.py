@@ -63,7 +63,7 @@ def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list
     without its liver is left out.
 
     Raises:
-        SettingsError: The folder does not exist, or a pattern has no place for the case's name.
+        SettingsError: The folder does not exist, or a pattern has no {case} for the case's name.
         CaseError: There is no case at all.
     """
     names = _names(patterns, folder)

@@ -164,8 +164,8 @@ def _why_not(store: ObjectStore, study: Study, reports: list[Report]) -> str | N
         return f"{len(reports)} networks are more than {disagreement.MOST_NETWORKS}"
     for report in reports:
         for test in study.dataset.role("test"):
-            places = (prediction_prefix, segmentation_prefix)
-            if not any(bundle.exists(store, p(report.weights_sha256, test.key)) for p in places):
+            prefixes = (prediction_prefix, segmentation_prefix)
+            if not any(bundle.exists(store, p(report.weights_sha256, test.key)) for p in prefixes):
                 return (
                     f"the network of seed {report.seed} at rung {report.rung} has not predicted "
                     f"case {test.name}; if its checkpoint was deleted, it cannot any more"

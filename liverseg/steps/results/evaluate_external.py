@@ -143,7 +143,7 @@ def _prediction(volume: Volume, first: Volume, name: str, options: Options) -> t
     except CaseError as error:
         if not options.resample_prediction:
             raise CaseError(
-                f"{error}; --resample-prediction brings it there by its place in the patient"
+                f"{error}; --resample-prediction brings it there by its position in the patient"
             ) from error
         return nearest(volume, first.geometry), True
     return volume, False

@@ -21,7 +21,7 @@ from liverseg.storage.record import encode
 
 NAMES = {
     "multi": ("winner of the race (A1)", "A1 multi-model"),
-    "baseline": ("one training straight to the end (A2)", "A2 single"),
+    "baseline": ("one training without a race (A2)", "A2 single"),
     "threshold": ("best single threshold inside the liver", None),
 }
 
@@ -103,7 +103,7 @@ def _values(
         "curves": figures.learning_curves(
             curves, [r.iterations for r in study.rungs], winner["seed"]
         ),
-        "certainty": rung_bootstrap.of_race(study, status, curves),
+        "rung_bootstrap": rung_bootstrap.of_race(study, status, curves),
         "test_rows": list(_test_rows(evaluation)),
         "pictures": {c.name: report_figures.pictures(store, c, evaluation) for c in tested},
         "excluded": study.dataset.excluded,
@@ -168,13 +168,13 @@ def _costs(ledger: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]
     rows = [{"name": name, **ledger[outcome]} for outcome, name in names.items()]
     rows.append({"name": "A2, in no total of the race", **_total(ledger["baseline"])})
     race_settings = settings.race
-    spent, straight = ledger["spent_iterations"], ledger["straight_iterations"]
+    spent, unpruned = ledger["spent_iterations"], ledger["unpruned_iterations"]
     plain = f"{race_settings.seeds} x {race_settings.maximum_iterations:,}"
     return [
         {"name": "spent by the race", "iterations": spent, "seconds": ledger["seconds"]},
         *rows,
-        {"name": f"all seeds to the end ({plain})", "iterations": straight, "seconds": None},
-        {"name": "saved", "iterations": straight - spent, "seconds": None},
+        {"name": f"all seeds to the end ({plain})", "iterations": unpruned, "seconds": None},
+        {"name": "saved", "iterations": unpruned - spent, "seconds": None},
     ]
 
 

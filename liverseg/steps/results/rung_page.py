@@ -45,7 +45,7 @@ def write(
         "curves": figures.learning_curves(
             curves, [r.iterations for r in study.rungs], leader, "leads"
         ),
-        "certainty": rung_bootstrap.of_rung(study, status, index, curves),
+        "rung_bootstrap": rung_bootstrap.of_rung(study, status, index, curves),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.render("rung.html.jinja", values), encoding="utf-8")

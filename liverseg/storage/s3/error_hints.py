@@ -16,6 +16,6 @@ _REMEDIES = {
 }
 
 
-def remedy(code: str | None) -> str:
+def hint(code: str | None) -> str:
     """Return what to do, in a few words."""
     return _REMEDIES.get(code or "", "look at the server's log")

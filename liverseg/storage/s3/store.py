@@ -18,7 +18,7 @@ from liverseg.errors import IntegrityError, NotFound, SettingsError, StoreAway, 
 from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
 from liverseg.storage.keys import check_key, is_key
 from liverseg.storage.s3.credentials import S3Credentials
-from liverseg.storage.s3.error_hints import remedy
+from liverseg.storage.s3.error_hints import hint
 from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
 from liverseg.storage.s3.retrying_pool import AWAY_STATUSES, HASTY, RetryingPool, cause
 
@@ -254,7 +254,7 @@ class S3Store:
             said = f"{exc.message or ''} ({exc.code})"
             away = exc.response.status in AWAY_STATUSES or exc.code in _BUSY
             kind = StoreAway if away else StoreError
-            raise kind(f"{what}: {said}; {remedy(exc.code)}") from exc
+            raise kind(f"{what}: {said}; {hint(exc.code)}") from exc
         except ParseError as exc:
             raise StoreError(f"{what}: no S3 server; is AWS_ENDPOINT_URL right?") from exc
         except MinioException as exc:
