@@ -17,6 +17,7 @@ from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.job import JobState
 from liverseg.race.records.lease import SILENT_SECONDS, WAIT_SECONDS, Lease, may_take
+from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.storage import record
@@ -115,9 +116,10 @@ def test_what_was_released_is_taken_at_once(rehearsal: Rehearsal) -> None:
     first.acquire(clock.sleep)
     first.release()
     assert heartbeat(rehearsal).released
+    clock.now += 20
     first.beat()  # a thread that is late
     second.acquire(clock.sleep)
-    assert clock.now == 1000.0
+    assert clock.now == 1020.0
     assert heartbeat(rehearsal).owner == second.owner
     assert not heartbeat(rehearsal).released
 
@@ -152,7 +154,8 @@ def test_of_two_that_take_it_at_once_the_one_who_wrote_first_waits_or_is_fenced(
             rehearsal.store.after_write = rival
         if write_of_first == "after":
             # The second one's heartbeat does not change any more: a minute later it is taken.
-            first.acquire(clock.sleep)
+            # It was told to take it over, which it has done once.
+            first.acquire(clock.sleep, take_over=True)
             assert clock.now >= 1000 + SILENT_SECONDS
         else:
             first.acquire(clock.sleep)
@@ -424,3 +427,20 @@ def test_emptying_a_store_and_starting_again_is_a_new_race(running: bool) -> Non
     assert store.keys(f"studies/{study.id}/failures/") == []
     # Neither cancelled nor recorded.
     assert not [key for key in store.objects if NONCE in key]
+
+
+@pytest.mark.parametrize("emptied", [True, False], ids=["deleted", "opened anew"])
+def test_a_trainer_of_a_study_that_was_deleted_is_an_orphan(
+    rehearsal: Rehearsal, emptied: bool
+) -> None:
+    held = lease(rehearsal, Clock())
+    held.acquire(lambda _: None)
+    check = OrphanCheck(rehearsal.store, rehearsal.study.id, NONCE, 0, 0, 0, 1800.0)
+    assert not check.is_alone(0.0)
+    key = facts.heartbeat_key(rehearsal.study.id)
+    if emptied:
+        rehearsal.store.delete(key)
+    else:
+        beat = dataclasses.replace(heartbeat(rehearsal), nonce="ffffffff")
+        record.write(rehearsal.store, key, beat.to_mapping())
+    assert check.is_alone(1.0)
