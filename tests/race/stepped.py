@@ -105,6 +105,8 @@ class SteppedController(Controller):
 
     def _pause_instead(self, seconds: float) -> None:
         self._may_sleep()
+        # It waits for another controller, the store or the platform: time has to pass.
+        self.acted = False
         self._steps.pause()
 
 
