@@ -7,7 +7,7 @@ from minio import Minio, S3Error
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, Rule
 
-from liverseg.storage.s3.credentials import Access, credentials_from
+from liverseg.storage.s3.credentials import S3Credentials, credentials_from
 
 RULE = LifecycleConfig(
     [
@@ -25,7 +25,7 @@ RULE = LifecycleConfig(
 UNKNOWN = ("InvalidArgument", "MalformedXML", "NotImplemented")
 
 
-def make_bucket(access: Access, bucket: str) -> bool:
+def make_bucket(access: S3Credentials, bucket: str) -> bool:
     """Make the bucket unless there is one; False: the server knows no such rule."""
     server = Minio(
         access.host,
