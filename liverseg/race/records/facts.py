@@ -79,8 +79,8 @@ def rungs_prefix(study: str) -> str:
 def rung_prefix(study: str, rung: RungName) -> str:
     """Return where everything of one rung is stored.
 
-    Stores list in the order of keys, so what is below `attempts/` is looked at before `reports/`:
-    a trainer reports and then ends, and an attempt that is seen to have ended has its report seen.
+    Stores list in the order of keys, so decisions and promotions are looked at before the reports
+    that they rest on (race/audit/recorded.py).
     """
     return f"{rungs_prefix(study)}{rung}/"
 
