@@ -4,12 +4,12 @@ import click
 
 from liverseg.cli.console import print_json, shown_log
 from liverseg.cli.options import (
+    backend_options,
     budget_option,
     chosen_settings,
     example,
     gpus_option,
     json_option,
-    place_options,
     settings_options,
     store_option,
     take_over_option,
@@ -50,7 +50,7 @@ study.add_command(stop)
 @settings_options
 @gpus_option()
 @budget_option
-@place_options
+@backend_options
 @click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
 @take_over_option
 @json_option
