@@ -16,6 +16,10 @@ import pytest
 from liverseg import errors
 from liverseg.cli import main, root
 from liverseg.exit_codes import ExitCode
+from liverseg.race.controller import Controller
+from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors.simulated import SimulatedExecutor
+from liverseg.race.records import facts
 from liverseg.race.records.facts import disagreement_key
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping, to_mapping
@@ -389,6 +393,22 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     assert "stopped: by hand: `liverseg study resume` lets it go on" in done.err
     assert not store.keys(f"studies/{study.id}/rungs/")
     assert "is free to go on" in liverseg("study", "resume", "--store", tmp_path).out
+
+
+def test_race_and_baseline_are_run_under_one_lease(liverseg: CommandLine, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    study = study_in(store)
+    executor = SimulatedExecutor(store, study)
+    clock, capacity = executor.clock, Capacity(4, True)
+    times = {"clock": clock, "monotonic": clock, "sleep": executor.wait}
+    Controller(store, executor, study, capacity, **times).run("baseline")
+    before = facts.read_heartbeat(store, study.id)
+    assert before is not None
+    done = liverseg("study", "run", "--store", tmp_path, "--study", study.id, "--json")
+    assert (done.code, json.loads(done.out)["started"]) == (0, 0)
+    after = facts.read_heartbeat(store, study.id)
+    assert after is not None
+    assert after.generation == before.generation + 1
 
 
 def test_a_command_that_changes_a_study_lists_several_and_takes_none(

@@ -80,6 +80,21 @@ def test_after_a_stop_was_taken_back_it_says_that_nobody_has_gone_on_yet(capsys)
     assert "free to go on: start the run again" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_race_with_a_winner_has_ended_however_its_controller_did(killed):
+    rehearsal = Rehearsal()
+    if killed:
+        controller = rehearsal.controller()
+        controller.take_over()
+        while not controller.reconcile("end")[0]:
+            rehearsal.executor.wait(1.0)
+    else:
+        rehearsal.run(1)
+        assert race.status(rehearsal.store, rehearsal.study.id)["state"] == "not running"
+        rehearsal.run()
+    assert race.status(rehearsal.store, rehearsal.study.id)["state"] == "ended"
+
+
 def test_durations_are_told_as_people_say_them():
     assert [duration(s) for s in (0, 45.4, 89, 720, 5400, 76_300)] == [
         "0 s", "45 s", "89 s", "12 min", "1:30 h", "21:12 h",

@@ -79,7 +79,7 @@ budget_option = click.option(
 )
 
 
-def place_options(function: Function) -> Function:
+def backend_options(function: Function) -> Function:
     """Add --executor, --trainer-image and --pods."""
     for option in (
         click.option(

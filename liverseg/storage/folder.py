@@ -101,7 +101,7 @@ class FolderStore:
         found: list[str] = []
         with self._noted():
             _collect(start, above, beginning, found)
-        return sorted(found)
+        return found
 
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error. Folders that become empty go too."""
@@ -211,9 +211,12 @@ def _made(folder: Path) -> bool:
 
 
 def _collect(folder: Path, above: str, beginning: str, found: list[str]) -> None:
-    """Append the keys in `folder` (key prefix `above`) whose next segment has `beginning`."""
+    """Append the keys in `folder` (key prefix `above`) whose next segment has `beginning`.
+
+    Folders are looked at in the order of their keys, not in that of the file system.
+    """
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder), key=lambda e: e.name + "/" * e.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as exc:

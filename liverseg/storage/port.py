@@ -37,7 +37,10 @@ class ObjectStore(Protocol):
         """
 
     def keys(self, prefix: str) -> list[str]:
-        """Return every key that starts with `prefix`, sorted."""
+        """Return every key that starts with `prefix`, sorted.
+
+        They are looked at in that order, too; a folder that is made meanwhile may be missed.
+        """
         ...
 
     def delete(self, key: str) -> None:

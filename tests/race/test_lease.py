@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
+from liverseg.errors import Fenced, StoreAway, StoreError, StudyError, StudyHeld
 from liverseg.race.controller import Controller
 from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.process_identity import is_dead, this_process
@@ -248,7 +248,7 @@ def test_a_second_controller_elsewhere_waits_and_records_no_running_trainer_as_f
 
     def sleep(seconds: float) -> None:
         rehearsal.executor.sleep(seconds)
-        if first._lease.generation and first.reconcile("end")[0]:
+        if first._lease.held and first.reconcile("end")[0]:
             first._lease.release()
 
     elsewhere(rehearsal, sleep).run("end")
@@ -336,6 +336,47 @@ def test_that_the_store_is_away_at_the_end_hides_no_error(rehearsal: Rehearsal) 
 
     with pytest.raises(ValueError, match="the error"):
         rehearsal.controller(sleep=sleep).run("end")
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_controller_that_lost_the_answer_to_its_taking_does_not_wait_for_itself(
+    rehearsal: Rehearsal, beats: bool
+) -> None:
+    """As `Controller.run` does it: what raises StoreAway is called again."""
+    store, read, clock = rehearsal.store, rehearsal.store.get, Clock()
+    mine = lease(rehearsal, clock)
+    clock.ticks = mine.beat if beats else clock.ticks
+
+    def away_once(key: str) -> bytes:
+        found = read(key)
+        if key.endswith("heartbeat.json"):
+            store.get = read
+            raise StoreAway("simulated")
+        return found
+
+    store.get = away_once
+    with pytest.raises(StoreAway):
+        mine.acquire(clock.sleep)
+    assert heartbeat(rehearsal).owner == mine.owner
+    clock.sleep(30)
+    mine.acquire(clock.sleep)
+    assert clock.now == 1030.0
+    assert mine.held
+
+
+def test_what_a_thread_has_noticed_does_not_change_the_generation_of_a_running_turn(
+    rehearsal: Rehearsal,
+) -> None:
+    clock = Clock()
+    first, second = lease(rehearsal, clock), lease(rehearsal, clock)
+    first.acquire(clock.sleep)
+    second.acquire(clock.sleep, take_over=True)
+    with pytest.raises(Fenced):
+        first.beat()
+    assert not first.held
+    assert first.generation == 1
+    with pytest.raises(Fenced, match="lease generation 2; this one has 1"):
+        first.renew()
 
 
 def test_a_heartbeat_that_somebody_deleted_is_written_again(rehearsal: Rehearsal) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from functools import reduce
 from typing import Any
 
@@ -14,6 +14,7 @@ from liverseg.race.audit.replay import replay
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Heartbeat, Report, Result, Stop
+from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Spec, load_study, open_study
 from liverseg.settings import to_mapping
 from liverseg.steps.data.cases import CaseManifest
@@ -160,6 +161,56 @@ def test_a_controller_that_meets_a_malformed_fact_ends_with_its_key(kind):
     store.put(key, b'{"time": null}')
     with pytest.raises(IntegrityError, match=key):
         rehearsal.run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (Failure, "seed", 2),
+        (Failure, "attempt", 7),
+        (Failure, "rung", 1),
+        (Decision, "rung", 1),
+        (Promotion, "seed", 2),
+        (Promotion, "rung", 1),
+    ],
+)
+def test_a_fact_of_another_seed_rung_or_attempt_than_its_key_says_is_refused(kind, field, value):
+    """Else the controller would try for ever to write what it misses under that key."""
+    rehearsal = Rehearsal(MemoryStore())
+    study, store = rehearsal.study.id, rehearsal.store
+    told = {"rung": 0, "seed": 3, "attempt": 0}
+    fact = replace(GOOD[kind], **{f.name: told[f.name] for f in fields(kind) if f.name in told})
+    keys = {
+        Failure: facts.failure_key(study, 0, 3, 0),
+        Decision: facts.decision_key(study, 0),
+        Promotion: facts.promotion_key(study, 0, 3),
+    }
+    key = keys[kind]
+    # What an early promotion rests on is read where there is a failure.
+    other = replace(GOOD[Failure], rung=0, seed=1, attempt=0)
+    record.write(store, facts.failure_key(study, 0, 1, 0), asdict(other))
+    record.write(store, key, asdict(replace(fact, **{field: value})))
+    problem = f"'{key}' is damaged: field '{field}' is {value}, its key 0*{told[field]}"
+    with pytest.raises(IntegrityError, match=problem):
+        rehearsal.run()
+    record.write(store, key, asdict(fact))
+    SnapshotReader(store, study).read()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("500", lambda store, study: facts.best_jaccards(store, study)),
+        ("500-a0_high", lambda store, study: facts.best_jaccards(store, study)),
+        ("x-a0_0.5", lambda store, study: facts.read_curve(store, study, 1)),
+    ],
+)
+def test_a_malformed_key_of_a_validation_is_named(name, read):
+    rehearsal = Rehearsal(MemoryStore())
+    key = f"{facts.curves_prefix(rehearsal.study.id, 1)}{name}.json"
+    rehearsal.store.put(key, b"{}")
+    with pytest.raises(IntegrityError, match=f"'{key}' is no key of a race"):
+        read(rehearsal.store, rehearsal.study.id)
 
 
 def test_a_study_whose_settings_are_malformed_is_refused_with_its_key():

@@ -87,7 +87,7 @@ def test_a_controller_sees_that_its_study_is_stopped_and_the_study_is_deleted_th
 
     def sleep(seconds: float) -> None:
         rehearsal.executor.sleep(seconds)
-        if controller._lease.generation:
+        if controller._lease.held:
             try:
                 controller.reconcile("end")
             except StudyError:

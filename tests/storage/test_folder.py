@@ -59,6 +59,21 @@ def test_dot_entries_are_invisible(tmp_path):
     assert store.keys("") == ["a/b"]
 
 
+def test_folders_are_looked_at_in_the_order_of_their_keys(tmp_path, monkeypatch):
+    store, scandir, looked = FolderStore(tmp_path), os.scandir, []
+    keys = ["r/0/a-b/1", "r/0/a/1", "r/0/decision.json", "r/0/promotions/1", "r/0/reports/1"]
+    for key in keys:
+        store.put(key, b"")
+
+    def reversed_scandir(folder: Path) -> list[os.DirEntry[str]]:
+        looked.append(folder.name)
+        return sorted(scandir(folder), key=lambda entry: entry.name, reverse=True)
+
+    monkeypatch.setattr(os, "scandir", reversed_scandir)
+    assert store.keys("r/") == keys
+    assert looked == ["r", "0", "a-b", "a", "promotions", "reports"]
+
+
 def test_a_folder_that_becomes_empty_goes_with_its_last_value(tmp_path):
     store = FolderStore(tmp_path)
     store.put("a/b/c", b"")

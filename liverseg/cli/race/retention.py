@@ -4,10 +4,10 @@ import click
 
 from liverseg.cli.console import console, print_json, print_table, progress_bar
 from liverseg.cli.options import (
+    backend_options,
     changed_study_option,
     example,
     json_option,
-    place_options,
     store_option,
     take_over_option,
 )
@@ -97,7 +97,7 @@ def prune_checkpoints(store: str, study: str | None, dry_run: bool, as_json: boo
 @changed_study_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @take_over_option
-@place_options
+@backend_options
 @json_option
 def delete(
     store: str,

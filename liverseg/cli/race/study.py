@@ -4,12 +4,12 @@ import click
 
 from liverseg.cli.console import print_json, shown_log
 from liverseg.cli.options import (
+    backend_options,
     budget_option,
     chosen_settings,
     example,
     gpus_option,
     json_option,
-    place_options,
     settings_options,
     store_option,
     take_over_option,
@@ -50,7 +50,7 @@ study.add_command(stop)
 @settings_options
 @gpus_option()
 @budget_option
-@place_options
+@backend_options
 @click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
 @take_over_option
 @json_option
@@ -78,7 +78,7 @@ def run(
 
     JSON: what `liverseg study status --json` gives, and `started`, how many trainers were.
     """
-    from liverseg.race.decide.reconcile import Capacity
+    from liverseg.race.decide.reconcile import Capacity, Until
     from liverseg.race.records.study import load_study, open_study
     from liverseg.steps import tasks
     from liverseg.steps.data.cases import load_dataset
@@ -96,11 +96,9 @@ def run(
         opened_study = open_study(opened, settings, load_dataset(opened, dataset))
     capacity = Capacity(gpus, compare_baseline, max_gpu_hours)
     with shown_log(as_json):
-        found = tasks.race_to(opened, opened_study, "end", capacity, backend, take_over)
-        if compare_baseline:
-            started = found["started"]
-            found = tasks.race_to(opened, opened_study, "baseline", capacity, backend)
-            found["started"] += started
+        # One lease for both: in between, another controller would have taken the study.
+        until: Until = "baseline" if compare_baseline else "end"
+        found = tasks.race_to(opened, opened_study, until, capacity, backend, take_over)
     if as_json:
         print_json(found)
     else:

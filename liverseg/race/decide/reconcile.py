@@ -30,7 +30,7 @@ class Actions:
 
     failures: tuple[Failure, ...] = ()
     closed: tuple[JobState, ...] = ()
-    """Jobs that have ended; from and until when they had their seed_state is recorded."""
+    """Jobs that have ended; from and until when they occupied a GPU is recorded."""
     promotions: tuple[Promotion, ...] = ()
     decisions: tuple[Decision, ...] = ()
     results: tuple[Arm, ...] = ()

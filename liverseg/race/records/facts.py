@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from liverseg.core.race.ledger import RungName
-from liverseg.errors import NotFound
+from liverseg.errors import IntegrityError, NotFound
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -79,8 +79,8 @@ def rungs_prefix(study: str) -> str:
 def rung_prefix(study: str, rung: RungName) -> str:
     """Return where everything of one rung is stored.
 
-    Stores list in the order of keys, so what is below `attempts/` is looked at before `reports/`:
-    a trainer reports and then ends, and an attempt that is seen to have ended has its report seen.
+    Stores list in the order of keys, so decisions and promotions are looked at before the reports
+    that they rest on (race/audit/recorded.py).
     """
     return f"{rungs_prefix(study)}{rung}/"
 
@@ -312,7 +312,7 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
     """
     lowest: dict[int, tuple[int, str]] = {}
     for key in store.keys(curves_prefix(study, seed)):
-        iteration, attempt = _numbers(key.rpartition("/")[2].partition("_")[0])
+        iteration, attempt = _numbers(key.rpartition("/")[2].partition("_")[0], key)
         lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
     keys = [lowest[i][1] for i in sorted(lowest)]
     return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
@@ -322,10 +322,13 @@ def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
     """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
     best: dict[int, float] = {}
     for key in store.keys(all_curves_prefix(study)):
-        seed, name = key.split("/")[3:]
-        jaccard = name.removesuffix(".json").partition("_")[2]
-        if jaccard != "none":
-            best[int(seed)] = max(best.get(int(seed), 0.0), float(jaccard))
+        try:
+            seed, name = key.split("/")[3:]
+            jaccard = name.removesuffix(".json").partition("_")[2]
+            if jaccard != "none":
+                best[int(seed)] = max(best.get(int(seed), 0.0), float(jaccard))
+        except ValueError as error:
+            raise _no_key(key, error) from error
     return best
 
 
@@ -345,12 +348,20 @@ def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
     found = []
     for key in store.keys(prefix):
         if key.endswith(end):
-            iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end))
+            iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end), key)
             found.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
     return sorted(found, key=lambda c: (-c.iteration, c.attempt))
 
 
-def _numbers(name: str) -> tuple[int, int]:
-    """Return (iteration, attempt) of a name such as "500-a0"."""
-    iteration, attempt = name.split("-a")
-    return int(iteration), int(attempt)
+def _numbers(name: str, key: str) -> tuple[int, int]:
+    """Return (iteration, attempt) of a name such as "500-a0"; IntegrityError names the key."""
+    try:
+        iteration, attempt = name.split("-a")
+        return int(iteration), int(attempt)
+    except ValueError as error:
+        raise _no_key(key, error) from error
+
+
+def _no_key(key: str, error: ValueError) -> IntegrityError:
+    told = f"'{key}' is no key of a race ({error})"
+    return IntegrityError(f"{told}; see docs/store.md, and delete it")

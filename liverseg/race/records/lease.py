@@ -83,8 +83,10 @@ class Lease:
         self._written = 0.0
         self._state = "running"
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.held = False
+        """Whether this controller holds the lease, as far as it knows."""
         self.generation = 0
-        """0: not held, or lost."""
+        """Of the lease that this controller holds, or held last; 0: it never held one."""
         self.waiting: Mapping[str, str] = {}
         """What jobs wait for, recorded with the next heartbeat."""
 
@@ -107,7 +109,9 @@ class Lease:
             if found != seen:
                 seen, since = found, now
             dead = found is not None and self._is_dead(found.process)
-            if take_over or may_take(found, self._study.nonce, now - since, dead):
+            # Written by an earlier call, which then found the store away.
+            own = found is not None and found.owner == self.owner
+            if take_over or own or may_take(found, self._study.nonce, now - since, dead):
                 if self._take(found):
                     return
                 take_over = False  # somebody was faster
@@ -135,7 +139,7 @@ class Lease:
     def beat(self) -> None:
         """As `renew`, for a thread beside the controller; nothing before and after the lease."""
         with self._lock:
-            if self.generation:
+            if self.held:
                 self._renew()
 
     def say(self, state: str) -> None:
@@ -147,12 +151,10 @@ class Lease:
     def release(self) -> None:
         """Say that nobody has to wait for this controller; nothing where it has lost the lease."""
         with self._lock:
-            held, self.generation = self.generation, 0
-            if not held:
-                return
-            if self.is_mine():
+            self.held = False
+            if self.generation and self.is_mine():
                 self.waiting = {}
-                self._write(held, released=True)
+                self._write(released=True)
 
     def is_mine(self) -> bool:
         """Return whether the heartbeat in the store is this controller's."""
@@ -178,10 +180,8 @@ class Lease:
             self._require_current()
             self.generation = before.generation + 1 if before else 1
             self._write()
-            if self.is_mine():
-                return True
-            self.generation = 0
-        return False
+            self.held = self.is_mine()
+            return self.held
 
     def _renew(self) -> None:
         now = facts.read_heartbeat(self._store, self._study.id)
@@ -198,10 +198,11 @@ class Lease:
     def _require_newer_than(self, now: Heartbeat) -> None:
         if now.generation < self.generation:
             return
-        held, self.generation = self.generation, 0
+        self.held = False
         raise Fenced(
             f"study {self._study.id} was taken over by another controller ({now.owner}, lease "
-            f"generation {now.generation}; this one has {held}); its trainers continue there"
+            f"generation {now.generation}; this one has {self.generation}); its trainers continue "
+            "there"
         )
 
     def _require_current(self) -> None:
@@ -209,7 +210,7 @@ class Lease:
         nonce = stored_nonce(self._store, self._study.id)
         if nonce == self._study.nonce:
             return
-        self.generation = 0
+        self.held = False
         if nonce is None:
             raise StudyError(
                 f"study {self._study.id} was deleted while this controller was at work"
@@ -219,10 +220,10 @@ class Lease:
             f"work (nonce {nonce}, this one has {self._study.nonce}); start again to run that one"
         )
 
-    def _write(self, generation: int | None = None, released: bool = False) -> None:
+    def _write(self, released: bool = False) -> None:
         now = self._monotonic()
         beat = Heartbeat(
-            self.generation if generation is None else generation,
+            self.generation,
             self.owner,
             self._study.nonce,
             self._clock(),

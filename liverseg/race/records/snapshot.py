@@ -130,7 +130,8 @@ class SnapshotReader:
 
     def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
         if key not in self._records:
-            self._records[key] = record.read(self._store, key, kind)
+            self._records[key] = read = record.read(self._store, key, kind)
+            _require_named(key, read)
         found: AnyFact = self._records[key]
         return found
 
@@ -218,6 +219,16 @@ class _Rung:
         """
         seeds = [report.seed for report in self.reports]
         return bool(self.promotions) and (bool(self.failures) or len(set(seeds)) < len(seeds))
+
+
+def _require_named(key: str, fact: Fact) -> None:
+    """Raise IntegrityError where a fact of a rung is another one than its key says."""
+    rung, _, name = key.removesuffix(".json").split("/", 3)[3].partition("/")
+    seed, _, attempt = name.rpartition("/")[2].partition("-a")
+    for field, told in (("rung", rung), ("seed", seed), ("attempt", attempt)):
+        value = getattr(fact, field, None)
+        if value is not None and told != (f"{value:04d}" if field == "seed" else str(value)):
+            raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {told}")
 
 
 def read_failures(store: ObjectStore, study: str) -> list[Failure]:

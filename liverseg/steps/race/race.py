@@ -97,8 +97,9 @@ def status(
     race/decide/cost.py); `seeds`, a row per seed (decide/progress.py); `remaining_seconds` of the
     whole race, None before any rate is known; `heard`, unix time of the controller's last
     heartbeat, or None; `state`, what it does or did last: "not started", "running", "not
-    running" (its controller has ended), "stopped: by hand", "stopped: budget", "resumed" (nobody
-    has run it since); `controller`, the name of who holds the study, or None.
+    running" (its controller has ended), "ended" (there is a winner), "stopped: by hand",
+    "stopped: budget", "resumed" (nobody has run it since); `controller`, the name of who holds
+    the study, or None.
     """
     store = remembered(store)
     study = load_study(store, study_id or latest_study(store))
@@ -122,16 +123,18 @@ def status(
         "remaining_seconds": progress.remaining_seconds(state, rows, spans),
         "heard": heartbeat.time if heartbeat else None,
         "controller": heartbeat.owner if heartbeat and not heartbeat.released else None,
-        "state": controller_state(heartbeat, snapshot.stopped),
+        "state": controller_state(heartbeat, snapshot.stopped, "multi" in snapshot.results),
     }
 
 
-def controller_state(heartbeat: facts.Heartbeat | None, stopped: bool) -> str:
+def controller_state(heartbeat: facts.Heartbeat | None, stopped: bool, ended: bool) -> str:
     """Return what the controller does or did last; see `status`."""
     if heartbeat is None:
         return "not started"
     if heartbeat.state == facts.STOPPED_BY_HAND and not stopped:
         return "resumed"
+    if heartbeat.state == "running" and ended:
+        return "ended"
     if heartbeat.state == "running" and heartbeat.released:
         return "not running"
     return heartbeat.state

@@ -33,7 +33,8 @@ def study_to_change(store: ObjectStore, study: str | None) -> str:
 
 def _described(store: ObjectStore, study: str) -> str:
     heartbeat = facts.read_heartbeat(store, study)
-    state = controller_state(heartbeat, facts.is_stopped(store, study))
+    ended = facts.read_result(store, study) is not None
+    state = controller_state(heartbeat, facts.is_stopped(store, study), ended)
     if heartbeat is None:
         return f"{study}  {state}"
     heard = datetime.fromtimestamp(heartbeat.time, UTC).isoformat(timespec="seconds")
