@@ -529,7 +529,7 @@ def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     store.delete(disagreement_key(study.id))
     done = liverseg("postprocess", "--store", tmp_path)
     assert done.code == 0
-    assert "several seeds: compared" in done.out
+    assert "ensemble: compared" in done.out
     assert store.get(disagreement_key(study.id)) == before
 
 

@@ -177,10 +177,10 @@ class Controller:
             snapshot = self._reader.read(self._attempts(states))
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.generation)
         self._tell_reports(snapshot)
-        there = reached(state, snapshot, until)
-        if there and self._is_over(until, states, snapshot):
+        is_reached = reached(state, snapshot, until)
+        if is_reached and self._is_over(until, states, snapshot):
             return True, False
-        if snapshot.stopped and not there:
+        if snapshot.stopped and not is_reached:
             self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` lets it go on")
         actions = reconcile(
             self._study,
@@ -196,10 +196,10 @@ class Controller:
             self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
         self._begun = frozenset(snapshot.spans)
-        if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
+        if actions.waits and not is_reached and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
-            told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
-            self._stop("stopped: budget", told)
+            reason = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
+            self._stop("stopped: budget", reason)
         self._apply(actions, state)
         return False, bool(actions.facts or actions.jobs)
 
@@ -253,11 +253,11 @@ class Controller:
             for name in names
         }
 
-    def _stop(self, state: str, told: str) -> None:
+    def _stop(self, state: str, reason: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
         self._lease.waiting = {}
         self._lease.say(state)
-        raise Stopped(f"{state}: {told}")
+        raise Stopped(f"{state}: {reason}")
 
     def _borne(self, act: Callable[[], Answer]) -> Answer:
         """Return what `act` does, once platform and store answer; act must be safe to repeat."""
@@ -339,10 +339,10 @@ class Controller:
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
-            known = state.seed_state(failure.seed, failure.rung)
+            seed_state = state.seed_state(failure.seed, failure.rung)
             # One node without a way to the store is not the store: that nothing got any further
             # in as many attempts as a seed has does tell.
-            if kind is StoreError and known is not None and not _is_last(failure, known):
+            if kind is StoreError and seed_state is not None and not _is_last(failure, seed_state):
                 continue
             attempt = (failure.seed, failure.rung, failure.attempt)
             # What stopped an earlier controller may have been mended since.
@@ -369,20 +369,20 @@ class Controller:
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
         """Tell the listener what was reported since the last reconcile."""
-        known = {report.sha256 for report in snapshot.reports}
+        reported = {report.sha256 for report in snapshot.reports}
         for report in snapshot.reports:
             if self._heard is not None and report.sha256 not in self._heard:
                 jaccard = report.score(self._study.settings.race.rung_metric)
                 who = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
                 self._listener({"event": "reported", "jaccard": jaccard} | who)
-        self._heard = known
+        self._heard = reported
 
 
-def _is_last(failure: Failure, known: SeedState) -> bool:
+def _is_last(failure: Failure, seed_state: SeedState) -> bool:
     """Return whether the seed has failed in the same way as often as it may."""
     alike = [
         f
-        for f in known.failures
+        for f in seed_state.failures
         if (f.exit_code, f.generation) == (failure.exit_code, failure.generation)
     ]
     return len(alike) + 1 >= LOST_ATTEMPTS

@@ -439,9 +439,9 @@ def test_the_single_training_is_delivered_beside_the_winner():
     rehearsal.capacity = Capacity(2, compare_baseline=True)
     rehearsal.run("baseline")
     assert outcome(rehearsal) == undisturbed()
-    single = facts.read_result(rehearsal.store, rehearsal.study.id, "baseline")
-    assert single is not None
-    assert (single.seed, single.iterations) == (9999, 8)
+    baseline = facts.read_result(rehearsal.store, rehearsal.study.id, "baseline")
+    assert baseline is not None
+    assert (baseline.seed, baseline.iterations) == (9999, 8)
     model = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id, "baseline"))
     assert model["model.safetensors"] == b"weights of seed 9999 at 8"
 

@@ -114,13 +114,13 @@ def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -
 
 def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=[SlowNode(7, 3, 1.0)])
-    silence = StallDetector()
+    stalls = StallDetector()
     spans = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spans
     samples = tuple(Sample(i, float(i)) for i in (0, 0, 100, 200))
     spans[HANGING] = Span(0, 0, 0, samples, False, None)
-    assert silence.look(0.0, [HANGING], spans) == frozenset()
-    assert silence.look(1e6, [HANGING], spans) == frozenset()
-    looks = [silence.look(1e6 + 100.0 * n, [HANGING], spans) for n in range(1, 20)]
+    assert stalls.look(0.0, [HANGING], spans) == frozenset()
+    assert stalls.look(1e6, [HANGING], spans) == frozenset()
+    looks = [stalls.look(1e6 + 100.0 * n, [HANGING], spans) for n in range(1, 20)]
     assert [bool(given_up) for given_up in looks] == [False] * 12 + [True] * 7
 
 

@@ -436,11 +436,11 @@ def test_a_trainer_of_a_study_that_was_deleted_is_an_orphan(
     held = lease(rehearsal, Clock())
     held.acquire(lambda _: None)
     check = OrphanCheck(rehearsal.store, rehearsal.study.id, NONCE, 0, 0, 0, 1800.0)
-    assert not check.is_alone(0.0)
+    assert not check.is_orphan(0.0)
     key = facts.heartbeat_key(rehearsal.study.id)
     if emptied:
         rehearsal.store.delete(key)
     else:
         beat = dataclasses.replace(heartbeat(rehearsal), nonce="ffffffff")
         record.write(rehearsal.store, key, beat.to_mapping())
-    assert check.is_alone(1.0)
+    assert check.is_orphan(1.0)

@@ -91,11 +91,11 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
 
 
 def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
-    single = Job.of("study1", NONCE, 9999, 4, 0, 80_000)
+    baseline = Job.of("study1", NONCE, 9999, 4, 0, 80_000)
     executor = make(tmp_path, "import sys; print(sys.argv[1:])")
-    executor.submit(single)
-    wait(executor, single.name)
-    log = (tmp_path / "jobs" / single.name / "log.txt").read_text()
+    executor.submit(baseline)
+    wait(executor, baseline.name)
+    log = (tmp_path / "jobs" / baseline.name / "log.txt").read_text()
     assert "'--seed', '9999', '--rung', 'baseline'" in log
 
 

@@ -22,7 +22,7 @@ from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
 RUNGS = (Rung(4, 2), Rung(2, 4), Rung(1, 8))
 NOTHING = Snapshot((), (), frozenset(), (), {}, frozenset(), {})
-EPOCH = 1
+GENERATION = 1
 STUDY = Study("s", SETTINGS, DATASET, NONCE)
 
 
@@ -38,7 +38,7 @@ def failure(
     *,
     exit_code: int | None = 1,
     iteration: int = 0,
-    generation: int = EPOCH,
+    generation: int = GENERATION,
 ) -> Failure:
     kind = "model" if exit_code == 78 else "infrastructure"
     return Failure(seed, 0, attempt, exit_code, "broke", kind, iteration, generation)
@@ -60,7 +60,7 @@ def snapshot(*recorded: ReportKey | Failure | Promotion | Decision, **more: obje
 
 
 def state_of(*recorded: ReportKey | Failure | Promotion | Decision) -> RaceState:
-    return fold(RUNGS, RACE, snapshot(*recorded), EPOCH)
+    return fold(RUNGS, RACE, snapshot(*recorded), GENERATION)
 
 
 def planned(
@@ -76,7 +76,7 @@ def planned(
     for job, code in (ended or {}).items():
         states[job.name] = JobState(job.name, running=False, exit_code=code)
     capacity = Capacity(gpus, compare_baseline)
-    return reconcile(STUDY, fold(RUNGS, RACE, seen, EPOCH), seen, states, capacity, EPOCH)
+    return reconcile(STUDY, fold(RUNGS, RACE, seen, GENERATION), seen, states, capacity, GENERATION)
 
 
 def job(seed: int, rung: int = 0, attempt: int = 0) -> Job:
@@ -112,9 +112,9 @@ def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is
 
     def after(*recorded: ReportKey | Failure) -> Actions:
         seen = snapshot(*recorded, spans={attempt(job(0)): span})
-        state = fold(RUNGS, RACE, seen, EPOCH)
+        state = fold(RUNGS, RACE, seen, GENERATION)
         return reconcile(
-            STUDY, state, seen, states, Capacity(1, False), EPOCH, (), [attempt(job(0))]
+            STUDY, state, seen, states, Capacity(1, False), GENERATION, (), [attempt(job(0))]
         )
 
     (failed,) = after().failures
@@ -244,15 +244,15 @@ def test_its_own_failures_and_those_of_its_nodes_are_counted_apart():
 
 
 def test_a_person_who_starts_again_gets_all_attempts_anew():
-    failures = [failure(0, attempt, generation=EPOCH - 1) for attempt in range(ATTEMPTS)]
+    failures = [failure(0, attempt, generation=GENERATION - 1) for attempt in range(ATTEMPTS)]
     assert not state_of(*failures).rungs[0].seeds[0].lost
-    assert state_of(failure(0, exit_code=78, generation=EPOCH - 1)).rungs[0].seeds[0].lost
+    assert state_of(failure(0, exit_code=78, generation=GENERATION - 1)).rungs[0].seeds[0].lost
 
 
 def test_a_seed_that_a_decision_counted_as_failed_stays_out_for_good():
     inputs = (Input(0, None, None, None), *DECIDED.inputs[1:])
     decision = dataclasses.replace(DECIDED, inputs=inputs)
-    old = [failure(0, attempt, generation=EPOCH - 1) for attempt in range(ATTEMPTS)]
+    old = [failure(0, attempt, generation=GENERATION - 1) for attempt in range(ATTEMPTS)]
     assert state_of(*old, decision).rungs[0].seeds[0].lost
     # Not even a report that comes late brings it back.
     assert state_of(*ALL, *old, decision).rungs[0].seeds[0].report is None
@@ -321,7 +321,7 @@ def test_jobs_of_other_studies_and_other_names_are_left_alone():
     assert len(actions.jobs) == 4
 
 
-def single() -> Job:
+def baseline_job() -> Job:
     return Job.of("s", NONCE, 9999, 2, 0, 8)
 
 
@@ -330,7 +330,7 @@ def test_the_single_training_waits_while_the_race_could_fill_all_places():
     before = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=2, compare_baseline=True)
     assert before.jobs == ()
     roomy = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=3, compare_baseline=True)
-    assert roomy.jobs == (single(),)
+    assert roomy.jobs == (baseline_job(),)
 
 
 def test_the_single_training_leaves_a_place_free_that_the_race_will_want_back():
@@ -339,13 +339,15 @@ def test_the_single_training_leaves_a_place_free_that_the_race_will_want_back():
     assert planned(*ahead, running=(job(0),), gpus=2, compare_baseline=True).jobs == ()
     # Of the last two only one goes on.
     final = (*ALL, DECIDED, report(3, 0.3, rung=1))
-    assert planned(*final, running=(job(2, 1),), gpus=2, compare_baseline=True).jobs == (single(),)
+    assert planned(*final, running=(job(2, 1),), gpus=2, compare_baseline=True).jobs == (
+        baseline_job(),
+    )
 
 
 def test_the_single_training_starts_beside_the_last_survivor():
     final = Decision(1, 4, (), (3,), (2,))
     recorded = (*ALL, DECIDED, report(2, 0.2, 1), report(3, 0.3, 1), final)
-    assert planned(*recorded, gpus=2, compare_baseline=True).jobs == (job(3, 2), single())
+    assert planned(*recorded, gpus=2, compare_baseline=True).jobs == (job(3, 2), baseline_job())
     assert planned(*recorded, gpus=2, compare_baseline=False).jobs == (job(3, 2),)
     assert planned(*recorded, gpus=1, compare_baseline=True).jobs == (job(3, 2),)
 
@@ -360,7 +362,7 @@ def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
 
 def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
     seen = snapshot(*ALL, DECIDED)
-    state = fold(RUNGS, RACE, seen, EPOCH)
+    state = fold(RUNGS, RACE, seen, GENERATION)
     assert reached(state, seen, 0)
     assert not reached(state, seen, 1)
     assert not reached(state, seen, "end")
@@ -377,5 +379,5 @@ def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
 def test_the_last_value_can_be_the_one_that_ranks():
     race = dataclasses.replace(RACE, rung_metric="last")
     seen = snapshot(dataclasses.replace(report(0, 0.9), last_jaccard=0.1))
-    assert fold(RUNGS, race, seen, EPOCH).rungs[0].scores == {0: 0.1}
-    assert fold(RUNGS, RACE, seen, EPOCH).rungs[0].scores == {0: 0.9}
+    assert fold(RUNGS, race, seen, GENERATION).rungs[0].scores == {0: 0.1}
+    assert fold(RUNGS, RACE, seen, GENERATION).rungs[0].scores == {0: 0.9}

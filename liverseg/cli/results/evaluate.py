@@ -142,7 +142,7 @@ def evaluate(
         raise SettingsError(f"'{min(overlap)}' is both a reference and a prediction")
     found, excluded = (
         files.find(patterns, cases)
-        if files.several(patterns, cases)
+        if files.names_many_cases(patterns, cases)
         else ([files.one_case(patterns)], [])
     )
     with progress_bar() as report:

@@ -164,6 +164,6 @@ def postprocess(store: str, study: str | None) -> None:
         console.print(f"{arm}: {len(result.done)} cases segmented, {len(result.reused)} reused")
     if "multi" in arms:
         with progress_bar() as report:
-            prediction.several(opened, loaded, progress=report)
-        told = disagreement.run(opened, loaded)["why_not"]
-        console.print(f"several seeds: {'compared' if told is None else told}", soft_wrap=True)
+            prediction.ensemble(opened, loaded, progress=report)
+        why_not = disagreement.run(opened, loaded)["why_not"]
+        console.print(f"ensemble: {'compared' if why_not is None else why_not}", soft_wrap=True)

@@ -88,13 +88,13 @@ class RungState:
 
     def inputs(self, seeds: Iterable[int]) -> tuple[Input, ...]:
         """Return what a promotion or decision says of `seeds`, in their order."""
-        found = []
+        inputs = []
         for seed in sorted(seeds):
             counted = self.seeds[seed].report
             attempt = counted.attempt if counted else None
             sha256 = counted.sha256 if counted else None
-            found.append(Input(seed, attempt, self.scores[seed], sha256))
-        return tuple(found)
+            inputs.append(Input(seed, attempt, self.scores[seed], sha256))
+        return tuple(inputs)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ def curve_key(study: str, point: "CurvePoint") -> str:
     """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
     prefix = curve_prefix(study, point.seed, point.iteration, point.attempt)
     # What is not finite is null in the record, too.
-    known = point.jaccard is not None and math.isfinite(point.jaccard)
-    return f"{prefix}{repr(point.jaccard) if known else 'none'}.json"
+    is_finite = point.jaccard is not None and math.isfinite(point.jaccard)
+    return f"{prefix}{repr(point.jaccard) if is_finite else 'none'}.json"
 
 
 def rungs_prefix(study: str) -> str:
@@ -342,12 +342,12 @@ def checkpoints_prefix(study: str, seed: int) -> str:
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
     """Return a seed's committed checkpoints, newest first; of one iteration the lowest attempt."""
     prefix, end = checkpoints_prefix(study, seed), "/manifest.json"
-    found = []
+    committed = []
     for key in store.keys(prefix):
         if key.endswith(end):
             iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end))
-            found.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
-    return sorted(found, key=lambda c: (-c.iteration, c.attempt))
+            committed.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
+    return sorted(committed, key=lambda c: (-c.iteration, c.attempt))
 
 
 def _numbers(name: str) -> tuple[int, int]:

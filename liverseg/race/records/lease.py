@@ -100,28 +100,28 @@ class Lease:
         StudyError where the study was deleted meanwhile.
         """
         began = since = self._monotonic()
-        seen, told = None, ""
+        seen, announced = None, ""
         while True:
-            found = facts.read_heartbeat(self._store, self._study.id)
+            heartbeat = facts.read_heartbeat(self._store, self._study.id)
             now = self._monotonic()
-            if found != seen:
-                seen, since = found, now
-            dead = found is not None and self._is_dead(found.process)
-            if take_over or may_take(found, self._study.nonce, now - since, dead):
-                if self._take(found):
+            if heartbeat != seen:
+                seen, since = heartbeat, now
+            dead = heartbeat is not None and self._is_dead(heartbeat.process)
+            if take_over or may_take(heartbeat, self._study.nonce, now - since, dead):
+                if self._take(heartbeat):
                     return
                 take_over = False  # somebody was faster
                 continue
-            assert found is not None
+            assert heartbeat is not None
             if now - began >= WAIT_SECONDS:
                 raise StudyHeld(
-                    f"study {self._study.id} is run by {found.owner} (lease generation "
-                    f"{found.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
+                    f"study {self._study.id} is run by {heartbeat.owner} (lease generation "
+                    f"{heartbeat.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
                     "minutes; wait until it has ended, or start again with --take-over"
                 )
-            if found.owner != told:
-                waits(found)
-                told = found.owner
+            if heartbeat.owner != announced:
+                waits(heartbeat)
+                announced = heartbeat.owner
             sleep(_POLL_SECONDS)
 
     def renew(self) -> None:

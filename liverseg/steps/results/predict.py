@@ -60,7 +60,7 @@ def run(
     return _predicted(store, study, result.weights_sha256, weights, memory_mb, progress)
 
 
-def several(
+def ensemble(
     store: ObjectStore,
     study: Study,
     *,
@@ -72,7 +72,7 @@ def several(
     Nothing is done where disagreement.py has its numbers. A network that has predicted all
     cases before is not needed any more; of one that is needed and was deleted a line says so.
     """
-    if disagreement.known(store, study) is not None:
+    if disagreement.load_current(store, study) is not None:
         return []
     missing = []
     for report in disagreement.networks(store, study):
@@ -195,10 +195,10 @@ def _read_model(folder: Path) -> tuple[Settings, bytes, dict[str, Any]]:
     missing = {"seed", "settings", "weights_sha256"} - set(described)
     if missing:
         raise IntegrityError(f"'{folder / DESCRIPTION}' lacks {', '.join(sorted(missing))}")
-    found, promised = sha256(weights).hexdigest(), described["weights_sha256"]
-    if found != promised:
+    digest, promised = sha256(weights).hexdigest(), described["weights_sha256"]
+    if digest != promised:
         raise IntegrityError(
-            f"'{folder / WEIGHTS}' has SHA-256 {found}, {DESCRIPTION} says {promised}; copy the "
+            f"'{folder / WEIGHTS}' has SHA-256 {digest}, {DESCRIPTION} says {promised}; copy the "
             "model again"
         )
     return from_mapping(described["settings"]), weights, described
