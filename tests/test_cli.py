@@ -378,7 +378,7 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     study = study_in(FolderStore(tmp_path))
     done = liverseg("study", "stop", "--store", tmp_path)
     assert (done.code, done.out) == (0, f"study {study.id} is stopped\n")
-    assert "was stopped" in liverseg("study", "stop", "--store", tmp_path).out
+    assert "was already stopped" in liverseg("study", "stop", "--store", tmp_path).out
     dataset = study.dataset.digest
     store = FolderStore(tmp_path)
     save_dataset(store, study.dataset)
@@ -386,9 +386,9 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     words = ("study", "run", "--store", tmp_path, "--dataset", dataset, "--settings", settings)
     done = liverseg(*words)
     assert done.code == 6
-    assert "stopped: by hand: `liverseg study resume` lets it go on" in done.err
+    assert "stopped: by hand: `liverseg study resume` allows it to continue" in done.err
     assert not store.keys(f"studies/{study.id}/rungs/")
-    assert "is free to go on" in liverseg("study", "resume", "--store", tmp_path).out
+    assert "is resumed" in liverseg("study", "resume", "--store", tmp_path).out
 
 
 def test_a_command_that_changes_a_study_lists_several_and_takes_none(

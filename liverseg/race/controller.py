@@ -1,6 +1,6 @@
 """The controller: read facts, decide, act; again and again until the race is where it should be.
 
-It remembers nothing that is not in the store, so it may be killed at any point and started again.
+It holds no state that is not in the store, so it may be killed at any point and started again.
 It deletes nothing: a trainer that has committed a checkpoint removes older ones of its own seed,
 so what remains of a pruned seed is the checkpoint that it reported with.
 """
@@ -115,7 +115,7 @@ class Controller:
         self._waiting: dict[str, float] = {}
 
     def run(self, until: Until, take_over: bool = False) -> None:
-        """Return when the race has got as far as `until`; jobs of later rungs go on running.
+        """Return when the race has got as far as `until`; jobs of later rungs continue to run.
 
         Another controller that runs the study is waited for, or with `take_over` fenced. However
         this one ends, it says so, and the next one need not wait. A platform or a store that is
@@ -181,7 +181,7 @@ class Controller:
         if is_reached and self._is_over(until, states, snapshot):
             return True, False
         if snapshot.stopped and not is_reached:
-            self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` lets it go on")
+            self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` allows it to continue")
         actions = reconcile(
             self._study,
             state,
@@ -318,7 +318,7 @@ class Controller:
         for name in actions.cancelled:
             self._executor.cancel(name)
             parts = parse_job_name(name)
-            # Asked again at every reconcile until it has ended, but told once.
+            # Asked again at every reconcile until it has ended, but reported once.
             if parts is not None and name not in self._cancelled:
                 self._cancelled.add(name)
                 who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
@@ -349,7 +349,7 @@ class Controller:
             name = job_name(self._study.id, self._study.nonce, *attempt)
             if kind is not None and name in self._seen:
                 raise kind(
-                    f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
+                    f"the trainer of seed {failure.seed} at rung {failure.rung} cannot continue: "
                     f"{failure.reason}; the other trainers continue, `liverseg study stop` ends "
                     "them"
                 )

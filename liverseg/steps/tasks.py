@@ -203,7 +203,7 @@ def race_to(
 
 @task
 def predict(store: str, study: str, _cache_token: str) -> None:
-    """Predict the test cases with the winner, A2 if there is one, and several seeds before."""
+    """Predict the test cases with the winner, the baseline if there is one, and the ensemble."""
     from liverseg.steps.results import predict as step
 
     opened = open_store(store)

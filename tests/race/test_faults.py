@@ -96,7 +96,7 @@ def test_a_straggler_is_moved_once_and_its_rung_ends_sooner() -> None:
     assert [e["kind"] for e in disturbed(everywhere).told("failed")] == ["straggler"]
 
 
-def test_a_trainer_that_is_a_little_slower_is_left_alone() -> None:
+def test_a_trainer_that_is_a_little_slower_is_not_stopped() -> None:
     assert disturbed(SlowNode(seed=7, rung=3, factor=2.5)).told("failed") == []
 
 
@@ -210,7 +210,7 @@ def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None
     (),
     (SlowStart(7, 1, 600), Killed(6, 0, 1), Killed(5, 2, 1500, exit_code=1), NodeLost(4, 0, 300)),
 ])  # fmt: skip
-def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> None:
+def test_the_ledger_has_every_second_that_a_trainer_had_its_gpu(faults) -> None:
     rehearsal = disturbed(*faults)
     processes, lost = rehearsal.executor.processes.values(), rehearsal.executor.cut_off
     told = sum(p.state.ended - p.submitted for p in processes if p.job.name not in lost)
@@ -247,7 +247,7 @@ def test_a_store_that_one_trainer_cannot_reach_stops_the_race_at_its_last_attemp
         return Killed(0, 0, 200, exit_code=StoreError.exit_code, attempts=tuple(range(attempts)))
 
     assert len(disturbed(refused(5)).told("failed")) == 5
-    with pytest.raises(StoreError, match="seed 0 at rung 0 could not go on"):
+    with pytest.raises(StoreError, match="seed 0 at rung 0 cannot continue"):
         disturbed(refused(LOST_ATTEMPTS))
 
 

@@ -27,7 +27,7 @@ STUDY = Study("s", SETTINGS, DATASET, NONCE)
 
 
 def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> ReportKey:
-    # A value that is not finite has no place in a key.
+    # A value that is not finite cannot be part of a key.
     value = jaccard if jaccard is None or math.isfinite(jaccard) else None
     return ReportKey(rung, seed, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
 
@@ -97,11 +97,11 @@ def seeds(actions: Actions) -> list[int]:
     return [j.seed for j in actions.jobs]
 
 
-def test_at_the_start_the_lowest_seeds_get_the_places():
+def test_at_the_start_the_lowest_seeds_get_the_gpus():
     assert planned(gpus=3).jobs == (job(0), job(1), job(2))
 
 
-def test_running_jobs_occupy_places_whatever_they_are():
+def test_running_jobs_occupy_gpus_whatever_they_are():
     assert seeds(planned(running=(job(0), job(3)), gpus=3)) == [1]
     assert planned(running=(job(0), job(1)), gpus=1).jobs == ()
 
@@ -134,7 +134,7 @@ def test_a_rung_is_decided_when_all_have_reported():
     assert planned(*ALL[1:]).decisions == ()
 
 
-def test_no_job_starts_in_a_turn_that_records_a_fact():
+def test_no_job_starts_in_a_reconcile_that_records_a_fact():
     actions = planned(*ALL, gpus=8)
     assert actions.facts == 1
     assert actions.jobs == ()
@@ -279,7 +279,7 @@ def test_a_recorded_decision_stands_whatever_comes_later():
     assert planned(*ALL, other).jobs == (job(0, 1), job(1, 1))
 
 
-def test_fewer_survivors_than_places_all_go_on_and_nobody_is_taken_in():
+def test_fewer_survivors_than_promotion_slots_are_all_promoted_and_nobody_is_added():
     lost = [failure(seed, exit_code=78) for seed in (0, 1, 2)]
     (decision,) = planned(report(3, 0.1), *lost).decisions
     assert decision.promoted == (3,)
@@ -314,7 +314,7 @@ def test_a_job_of_a_rung_that_its_seed_never_reached_is_cancelled():
     assert planned(*ALL, DECIDED, running=(job(0, 1),)).cancelled == (job(0, 1).name,)
 
 
-def test_jobs_of_other_studies_and_other_names_are_left_alone():
+def test_jobs_of_other_studies_and_other_names_are_not_touched():
     other = Job.of("other", NONCE, 0, 2, 5, 8)
     actions = planned(running=(other,), gpus=4)
     assert actions.cancelled == ()
@@ -325,7 +325,7 @@ def baseline_job() -> Job:
     return Job.of("s", NONCE, 9999, 2, 0, 8)
 
 
-def test_the_single_training_waits_while_the_race_could_fill_all_places():
+def test_the_baseline_waits_while_the_race_could_use_all_gpus():
     # 3 and 2 may go on, 1 cannot any more.
     before = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=2, compare_baseline=True)
     assert before.jobs == ()
@@ -333,8 +333,8 @@ def test_the_single_training_waits_while_the_race_could_fill_all_places():
     assert roomy.jobs == (baseline_job(),)
 
 
-def test_the_single_training_leaves_a_place_free_that_the_race_will_want_back():
-    # Seed 3 is ahead and has paused; when seed 0 reports, two seeds want two places.
+def test_the_baseline_leaves_a_gpu_free_that_the_race_will_need():
+    # Seed 3 is ahead and has paused; when seed 0 reports, two seeds need two slots.
     ahead = (*ALL[1:], Promotion(0, 3, ()), report(3, 0.3, rung=1))
     assert planned(*ahead, running=(job(0),), gpus=2, compare_baseline=True).jobs == ()
     # Of the last two only one goes on.
@@ -352,7 +352,7 @@ def test_the_single_training_starts_beside_the_last_survivor():
     assert planned(*recorded, gpus=1, compare_baseline=True).jobs == (job(3, 2),)
 
 
-def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
+def test_a_closed_span_is_due_for_a_job_that_ended_without_a_report():
     begun = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
     actions = planned(report(0, 0.1), ended={job(0): -9}, spans=begun)
     assert [closed.name for closed in actions.closed] == [job(0).name]

@@ -47,8 +47,8 @@ def study(finished):
 def forget(store: MemoryStore, study, weights_sha256: str) -> None:
     """Remove the comparison and all that a network said of the test case."""
     store.delete(facts.disagreement_key(study.id))
-    for place in (prediction_prefix, segmentation_prefix):
-        bundle.delete(store, place(weights_sha256, TEST_KEY))
+    for prefix_of in (prediction_prefix, segmentation_prefix):
+        bundle.delete(store, prefix_of(weights_sha256, TEST_KEY))
 
 
 def slowly_rising(seed: int, iteration: int) -> float:

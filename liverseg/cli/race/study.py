@@ -1,4 +1,4 @@
-"""Commands on a study: run the race, say where it stands, say what one would cost."""
+"""Commands on a study: run the race, show its status, forecast its cost."""
 
 import click
 
@@ -7,9 +7,9 @@ from liverseg.cli.options import (
     budget_option,
     chosen_settings,
     example,
+    executor_options,
     gpus_option,
     json_option,
-    place_options,
     settings_options,
     store_option,
     take_over_option,
@@ -50,7 +50,7 @@ study.add_command(stop)
 @settings_options
 @gpus_option()
 @budget_option
-@place_options
+@executor_options
 @click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
 @take_over_option
 @json_option
@@ -88,7 +88,7 @@ def run(
     backend = TrainerBackend.chosen(executor, trainer_image, pods)
     opened = open_store(store)
     if (dataset is None) == (study_id is None):
-        raise SettingsError("give either --dataset, to open a study, or --study, to go on with one")
+        raise SettingsError("give either --dataset, to open a study, or --study, to continue one")
     if study_id is not None:
         opened_study = load_study(opened, study_id)
     elif dataset is not None:
@@ -96,12 +96,12 @@ def run(
         opened_study = open_study(opened, settings, load_dataset(opened, dataset))
     capacity = Capacity(gpus, compare_baseline, max_gpu_hours)
     with shown_log(as_json):
-        found = tasks.race_to(opened, opened_study, "end", capacity, backend, take_over)
+        outcome = tasks.race_to(opened, opened_study, "end", capacity, backend, take_over)
         if compare_baseline:
-            started = found["started"]
-            found = tasks.race_to(opened, opened_study, "baseline", capacity, backend)
-            found["started"] += started
+            started = outcome["started"]
+            outcome = tasks.race_to(opened, opened_study, "baseline", capacity, backend)
+            outcome["started"] += started
     if as_json:
-        print_json(found)
+        print_json(outcome)
     else:
-        show(found)
+        show(outcome)

@@ -64,7 +64,7 @@ def train(
     from liverseg.storage.open import open_store
 
     clock = Clock(clock_offset)
-    opened = open_store(store, patience_seconds=step.STORE_PATIENCE_SECONDS)
+    opened = open_store(store, outage_seconds=step.STORE_OUTAGE_SECONDS)
     if rung != "baseline" and not rung.isdigit():
         raise SettingsError(f"--rung '{rung}' must be a number or 'baseline'")
     goal: int | Literal["baseline"] = "baseline" if rung == "baseline" else int(rung)
@@ -127,11 +127,11 @@ def predict(
 
     files = local_file(image), local_file(liver), local_bundle(model)
     with progress_bar() as report:
-        found = step.one(*files, out, probabilities, memory_mb=memory_mb, progress=report)
+        predicted = step.one(*files, out, probabilities, memory_mb=memory_mb, progress=report)
     if as_json:
-        print_json(found)
+        print_json(predicted)
     else:
-        voxels, ml = found["lesion_voxels"], found["lesion_ml"]
+        voxels, ml = predicted["lesion_voxels"], predicted["lesion_ml"]
         console.print(f"{out}: {voxels} lesion voxels, {ml:.2f} ml", soft_wrap=True)
 
 

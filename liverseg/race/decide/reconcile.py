@@ -1,6 +1,6 @@
 """What a controller should do next. Pure: state, jobs and capacity give actions.
 
-Order: what ended badly is recorded, then who goes on, then results; only when the record is
+Order: failed attempts are recorded, then promotions, then results; only when the record is
 complete are jobs started, so that every job rests on facts that are in the store.
 """
 
@@ -203,7 +203,7 @@ def _ending(code: int | None) -> str:
 
 
 def _promotions(state: RaceState) -> Iterator[Promotion]:
-    """Seeds that are certain to be promoted from a rung that is still open; not at the last."""
+    """Seeds whose promotion is guaranteed from a rung that is still open; not at the last."""
     for rung in state.rungs[:-1]:
         if rung.decision is None and not rung.complete:
             # It rests on everybody it knows of: those who were worse, and those who were better.
@@ -293,7 +293,7 @@ def _baseline_job(study: Study, state: RaceState) -> Job:
 def _most_at_once(state: RaceState) -> int:
     """Return how many trainings the race can still have at a time.
 
-    A seed goes on early only when its rank and the waiting together stay within the promotion
+    A seed is promoted early only when its rank and the waiting together stay within the promotion
     slots, so the waiting and those who have gone on are never more than the larger of the two.
     """
     current = next((rung for rung in state.rungs if rung.decision is None), None)

@@ -1,7 +1,7 @@
-"""Which running trainers have said nothing for too long: their process hangs, or their node does.
+"""Which running trainers have stalled: their process hangs, or their node does.
 
 Time is the controller's own, between two sights of something new: a trainer's clock may differ by
-any amount. It is not remembered across controllers, so a new one waits anew.
+any amount. It is not stored, so a new controller starts counting at zero.
 """
 
 import statistics
@@ -11,18 +11,18 @@ from itertools import pairwise
 from liverseg.core.race.ledger import Span
 from liverseg.race.records.spans import Attempt
 
-# Never given up before this, whatever the others do: a store or a network may be away.
+# Never given up before this, whatever the others do: a store or a network may be unavailable.
 STALL_SECONDS = 1800.0
 # Nor before as many times as long as validations are usually apart.
 _INTERVALS = 10
 # Before anybody has validated, nobody knows how long that takes.
 _FIRST_SECONDS = 4 * 3600.0
-# A controller that was asleep itself (a laptop, a store that was away) has heard nobody.
+# A controller that was asleep itself (a laptop, an unavailable store) has seen nothing new.
 _LONGEST_LOOK = 600.0
 
 
 class StallDetector:
-    """Knows since when each running trainer has been silent."""
+    """Measures for how long each running trainer has written nothing new."""
 
     def __init__(self) -> None:
         self._heard: dict[Attempt, int] = {}

@@ -27,7 +27,7 @@ class KubernetesExecutor:
         owner: Owner reference of the Jobs, or None: deleting the owner deletes them.
         clock: Unix time.
 
-    What the API server refuses is a SettingsError; that it is away, a PlatformError.
+    What the API server rejects is a SettingsError; that it is unavailable, a PlatformError.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class KubernetesApi:
     """Jobs, pods, logs and events of one namespace, as plain JSON.
 
     Raises PlatformError while the API server is away, and SettingsError, at once, for what it
-    refuses: a want of rights (401, 403) is named by verb, resource and namespace.
+    rejects: a missing permission (401, 403) is named by verb, resource and namespace.
 
     Args:
         api: A client of the cluster.
@@ -154,7 +154,7 @@ class KubernetesApi:
             self._away = now
         elif self._away is None or now - self._away >= _SETTLING_SECONDS:
             return SettingsError(
-                f"permission denied to {asked} ({status}): {message}; {_REMEDIES[status]}; "
+                f"permission denied to {asked} ({status}): {message}; {_HINTS[status]}; "
                 "running trainers continue"
             )
         return PlatformError(f"the API server does not answer to {asked} ({status}): {message}")
@@ -175,7 +175,7 @@ class _Invalid(SettingsError):
 _ANSWERS = {404: _Missing, 409: Conflict, 410: _Expired}
 
 
-_REMEDIES = {
+_HINTS = {
     401: "renew the credentials of KUBECONFIG, or let the controller's pod mount the token of its "
     "service account (automountServiceAccountToken)",
     403: "check that the RoleBinding of Role liverseg-controller has that account as a subject "

@@ -64,7 +64,7 @@ def _pod_waits_for(status: Mapping[str, Any]) -> str:
 def latest(events: Iterable[Mapping[str, Any]], job: str) -> str:
     """Return what the newest event says, or "" where there is none.
 
-    Without the names of the Job's pods: what keeps many Jobs waiting is then told once.
+    Without the names of the Job's pods: what keeps many Jobs waiting is then reported once.
     """
     newest = max(events, key=_last_seen, default=None)
     text = "" if newest is None else _joined(newest, "reason", "message")
@@ -102,7 +102,7 @@ class _Wait:
 
 
 class Unexplained:
-    """Remembers which Jobs wait without a reason of their own, and what their events said."""
+    """Records which Jobs wait without a reason of their own, and what their events said."""
 
     def __init__(self) -> None:
         self._waits: dict[str, _Wait] = {}
@@ -128,7 +128,7 @@ class Unexplained:
         return due[:_ASKED_AT_ONCE]
 
     def record(self, name: str, reason: str, now: float) -> None:
-        """Remember what a Job's events say; "" leaves what they said before."""
+        """Record what a Job's events say; "" leaves what they said before."""
         wait = self._waits[name]
         wait.asked, wait.event = now, reason or wait.event
 

@@ -1,4 +1,4 @@
-"""Trainers as processes of this machine, which a killed controller leaves alone and finds again.
+"""Trainers as processes of this machine, which outlive a killed controller; the next adopts them.
 
 A job is a folder `<work>/jobs/<name>/` with `lock`, `start.json` (when, and its device index),
 `pid`, `log.txt` and, once its controller saw it end, `exit.json`. The trainer inherits the open,

@@ -1,8 +1,8 @@
-"""The facts of a race: where each lies in the store, what it holds, who writes it.
+"""The facts of a race: their keys, what they hold, who writes them.
 
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
 these has its types in decisions.py. A rung is its number, or "baseline"
-for A2, the single training that the paper compares with. Nothing else is remembered anywhere: what
+for A2, the single training that the paper compares with. No other state exists: what
 is open, promoted or over is computed from these records at every reconcile.
 """
 
@@ -166,7 +166,7 @@ class Heartbeat(Fact):
     nonce: str
     """Of the study that it runs; after the store was emptied there may be another one."""
     time: float
-    """Unix time, for people; whether the controller lives is told by that it changes."""
+    """Unix time, for people; the controller is alive while it changes."""
     state: str = "running"
     """What the controller does; "stopped: budget" and STOPPED_BY_HAND are its last words."""
     waiting: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A study that extends another one: which of the parent's checkpoints its seeds may go on from."""
+"""A study that extends another one: from which of the parent's checkpoints seeds may continue."""
 
 from contextlib import suppress
 

@@ -1,7 +1,7 @@
 """Make a study larger: more seeds or longer trainings, with what the first one has trained.
 
 The larger study is the one that would have been opened from the start: its id, its decisions and
-its winner are the same. It takes over the parent's reports, and its trainers go on from the
+its winner are the same. It takes over the parent's reports, and its trainers continue from the
 parent's checkpoints; nothing is trained again whose checkpoint exists.
 """
 

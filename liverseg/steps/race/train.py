@@ -53,11 +53,11 @@ from liverseg.storage.port import ObjectStore
 
 log = logging.getLogger("liverseg")
 Answer = TypeVar("Answer")
-WATCH_SECONDS = 10.0
+ORPHAN_CHECK_SECONDS = 10.0
 # Between two looks for a store without which the trainer has nothing to do.
 RETRY_SECONDS = 5.0
 # For how long the store itself may repeat a request: the GPU waits for it.
-STORE_PATIENCE_SECONDS = 10.0
+STORE_OUTAGE_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
 
 
@@ -375,7 +375,7 @@ class _Trainer:
             return
         if self.waiting.interrupted:
             raise _Stop(ExitCode.INTERRUPTED)
-        if self.now() - self.checked >= WATCH_SECONDS and self.waiting.outage.due:
+        if self.now() - self.checked >= ORPHAN_CHECK_SECONDS and self.waiting.outage.due:
             self.checked = self.now()
             if self._is_orphan():
                 raise _Stop(ExitCode.ORPHANED)

@@ -34,7 +34,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 Progress = Callable[[str, int, int], None]
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def _no_progress(what: str, done: int, total: int) -> None:
     """Show nothing."""
 
 
@@ -44,7 +44,7 @@ def run(
     arm: Arm,
     *,
     memory_mb: int = DEFAULT_MEMORY_MB,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> list[str]:
     """Predict the test cases with an arm's model; return the names that were not there yet.
 
@@ -65,7 +65,7 @@ def ensemble(
     study: Study,
     *,
     memory_mb: int = DEFAULT_MEMORY_MB,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> list[str]:
     """Predict the test cases with the seeds of the third-last rung; return what was in the way.
 
@@ -126,7 +126,7 @@ def one(
     probabilities: Path | None = None,
     *,
     memory_mb: int = DEFAULT_MEMORY_MB,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> dict[str, Any]:
     """Segment one image on its own and write the result in the image's grid and orientation.
 
