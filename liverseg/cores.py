@@ -28,14 +28,14 @@ def folders(text: str) -> list[PurePosixPath]:
     They are those of its own groups and of all above, as each limits those below it. A container's
     own mount begins at its group, whose path may be the host's: the parents reach "." as well.
     """
-    found: list[PurePosixPath] = []
+    groups: list[PurePosixPath] = []
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         own = PurePosixPath(controllers) / path.lstrip("/")
-        found += [own, *own.parents]
-    return found
+        groups += [own, *own.parents]
+    return groups
 
 
 def parse_quota(limit: str, period: str | None = None) -> float | None:

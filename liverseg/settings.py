@@ -105,7 +105,7 @@ class RaceSettings:
     maximum_iterations: int = 80_000
     """Iterations at the last."""
     eta: int = 2
-    """One in eta goes on."""
+    """One in eta is promoted."""
     rung_metric: Literal["best", "last"] = "best"
     """Rank by the best validation Jaccard so far, or by the one at the rung."""
 
@@ -117,7 +117,7 @@ class DataSettings:
     training_rater: str = "R1"
     """The rater whose contours train, validate and fit the threshold baseline."""
     refused_cases: Literal["stop", "exclude"] = "stop"
-    """Stop when a case is refused, or go on without it."""
+    """Stop when a case is refused, or continue without it."""
     validation_fraction: float = 0.06
     """Share of patients that validate where there is no split file (5 of 82 in the paper)."""
     test_fraction: float = 0.23
@@ -199,15 +199,15 @@ def differing(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
 
     A name that only the defaults have is no difference: the record is older than the setting.
     """
-    found: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
     for name, value in values.items():
         default = defaults.get(name)
         if isinstance(value, Mapping) and isinstance(default, Mapping):
             if inner := differing(value, default):
-                found[name] = inner
+                changed[name] = inner
         elif name not in defaults or value != default:
-            found[name] = value
-    return found
+            changed[name] = value
+    return changed
 
 
 def digest(values: object) -> str:

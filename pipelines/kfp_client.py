@@ -273,7 +273,7 @@ class Server:
                 yield
         except kfp_server_api.ApiException as error:
             kind = SettingsError if error.status == 400 else PlatformError
-            raise kind(f"{self._url} refuses to {what}: {_message(error)}") from error
+            raise kind(f"{self._url} did not {what}: {_message(error)}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise PlatformError(f"no KFP server answers at {self._url}: {reason}") from error

@@ -55,18 +55,18 @@ def follow(
         PlatformError: The server has not answered for ten minutes.
     """
     before: Mapping[str, str] = {}
-    heard, silent = clock(), False
+    heard, unreachable = clock(), False
     while True:
         try:
             state = look()
         except PlatformError as error:
             if clock() - heard >= SERVER_AWAY_SECONDS:
                 raise
-            if not silent:
+            if not unreachable:
                 tell(f"{error}; the run continues without us, waiting for the server")
-            silent = True
+            unreachable = True
         else:
-            heard, silent = clock(), False
+            heard, unreachable = clock(), False
             for name, task in state.tasks.items():
                 if before.get(name) != task:
                     tell(f"{name}: {task.lower()}")

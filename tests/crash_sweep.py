@@ -115,7 +115,7 @@ class MortalStore(FolderStore):
             super().delete(key)
 
     def _dying(self) -> "_Dying":
-        # One byte a write, appended by all processes: its place is the write's number.
+        # One byte a write, appended by all processes: its position is the write's number.
         descriptor = os.open(self._count, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(descriptor, b".")
         number = os.lseek(descriptor, 0, os.SEEK_CUR) - 1

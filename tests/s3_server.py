@@ -13,7 +13,7 @@ import pytest
 from minio import Minio
 
 from liverseg.storage.s3.credentials import credentials_from
-from liverseg.storage.s3.store import PATIENCE_SECONDS, S3Store
+from liverseg.storage.s3.store import OUTAGE_SECONDS, S3Store
 
 TOOLS = Path(os.environ.get("TOOLS") or Path.home() / ".cache" / "liverseg" / "tools")
 # s3://bucket/prefix of a server that runs already, with the AWS_ variables beside it.
@@ -61,17 +61,15 @@ class S3Server:
             secure=parts.scheme == "https",
         )
 
-    def store(
-        self, endpoint: str | None = None, patience_seconds: float = PATIENCE_SECONDS
-    ) -> S3Store:
+    def store(self, endpoint: str | None = None, outage_seconds: float = OUTAGE_SECONDS) -> S3Store:
         """Open an empty store; `endpoint` may be a proxy's."""
-        return self.opened(f"{self.url}/{uuid.uuid4().hex}", endpoint, patience_seconds)
+        return self.opened(f"{self.url}/{uuid.uuid4().hex}", endpoint, outage_seconds)
 
     def opened(
         self,
         url: str,
         endpoint: str | None = None,
-        patience_seconds: float = PATIENCE_SECONDS,
+        outage_seconds: float = OUTAGE_SECONDS,
     ) -> S3Store:
         """Open the store at `url`."""
         access = credentials_from(
@@ -79,7 +77,7 @@ class S3Server:
         )
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
-        return S3Store(parts.netloc, prefix, access, self._folder / "work", patience_seconds)
+        return S3Store(parts.netloc, prefix, access, self._folder / "work", outage_seconds)
 
     def start(self) -> None:
         """Start it and wait until it answers; a server that is named runs already."""

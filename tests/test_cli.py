@@ -382,7 +382,7 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     study = study_in(FolderStore(tmp_path))
     done = liverseg("study", "stop", "--store", tmp_path)
     assert (done.code, done.out) == (0, f"study {study.id} is stopped\n")
-    assert "was stopped" in liverseg("study", "stop", "--store", tmp_path).out
+    assert "was already stopped" in liverseg("study", "stop", "--store", tmp_path).out
     dataset = study.dataset.digest
     store = FolderStore(tmp_path)
     save_dataset(store, study.dataset)
@@ -390,9 +390,9 @@ def test_a_study_is_stopped_and_resumed_and_says_so(liverseg: CommandLine, tmp_p
     words = ("study", "run", "--store", tmp_path, "--dataset", dataset, "--settings", settings)
     done = liverseg(*words)
     assert done.code == 6
-    assert "stopped: by hand: `liverseg study resume` lets it go on" in done.err
+    assert "stopped: by hand: `liverseg study resume` allows it to continue" in done.err
     assert not store.keys(f"studies/{study.id}/rungs/")
-    assert "is free to go on" in liverseg("study", "resume", "--store", tmp_path).out
+    assert "is resumed" in liverseg("study", "resume", "--store", tmp_path).out
 
 
 def test_race_and_baseline_are_run_under_one_lease(liverseg: CommandLine, tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     store.delete(disagreement_key(study.id))
     done = liverseg("postprocess", "--store", tmp_path)
     assert done.code == 0
-    assert "several seeds: compared" in done.out
+    assert "ensemble: compared" in done.out
     assert store.get(disagreement_key(study.id)) == before
 
 

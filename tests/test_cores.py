@@ -8,7 +8,7 @@ import pytest
 from liverseg import cores
 
 
-def alone(code: str) -> str:
+def in_a_process(code: str) -> str:
     """Run code in a process that may use one core, as `taskset -c 0` starts it."""
     first = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
     done = subprocess.run(
@@ -22,7 +22,7 @@ def test_a_process_that_is_kept_on_one_core_has_one() -> None:
     if len(os.sched_getaffinity(0)) == 1:
         pytest.skip("this machine lets its tests use one core")
     code = "from liverseg.cores import available_cores; print(available_cores())"
-    assert alone(code) == "1\n"
+    assert in_a_process(code) == "1\n"
     assert cores.available_cores() <= len(os.sched_getaffinity(0))
 
 
@@ -93,4 +93,4 @@ def test_pytorch_gets_no_more_threads_than_cores() -> None:
         "import torch\nfrom liverseg.network.device import use_available_cores\n"
         "torch.set_num_threads(7)\nuse_available_cores()\nprint(torch.get_num_threads())\n"
     )
-    assert alone(code) == "1\n"
+    assert in_a_process(code) == "1\n"

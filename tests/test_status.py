@@ -21,7 +21,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.rehearsal = Rehearsal()
-        self.store = race.remembered(self.rehearsal.store)
+        self.store = race.caching(self.rehearsal.store)
         self.slept: list[float] = []
         self.looks = 0
 
@@ -77,7 +77,7 @@ def test_after_a_stop_was_taken_back_it_says_that_nobody_has_gone_on_yet(capsys)
     assert race.status(rehearsal.store, study)["state"] == "stopped: by hand"
     facts.set_stopped(rehearsal.store, study, False, time.time())
     show(race.status(rehearsal.store, study))
-    assert "free to go on: start the run again" in capsys.readouterr().out
+    assert "resumed: start the run again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -95,8 +95,8 @@ def submit(
 ) -> None:
     """Upload the pipeline where it is not there yet, and start a run.
 
-    While a run of the same name is going on, no second one is started: the command tells of that
-    one, and --wait waits for it. Interrupting the command leaves the run alone.
+    While a run of the same name is active, no second one is started: the command reports that
+    one, and --wait waits for it. Interrupting the command does not stop the run.
 
     JSON keys: pipeline, version, run (ids), name (of the version), created (whether the run is
     new), link; with --wait state and tasks.
@@ -146,8 +146,8 @@ def schedule(
 ) -> None:
     """Start runs again and again; never two at once, and none for times that were missed.
 
-    There is one schedule of a name: given again with other words it is replaced, given again with
-    the same words it stays.
+    There is one schedule of a name: given again with other options it is replaced, given again
+    with the same options it is kept.
 
     JSON keys: pipeline, version, schedule (ids), name (of the version), created, link.
     """

@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")
 
 
-def _several(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+def _group(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
     def add(function: Function) -> Function:
         for option in reversed(options):
             function = option(function)
@@ -24,7 +24,7 @@ def _several(*options: Callable[[Function], Function]) -> Callable[[Function], F
     return add
 
 
-cluster_options = _several(
+cluster_options = _group(
     click.option(
         "--controller-image",
         help="Image of all tasks that need no torch, best as NAME@sha256:... [default: the "
@@ -96,7 +96,7 @@ cluster_options = _several(
         help="GPUs of `predict`; without one it runs on the CPU.",
     ),
 )
-server_options = _several(
+server_options = _group(
     click.option(
         "--host",
         envvar="KF_PIPELINES_ENDPOINT",
@@ -123,7 +123,7 @@ server_options = _several(
         help="Your Kubeflow profile; only where the server has several users.",
     ),
 )
-run_options = _several(
+run_options = _group(
     click.option(
         "--param",
         "params",

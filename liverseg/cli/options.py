@@ -74,8 +74,7 @@ def _at_least_one(_context: click.Context, _parameter: click.Parameter, value: i
 budget_option = click.option(
     "--max-gpu-hours",
     type=click.FloatRange(min=0, min_open=True),
-    help="Spent that much, nothing more is started; a larger limit lets the race go on "
-    "[default: no limit].",
+    help="No trainer is started after this; a larger limit continues the race [default: no limit].",
 )
 
 
@@ -109,7 +108,7 @@ def settings_options(function: Function) -> Function:
             "assignments",
             multiple=True,
             metavar="NAME=VALUE",
-            help="One setting, such as race.seeds=8; may be given several times.",
+            help="One setting, such as race.seeds=8; may be repeated.",
         ),
         click.option(
             "--settings",

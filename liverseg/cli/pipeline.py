@@ -70,7 +70,7 @@ def run(
     Everything goes into the store; the report is STORE/studies/ID/report.html, the winner's
     network STORE/studies/ID/model, and STORE/.local/kfp/log.txt has every line of every task; for
     a store s3://... it is kfp/log.txt below ~/.cache/liverseg/work (or $XDG_CACHE_HOME).
-    Killed at any point and started again with the same words it goes on, and ends with the same
+    Killed at any point and started again with the same command it continues, and ends with the same
     weights. A second run on unchanged data prepares and trains nothing.
 
     JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
@@ -99,17 +99,20 @@ def run(
     }
     run_here(arguments, opened.work / "kfp", sys.stderr if as_json else None)
     # Another run may work on another study in the same store.
-    found = status(opened, latest_study(opened, chosen))
-    evaluation = load_evaluation(opened, found["study"])
-    report, work = report_path(opened, found["study"]), work_done(opened, found["study"], before)
+    study_status = status(opened, latest_study(opened, chosen))
+    evaluation = load_evaluation(opened, study_status["study"])
+    report, work = (
+        report_path(opened, study_status["study"]),
+        work_done(opened, study_status["study"], before),
+    )
     if as_json:
-        print_json(found | {"evaluation": evaluation, "report": str(report)} | work)
+        print_json(study_status | {"evaluation": evaluation, "report": str(report)} | work)
         return
     console.print()
-    show(found)
+    show(study_status)
     show_dice(evaluation)
     console.print(f"report: {report}", soft_wrap=True)
-    for line in told(work):
+    for line in work_lines(work):
         console.print(line)
 
 
@@ -118,7 +121,7 @@ def absolute(location: str) -> str:
     return location if "://" in location else str(Path(location).absolute())
 
 
-def told(work: Mapping[str, int]) -> list[str]:
+def work_lines(work: Mapping[str, int]) -> list[str]:
     """Say what a run had to compute."""
     prepared, reused, trained = work["prepared"], work["reused"], work["trained"]
     return [

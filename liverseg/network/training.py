@@ -60,7 +60,7 @@ class Pace:
 
 
 class Training:
-    """Network, optimiser, sampler and best state of one seed; the last state goes on."""
+    """Network, optimiser, sampler and best state of one seed; the last state is trained further."""
 
     def __init__(
         self,

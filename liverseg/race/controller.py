@@ -1,6 +1,6 @@
 """The controller: read facts, decide, act; again and again until the race is where it should be.
 
-It remembers nothing that is not in the store, so it may be killed at any point and started again.
+It holds no state that is not in the store, so it may be killed at any point and started again.
 It deletes nothing: a trainer that has committed a checkpoint removes older ones of its own seed,
 so what remains of a pruned seed is the checkpoint that it reported with.
 """
@@ -115,7 +115,7 @@ class Controller:
         self._waiting: dict[str, float] = {}
 
     def run(self, until: Until, take_over: bool = False) -> None:
-        """Return when the race has got as far as `until`; jobs of later rungs go on running.
+        """Return when the race has got as far as `until`; jobs of later rungs continue to run.
 
         Another controller that runs the study is waited for, or with `take_over` fenced. However
         this one ends, it says so, and the next one need not wait. A platform or a store that is
@@ -177,11 +177,11 @@ class Controller:
             snapshot = self._reader.read(self._attempts(states))
         state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.generation)
         self._tell_reports(snapshot)
-        there = reached(state, snapshot, until)
-        if there and self._is_over(until, states, snapshot):
+        is_reached = reached(state, snapshot, until)
+        if is_reached and self._is_over(until, states, snapshot):
             return True, False
-        if snapshot.stopped and not there:
-            self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` lets it go on")
+        if snapshot.stopped and not is_reached:
+            self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` allows it to continue")
         actions = reconcile(
             self._study,
             state,
@@ -196,10 +196,10 @@ class Controller:
             self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
         )
         self._begun = frozenset(snapshot.spans)
-        if actions.waits and not there and self._capacity.exhausted(snapshot.spent_seconds):
+        if actions.waits and not is_reached and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
-            told = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
-            self._stop("stopped: budget", told)
+            reason = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
+            self._stop("stopped: budget", reason)
         self._apply(actions, state)
         return False, bool(actions.facts or actions.jobs)
 
@@ -253,11 +253,11 @@ class Controller:
             for name in names
         }
 
-    def _stop(self, state: str, told: str) -> None:
+    def _stop(self, state: str, reason: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
         self._lease.waiting = {}
         self._lease.say(state)
-        raise Stopped(f"{state}: {told}")
+        raise Stopped(f"{state}: {reason}")
 
     def _borne(self, act: Callable[[], Answer]) -> Answer:
         """Return what `act` does, once platform and store answer; act must be safe to repeat."""
@@ -318,7 +318,7 @@ class Controller:
         for name in actions.cancelled:
             self._executor.cancel(name)
             parts = parse_job_name(name)
-            # Asked again at every reconcile until it has ended, but told once.
+            # Asked again at every reconcile until it has ended, but reported once.
             if parts is not None and name not in self._cancelled:
                 self._cancelled.add(name)
                 who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
@@ -339,17 +339,17 @@ class Controller:
     def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
-            known = state.seed_state(failure.seed, failure.rung)
+            seed_state = state.seed_state(failure.seed, failure.rung)
             # One node without a way to the store is not the store: that nothing got any further
             # in as many attempts as a seed has does tell.
-            if kind is StoreError and known is not None and not _is_last(failure, known):
+            if kind is StoreError and seed_state is not None and not _is_last(failure, seed_state):
                 continue
             attempt = (failure.seed, failure.rung, failure.attempt)
             # What stopped an earlier controller may have been mended since.
             name = job_name(self._study.id, self._study.nonce, *attempt)
             if kind is not None and name in self._seen:
                 raise kind(
-                    f"the trainer of seed {failure.seed} at rung {failure.rung} could not go on: "
+                    f"the trainer of seed {failure.seed} at rung {failure.rung} cannot continue: "
                     f"{failure.reason}; the other trainers continue, `liverseg study stop` ends "
                     "them"
                 )
@@ -369,20 +369,20 @@ class Controller:
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
         """Tell the listener what was reported since the last reconcile."""
-        known = {report.sha256 for report in snapshot.reports}
+        reported = {report.sha256 for report in snapshot.reports}
         for report in snapshot.reports:
             if self._heard is not None and report.sha256 not in self._heard:
                 jaccard = report.score(self._study.settings.race.rung_metric)
                 who = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
                 self._listener({"event": "reported", "jaccard": jaccard} | who)
-        self._heard = known
+        self._heard = reported
 
 
-def _is_last(failure: Failure, known: SeedState) -> bool:
+def _is_last(failure: Failure, seed_state: SeedState) -> bool:
     """Return whether the seed has failed in the same way as often as it may."""
     alike = [
         f
-        for f in known.failures
+        for f in seed_state.failures
         if (f.exit_code, f.generation) == (failure.exit_code, failure.generation)
     ]
     return len(alike) + 1 >= LOST_ATTEMPTS

@@ -31,9 +31,9 @@ def agreement(
         between_raters: By case, mean Dice of its pairs of raters; None with fewer than two.
         phi: Uncertainty-aware score by algorithm and case; None with fewer than two raters.
     """
-    several = any(value is not None for value in between_raters.values())
-    figure = Figure(figsize=(13 if several else 7, 4.2), layout="constrained")
-    if several:
+    has_raters = any(value is not None for value in between_raters.values())
+    figure = Figure(figsize=(13 if has_raters else 7, 4.2), layout="constrained")
+    if has_raters:
         by_case, against, scores = figure.subplots(1, 3, width_ratios=(2, 1, 1.4))
     else:
         by_case, against, scores = figure.subplots(), None, None

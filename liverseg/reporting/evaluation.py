@@ -41,7 +41,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     cases = len(result["cases"])
     over = "1 case" if cases == 1 else f"{cases} cases, mean ± standard deviation"
     columns = [*result["raters"], MEAN]
-    found = [
+    shown = [
         Table(
             f"Dice, {over}",
             ("", *columns, PHI.head),
@@ -65,16 +65,16 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
             [name, *(_interval(summary.get(measure)) for measure in HEADLINES)]
             for name, summary in result["summary"].items()
         ]
-        found.append(Table("95 % intervals of the means, bootstrap over cases", heads, rows))
+        shown.append(Table("95 % intervals of the means, bootstrap over cases", heads, rows))
     if result["tests"]:
-        found.append(
+        shown.append(
             Table(
                 "Paired tests (Wilcoxon, two-sided; adjusted by Benjamini-Hochberg)",
                 ("", "measure", "n", "W", "p", "exact p", "adjusted p", "FDR 0.05"),
                 list(_tests(result)),
             )
         )
-    return found
+    return shown
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
@@ -205,13 +205,13 @@ def _diameters(result: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _tests(result: Mapping[str, Any]) -> Iterator[list[str]]:
     for test in result["tests"]:
-        verdict = {True: "differ", False: "not shown", None: "-"}[test["rejected"]]
+        outcome = {True: "differ", False: "not shown", None: "-"}[test["rejected"]]
         statistic = "-" if test["statistic"] is None else f"{test['statistic']:g}"
         p_values = [
             "-" if test[p] is None else f"{test[p]:.4f}" for p in ("p", "p_exact", "p_adjusted")
         ]
         pair = " - ".join(test["algorithms"])
-        yield [pair, test["measure"], str(test["n"]), statistic, *p_values, verdict]
+        yield [pair, test["measure"], str(test["n"]), statistic, *p_values, outcome]
 
 
 def _interval(summary: Mapping[str, Any] | None) -> str:

@@ -116,9 +116,9 @@ def disagreement(
 
     All arrays share one grid (z, y, x). `heat` goes from 0, where all networks agree, to 1.
     """
-    found = heat.sum(axis=(1, 2), dtype=np.float64)
+    disputed = heat.sum(axis=(1, 2), dtype=np.float64)
     # Where nobody disagrees the slice with most lesion is shown, else that with most liver.
-    amounts = (found, network.sum(axis=(1, 2)), liver.sum(axis=(1, 2)))
+    amounts = (disputed, network.sum(axis=(1, 2)), liver.sum(axis=(1, 2)))
     z = int(next((a for a in amounts if a.any()), amounts[0]).argmax())
     y, x = _around(liver)
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")

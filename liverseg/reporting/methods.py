@@ -56,10 +56,10 @@ def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], basel
 
 def versions() -> Mapping[str, str]:
     """Return the versions of what wrote the report; the trainers' may differ (their image)."""
-    found = {"liverseg": __version__}
+    versions = {"liverseg": __version__}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -25,8 +25,8 @@ FACTS = ("curves/", "results/", "rungs/")
 
 def prepared_token(store: ObjectStore, study: Study) -> str:
     """Return the token for the study's prepared cases."""
-    there = frozenset(store.keys("cases/"))
-    complete = all(case_prefix(c.key) + MANIFEST in there for c in study.dataset.cases)
+    keys = frozenset(store.keys("cases/"))
+    complete = all(case_prefix(c.key) + MANIFEST in keys for c in study.dataset.cases)
     # The study's id stands for all cases and for how they are prepared.
     return _token(
         store, facts.study_prefix(study.id) + "cache-tokens/prepared.json", study.id, complete
@@ -37,28 +37,28 @@ def results_token(store: ObjectStore, study: Study) -> str:
     """Return the token for what follows a race, from the predictions to the report."""
     prefix = facts.study_prefix(study.id)
     keys = store.keys(prefix)
-    told = "\n".join(k for k in keys if k.removeprefix(prefix).startswith(FACTS))
+    fact_keys = "\n".join(k for k in keys if k.removeprefix(prefix).startswith(FACTS))
     arms = facts.ended_arms(store, study.id)
-    digest = sha256((repr(sorted(arms.items())) + told).encode()).hexdigest()
+    digest = sha256((repr(sorted(arms.items())) + fact_keys).encode()).hexdigest()
     results = (facts.disagreement_key, facts.evaluation_key, facts.report_page_key)
     wanted = {key(study.id) for key in results}
-    there = set(keys)
+    existing = set(keys)
     for weights in arms.values():
         for case in study.dataset.role("test"):
             for prefix_of in (prediction_prefix, segmentation_prefix):
                 where = prefix_of(weights, case.key)
                 wanted.add(where + MANIFEST)
-                there.update(store.keys(where))
-    return _token(store, prefix + "cache-tokens/results.json", digest, wanted <= there)
+                existing.update(store.keys(where))
+    return _token(store, prefix + "cache-tokens/results.json", digest, wanted <= existing)
 
 
 def _token(store: ObjectStore, key: str, inputs: str, complete: bool) -> str:
     try:
-        known = record.read(store, key)
+        issued = record.read(store, key)
     except NotFound:
-        known = {}
-    if complete and known.get("inputs") == inputs:
-        return str(known["token"])
+        issued = {}
+    if complete and issued.get("inputs") == inputs:
+        return str(issued["token"])
     token = uuid.uuid4().hex
     record.write(store, key, {"inputs": inputs, "token": token})
     return token

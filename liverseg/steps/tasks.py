@@ -203,14 +203,14 @@ def race_to(
 
 @task
 def predict(store: str, study: str, _cache_token: str) -> None:
-    """Predict the test cases with the winner, A2 if there is one, and several seeds before."""
+    """Predict the test cases with the winner, the baseline if there is one, and the ensemble."""
     from liverseg.steps.results import predict as step
 
     opened = open_store(store)
     loaded = load_study(opened, study)
     for arm in facts.ended_arms(opened, study):
         log.info("%s: %d cases predicted", arm, len(step.run(opened, loaded, arm)))
-    for line in step.several(opened, loaded):
+    for line in step.ensemble(opened, loaded):
         log.info("%s", line)
 
 
@@ -224,12 +224,12 @@ def postprocess(store: str, study: str, _cache_token: str) -> None:
     loaded = load_study(opened, study)
     for arm, sha256 in facts.ended_arms(opened, study).items():
         log.info("%s: %d cases segmented", arm, len(step.run(opened, loaded, sha256).done))
-    found = disagreement.run(opened, loaded)
-    seeds = ", ".join(found["weights"])
-    if found["why_not"] is None:
+    compared = disagreement.run(opened, loaded)
+    seeds = ", ".join(compared["weights"])
+    if compared["why_not"] is None:
         log.info("seeds %s compared with each other", seeds)
     else:
-        log.info("several seeds not compared: %s", found["why_not"])
+        log.info("seeds not compared: %s", compared["why_not"])
 
 
 @task
@@ -271,12 +271,12 @@ def summary(store: str) -> None:
 
 def _leave(store: str, error: LiversegError) -> None:
     """Keep the error beside the store; the first of a run stays, later ones follow from it."""
-    told = json.dumps({"error": str(error), "exit_code": error.exit_code})
+    text = json.dumps({"error": str(error), "exit_code": error.exit_code})
     # A store that cannot be written to is the likeliest error of all.
     with suppress(LiversegError, OSError):
         path = open_store(store).work / "kfp" / ERROR_FILE
         with path.open("x", encoding="utf-8") as file:
-            file.write(told)
+            file.write(text)
 
 
 def _json(text: str) -> Mapping[str, Any]:

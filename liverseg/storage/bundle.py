@@ -46,7 +46,7 @@ def commit(
     """Write `files` below `prefix` (ends with "/") and then the manifest.
 
     `extra` are further entries of the manifest, beside {"files": {name: {"sha256", "bytes"}}}.
-    Where the store refuses (a full disk), what was written of the payload is taken back, unless
+    Where a write fails (a full disk), what was written of the payload is taken back, unless
     somebody has committed the same bundle.
     """
     try:
@@ -120,9 +120,9 @@ def _verified(store: ObjectStore, key: str, promised: str) -> bytes:
         data = store.get(key)
     except NotFound as exc:
         raise IntegrityError(f"'{key}' is gone; its manifest promises SHA-256 {promised}") from exc
-    found = sha256(data).hexdigest()
-    if found != promised:
+    digest = sha256(data).hexdigest()
+    if digest != promised:
         raise IntegrityError(
-            f"'{key}' is damaged: its SHA-256 is {found}, its manifest promises {promised}"
+            f"'{key}' is damaged: its SHA-256 is {digest}, its manifest promises {promised}"
         )
     return data

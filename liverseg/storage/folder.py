@@ -69,7 +69,7 @@ class FolderStore:
         with self._noted(), self._incoming(BytesIO(data), key) as temporary:
             try:
                 # link, unlike rename, refuses a name that exists.
-                _into_place(temporary, target, os.link)
+                _move(temporary, target, os.link)
             except FileExistsError:
                 return False
             return True
@@ -98,10 +98,10 @@ class FolderStore:
         folder, _, beginning = prefix.rpartition("/")
         start = self._path(folder) if folder else self.root
         above = folder + "/" if folder else ""
-        found: list[str] = []
+        keys: list[str] = []
         with self._noted():
-            _collect(start, above, beginning, found)
-        return found
+            _collect(start, above, beginning, keys)
+        return keys
 
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error. Folders that become empty go too."""
@@ -128,7 +128,7 @@ class FolderStore:
     def _replace(self, key: str, source: BinaryIO) -> None:
         target = self._path(key)
         with self._noted(), self._incoming(source, key) as temporary:
-            _into_place(temporary, target, os.replace)
+            _move(temporary, target, os.replace)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -179,7 +179,7 @@ class FolderStore:
                     path.unlink()
 
 
-def _into_place(temporary: Path, target: Path, move: Callable[[Path, Path], None]) -> None:
+def _move(temporary: Path, target: Path, move: Callable[[Path, Path], None]) -> None:
     """Move a flushed file to `target`, whose folder is made first, and flush that too."""
     for _ in range(_FOLDER_RETRIES):
         if not _made(target.parent):
@@ -210,7 +210,7 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def _collect(folder: Path, above: str, beginning: str, found: list[str]) -> None:
+def _collect(folder: Path, above: str, beginning: str, keys: list[str]) -> None:
     """Append the keys in `folder` (key prefix `above`) whose next segment has `beginning`.
 
     Folders are looked at in the order of their keys, not in that of the file system.
@@ -225,9 +225,9 @@ def _collect(folder: Path, above: str, beginning: str, found: list[str]) -> None
         if entry.name.startswith(".") or not entry.name.startswith(beginning):
             continue
         if entry.is_dir():
-            _collect(Path(entry.path), f"{above}{entry.name}/", "", found)
+            _collect(Path(entry.path), f"{above}{entry.name}/", "", keys)
         else:
-            found.append(above + entry.name)
+            keys.append(above + entry.name)
 
 
 def _flush_folder(folder: Path) -> None:

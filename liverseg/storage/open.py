@@ -14,13 +14,13 @@ from liverseg.storage.s3.credentials import credentials_from
 
 
 def open_store(
-    url: str, environment: Mapping[str, str] | None = None, patience_seconds: float | None = None
+    url: str, environment: Mapping[str, str] | None = None, outage_seconds: float | None = None
 ) -> LocatedStore:
     """Return the store at `url`; nothing is made or asked for before the first use.
 
     "file:///absolute/path" or a plain path, which may be relative; "s3://bucket/prefix", whose
     server and credentials the AWS_ variables of `environment` name. Else raises SettingsError.
-    `patience_seconds` is for how long of an outage requests to a server are repeated; None: two
+    `outage_seconds` is for how long of an outage requests to a server are repeated; None: two
     minutes.
     """
     if not url:
@@ -31,8 +31,8 @@ def open_store(
     if scheme == "s3":
         # Tasks and trainers get a URL and nothing else, and a secret may not travel in it, so
         # this is the only code besides the command line that reads the environment.
-        known = os.environ if environment is None else environment
-        return _s3(url, rest, known, patience_seconds)
+        variables = os.environ if environment is None else environment
+        return _s3(url, rest, variables, outage_seconds)
     if scheme != "file":
         raise SettingsError(f"store '{url}': scheme '{scheme}' is unknown; known: file, s3")
     parts = urlsplit(url)
@@ -53,17 +53,17 @@ def _folder(path: Path) -> FolderStore:
 
 
 def _s3(
-    url: str, rest: str, environment: Mapping[str, str], patience_seconds: float | None
+    url: str, rest: str, environment: Mapping[str, str], outage_seconds: float | None
 ) -> LocatedStore:
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
     if prefix and not is_key(prefix):
         raise SettingsError(
             f"store '{url}': '{prefix}' cannot be the beginning of a key; write s3://bucket/a/b, "
-            "no segment empty or with a dot in front"
+            "without empty parts and parts that start with a dot"
         )
     try:
-        from liverseg.storage.s3.store import PATIENCE_SECONDS, S3Store
+        from liverseg.storage.s3.store import OUTAGE_SECONDS, S3Store
     except ModuleNotFoundError as exc:
         raise SettingsError(
             f"store '{url}' needs the package {exc.name}: pip install 'liverseg[s3]'"
@@ -72,5 +72,5 @@ def _s3(
     # One work folder a store: the same bucket and prefix on another server are another one.
     folder = sha256(f"{access.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    patience = PATIENCE_SECONDS if patience_seconds is None else patience_seconds
-    return S3Store(bucket, prefix, access, cache / "liverseg" / "work" / folder, patience)
+    seconds = OUTAGE_SECONDS if outage_seconds is None else outage_seconds
+    return S3Store(bucket, prefix, access, cache / "liverseg" / "work" / folder, seconds)

@@ -8,7 +8,7 @@ class ObjectStore(Protocol):
     """Bytes under slash-separated keys such as "studies/3f2a/spec.json".
 
     A put is atomic: a reader sees the old bytes or the new ones, never a part. Every method
-    raises StoreError where the store refuses (rights, space, connection).
+    raises StoreError where the store fails (permission, space, connection).
     """
 
     def put(self, key: str, data: bytes) -> None:

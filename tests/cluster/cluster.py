@@ -104,7 +104,7 @@ class Race:
         self.pods = PODS | pods
         self.store: LocatedStore = open_store(f"s3://{BUCKET}/{self.namespace}")
         self.study: Study = study_in(self.store, settings)
-        self.watch = PodWatch(self)
+        self.monitor = RaceMonitor(self)
         self._owner: dict[str, Any] | None = None
 
     def set_up(self) -> None:
@@ -148,7 +148,7 @@ class Race:
             f"--pods={json.dumps(self.pods | pods)}",
         ]
         self.cluster.apply([_as_task(job, self._owner) if self._owner else job])
-        self.watch.start()
+        self.monitor.start()
 
     def owned_by_a_workflow(self) -> None:
         """Let the controller's pod look like a KFP task's, which an Argo Workflow owns."""
@@ -163,7 +163,7 @@ class Race:
     def start_again(self) -> None:
         """Start a new controller where nothing is left of the last one."""
         self._owner = None
-        self.watch = PodWatch(self)
+        self.monitor = RaceMonitor(self)
         self.start()
 
     def wait(self, what: Callable[[], bool], seconds: float = RACE_SECONDS) -> None:
@@ -178,7 +178,7 @@ class Race:
         """Wait for the controller's Job to complete; return where the study stands."""
 
         self.wait(lambda: self.ended(job))
-        self.watch.stop()
+        self.monitor.stop()
         return race.status(self.store, self.study.id)
 
     def ended(self, job: str = "liverseg-study") -> bool:
@@ -251,11 +251,11 @@ class Race:
         return f"{pods}\n{log}"
 
 
-class PodWatch:
-    """Looks at the trainers' pods all the time, and keeps what must never be."""
+class RaceMonitor:
+    """Polls the trainers' pods, and records violations."""
 
-    def __init__(self, watched: Race) -> None:
-        self._race = watched
+    def __init__(self, race: Race) -> None:
+        self._race = race
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self.most_at_once = 0
@@ -278,7 +278,7 @@ class PodWatch:
             try:
                 self._once()
             except Exception as error:  # noqa: BLE001 - a server that is away is part of the tests
-                print(f"watch: {error}")  # noqa: T201
+                print(f"monitor: {error}")  # noqa: T201
 
     def _once(self) -> None:
         study, store = self._race.study.id, self._race.store

@@ -45,7 +45,7 @@ def race_of(cluster: Cluster) -> Iterator[Callable[..., Race]]:
 
     yield make
     for found in made:
-        found.watch.stop()
+        found.monitor.stop()
         found.tear_down()
 
 

@@ -94,7 +94,7 @@ def _away(race: Race, program: str, seconds: float) -> None:
     """Kill a program of the test cluster (kill -9), and bring it back after `seconds`."""
     race.a_trainer_at_work()
     # So long nobody says of a pod that it has ended.
-    race.watch.ending_seconds += seconds
+    race.monitor.ending_seconds += seconds
     home = Path(os.environ["TEST_CLUSTER_HOME"])
     os.kill(int((home / "pid" / program).read_text()), signal.SIGKILL)
     time.sleep(seconds)

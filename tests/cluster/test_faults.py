@@ -35,7 +35,7 @@ def test_a_fault_changes_no_result(
     )
     assert [len(rung["seeds"]) for rung in status["rungs"]] == [4, 2, 1]
     race.check(four)
-    assert race.watch.wrong == []
+    assert race.monitor.wrong == []
     assert (race.attempts() > CLEAN_ATTEMPTS) == fault.another_attempt
 
 
@@ -90,7 +90,7 @@ def test_with_its_workflow_deleted_no_pod_is_left_and_a_new_controller_ends_the_
     race.wait(lambda: not cluster.get("pods", race.namespace), 60)
     kept = race.curves()
     assert kept > 0
-    race.watch.stop()
+    race.monitor.stop()
     race.start_again()
     race.finish()
     assert race.curves() >= kept

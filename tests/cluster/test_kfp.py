@@ -30,7 +30,7 @@ CASES = 6
 
 
 @dataclass(frozen=True)
-class Place:
+class KfpProfile:
     """A namespace of KFP's that has our Secret and rights, and a prefix of the store."""
 
     cluster: Cluster
@@ -65,7 +65,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def profile(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> KfpProfile:
     namespace = os.environ.get("KFP_NAMESPACE", "kubeflow")
     url = f"s3://{BUCKET}/kfp-{uuid.uuid4().hex[:8]}"
     folder = tmp_path_factory.mktemp("phantom")
@@ -79,35 +79,35 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Place:
     metadata = {"name": "liverseg-store", "namespace": namespace}
     kind = {"apiVersion": "v1", "kind": "Secret"}
     cluster.apply([{**kind, "metadata": metadata, "stringData": secret}])
-    return Place(cluster, namespace, url)
+    return KfpProfile(cluster, namespace, url)
 
 
-def test_a_run_ends_with_a_report_and_a_second_one_reuses_it_all(place: Place) -> None:
-    code, first = place.submit()
+def test_a_run_ends_with_a_report_and_a_second_one_reuses_it_all(profile: KfpProfile) -> None:
+    code, first = profile.submit()
     assert code == 0, first
     assert first["state"] == "SUCCEEDED"
     assert set(first["tasks"].values()) == {"SUCCEEDED"}
-    store = open_store(f"{place.url}/store")
+    store = open_store(f"{profile.url}/store")
     studies = {key.split("/")[1] for key in store.keys("studies/")}
     (study,) = studies
     assert store.keys(f"studies/{study}/report.html")
     reports = SnapshotReader(store, study).read().reports
     assert reports
     # The images say who they run as, and nothing of KFP's changes it.
-    for pod in place.pods(first["run"]):
+    for pod in profile.pods(first["run"]):
         for container in pod["spec"]["containers"]:
             assert container.get("securityContext", {}).get("runAsUser", 1000) == 1000
-    code, second = place.submit(gpus="3")
+    code, second = profile.submit(gpus="3")
     assert code == 0, second
     assert second["run"] != first["run"]
     assert SnapshotReader(store, study).read().reports == reports
     assert {key.split("/")[1] for key in store.keys("studies/")} == studies
     # Of what has a digest among its parameters nothing ran again.
-    assert len(place.pods(second["run"])) < len(place.pods(first["run"]))
+    assert len(profile.pods(second["run"])) < len(profile.pods(first["run"]))
 
 
-def test_a_failed_run_says_which_task_and_still_tells_where_it_stands(place: Place) -> None:
-    code, failed = place.submit(preset="nothing")
+def test_a_failed_run_says_which_task_and_still_tells_where_it_stands(profile: KfpProfile) -> None:
+    code, failed = profile.submit(preset="nothing")
     assert code == 6
     assert failed["state"] == "FAILED"
     assert failed["tasks"]["scan"] == "FAILED"

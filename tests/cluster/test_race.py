@@ -14,6 +14,6 @@ def test_sixteen_seeds_race_on_four_gpus_to_the_winner_of_the_process_executor(
     assert [len(rung["seeds"]) for rung in status["rungs"]] == [16, 8, 4, 2, 1]
     race.check(sixteen)
     assert race.attempts() == 31
-    assert race.watch.most_at_once == GPUS
-    assert race.watch.wrong == []
+    assert race.monitor.most_at_once == GPUS
+    assert race.monitor.wrong == []
     assert race.trainers() == []

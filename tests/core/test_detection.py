@@ -169,8 +169,8 @@ def by_the_letter(predicted: np.ndarray, reference: np.ndarray) -> tuple[tuple[i
             false_clusters, missed_clusters = false_clusters + 1, missed_clusters + 1
             predictions = [one for one in predictions if one not in t]
             in_rejected |= set(s)
-    alone = [one for one in references if one not in in_rejected]
-    missed = missed_clusters + len(alone)
+    unmatched = [one for one in references if one not in in_rejected]
+    missed = missed_clusters + len(unmatched)
     return (tp, fp, total - tp), (accepted, false_clusters, missed)
 
 

@@ -89,7 +89,7 @@ def test_rungs_are_counted_with_integers_where_a_floating_logarithm_rounds_down(
     assert [rung.size for rung in schedule(243, 1, 243, 3)] == [243, 81, 27, 9, 3, 1]
 
 
-def test_places_are_the_next_rungs_size_and_one_at_the_last():
+def test_promotion_slots_are_the_next_rungs_size_and_one_at_the_last():
     assert [promotion_slots(PAPER, rung) for rung in range(5)] == [8, 4, 2, 1, 1]
 
 

@@ -87,12 +87,12 @@ def test_outcomes_add_up_to_the_spans(covered, decided):
     assert sum(book[o].iterations for o in OUTCOMES) == 5 + 7
 
 
-def test_seeds_rungs_and_attempts_have_accounts_of_their_own():
+def test_seeds_rungs_and_attempts_have_costs_of_their_own():
     samples = (Sample(0, 0), Sample(0, 1), Sample(5, 11))
-    places = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))
-    spans = [Span(*place, samples, True, 0) for place in places]
+    attempts = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))
+    spans = [Span(*ids, samples, True, 0) for ids in attempts]
     books = cost_by_attempt(spans, {0: 5, 1: 5}, {})
-    assert set(books) == set(places)
+    assert set(books) == set(attempts)
     assert books[1, 0, 0]["useful"] == Spent(5, 10)
     assert books[1, 1, 0]["repeated"] == books[1, 1, 1]["repeated"] == Spent(5, 10)
 

@@ -20,7 +20,7 @@ def test_the_percentiles_inside_the_liver_become_0_and_1_and_nothing_is_clipped(
 def test_the_percentiles_interpolate_linearly_between_voxels():
     image = np.array([[[0, 10, 20, 30, 999]]], np.float32)
     liver = np.array([[[True, True, True, True, False]]])
-    # numpy's linear method: the 25th of four values lies at place 0.75, hence 7.5; the 75th at 22.5
+    # numpy's linear method: the 25th of four values is at index 0.75, hence 7.5; the 75th at 22.5
     assert normalise(image, liver, 25, 75)[0, 0, :2] == pytest.approx([-0.5, (10 - 7.5) / 15])
 
 

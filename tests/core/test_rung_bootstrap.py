@@ -90,7 +90,7 @@ def test_too_few_cases_are_refused() -> None:
     metric=st.sampled_from(["best", "last"]),
     random=st.integers(0, 2**32 - 1),
 )
-def test_the_frequencies_add_up_to_the_places_that_are_taken(
+def test_the_frequencies_add_up_to_the_promotion_slots(
     seeds, promotion_slots, cases, metric, random
 ) -> None:
     rng = np.random.default_rng(random)

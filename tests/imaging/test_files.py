@@ -26,7 +26,7 @@ def value_at(image, point):
 
 
 ORIENTATIONS = {
-    "straight": np.eye(3),
+    "axis_aligned": np.eye(3),
     "left-handed": np.diag([1, -1, 1]),
     "upside down": np.diag([-1, -1, -1]),
     "coronal": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]),
@@ -52,7 +52,7 @@ def test_reading_and_writing_bring_every_orientation_back(tmp_path, kind, suffix
 
 
 @pytest.mark.parametrize("kind", ORIENTATIONS)
-def test_a_volume_is_nearest_to_lps_and_every_voxel_stays_in_its_place(tmp_path, kind):
+def test_a_volume_is_nearest_to_lps_and_every_voxel_keeps_its_position(tmp_path, kind):
     original = image_with(ORIENTATIONS[kind])
     sitk.WriteImage(original, str(tmp_path / "a.mha"))
     volume = read(tmp_path / "a.mha")
@@ -61,8 +61,8 @@ def test_a_volume_is_nearest_to_lps_and_every_voxel_stays_in_its_place(tmp_path,
     assert volume.voxels.dtype == np.float32
     for z, y, x in [(0, 0, 0), (2, 1, 1), (1, 2, 2)]:
         sz, sy, sx = volume.spacing_mm
-        place = np.array(volume.geometry.origin_mm) + direction @ (x * sx, y * sy, z * sz)
-        assert volume.voxels[z, y, x] == value_at(original, place.tolist())
+        position = np.array(volume.geometry.origin_mm) + direction @ (x * sx, y * sy, z * sz)
+        assert volume.voxels[z, y, x] == value_at(original, position.tolist())
 
 
 def test_a_mask_is_what_lies_above_one_half(tmp_path):

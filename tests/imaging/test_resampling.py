@@ -41,7 +41,7 @@ def test_a_ramp_survives_the_way_there_and_back():
     assert back[:, :-2, :-2] == pytest.approx(image.voxels[:, :-2, :-2], abs=1e-3)
 
 
-def test_a_grid_that_has_the_spacing_already_is_left_alone():
+def test_a_grid_that_has_the_spacing_already_is_unchanged():
     voxels = np.random.default_rng(0).random((3, 9, 8)).astype(np.float32)
     mask = voxels > 0.5
     image = on_grid(voxels, (4.0, 1.0, 1.0))
@@ -85,10 +85,10 @@ def test_a_mask_is_cut_above_one_half_and_half_way_is_outside():
 
 def test_a_tilt_changes_no_number():
     voxels = np.random.default_rng(0).random((3, 20, 20)).astype(np.float32)
-    straight = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    axis_aligned = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     results = [
         to_network_grid(on_grid(voxels, (4.0, 1.3, 1.3), d), {}, PreparationSettings())[0]
-        for d in (OBLIQUE, straight)
+        for d in (OBLIQUE, axis_aligned)
     ]
     assert np.array_equal(*results)
 

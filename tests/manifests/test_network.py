@@ -75,7 +75,7 @@ def test_minio_is_reached_by_those_who_use_it_and_the_keys_are_made_without_it()
     assert selects({"matchLabels": service}, labels["StatefulSet/liverseg-minio"])
 
 
-def test_pods_of_other_people_in_a_profile_are_left_alone_and_in_our_namespace_cut_off():
+def test_pods_of_other_people_in_a_profile_are_not_selected_and_in_our_namespace_cut_off():
     notebook = {"app": "notebook"}
     assert allowed(overlay("kubeflow"), notebook, "egress") is None
     assert allowed(overlay("standalone"), notebook, "egress") == set()

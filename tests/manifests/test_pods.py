@@ -73,10 +73,10 @@ def test_no_default_limit_is_below_what_a_trainer_asks_for(name):
 def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(template: dict[str, Any]) -> None:
         *parents, last = path.split(".")
-        place: Any = template["spec"]
+        node: Any = template["spec"]
         for parent in parents:
-            place = place[int(parent)] if parent.isdigit() else place[parent]
-        place[last] = value
+            node = node[int(parent)] if parent.isdigit() else node[parent]
+        node[last] = value
 
     return change
 

@@ -122,7 +122,7 @@ def test_somebody_who_uploads_the_same_at_the_same_moment_is_no_error(
 def test_a_server_that_refuses_is_quoted(server: KfpServer, package: Package) -> None:
     ours = Server(KfpConnection(host=server.host))
     server.refusals = [Refusal(500, 13, "the data base is full")]
-    with pytest.raises(PlatformError, match="refuses to upload: 500 the data base is full"):
+    with pytest.raises(PlatformError, match="did not upload: 500 the data base is full"):
         ours.upload(package)
 
 

@@ -20,7 +20,7 @@ SETTINGS = {
     "training": {"validation_interval": 5},
     "race": {"seeds": 4, "minimum_iterations": 20, "maximum_iterations": 80},
 }
-PATIENCE_SECONDS = 120.0
+WAIT_SECONDS = 120.0
 
 
 def words(data: Path, store: Path) -> list[str]:
@@ -43,7 +43,7 @@ def status(store: Path) -> dict[str, Any]:
 
 def until(what: Callable[[], Any]) -> Any:
     """Return the first true value of `what`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         value = what()
         if value:
@@ -85,7 +85,7 @@ def test_kill_9_of_trainer_controller_and_command_ends_with_the_same_weights(
         until(lambda: list(store.glob("studies/*/rungs/0/failures/*.json")))
         # The controller: its task fails and the command with it; its trainers go on.
         os.kill(until(lambda: processes("executor_main", "rung", url))[0], signal.SIGKILL)
-        assert command.wait(PATIENCE_SECONDS) != 0
+        assert command.wait(WAIT_SECONDS) != 0
 
     with subprocess.Popen(words(data, store), stdout=subprocess.DEVNULL) as command:
         until(lambda: list(store.glob("studies/*/rungs/1/reports/*.json")))

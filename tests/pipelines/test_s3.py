@@ -166,8 +166,8 @@ def test_a_race_outlives_a_way_to_its_store_that_is_cut_for_some(
         with FaultyProxy(server.endpoint).running() as proxy, ThreadPoolExecutor(1) as pool:
             ways = {"controller": server.endpoint, "trainers": server.endpoint} | {who: proxy.url}
             looker = server.store()
-            # With so little patience of its own that it is the controller who waits.
-            store = server.opened(looker.url, ways["controller"], patience_seconds=2.0)
+            # It gives up so early that it is the controller who waits.
+            store = server.opened(looker.url, ways["controller"], outage_seconds=2.0)
             environment = os.environ | {"AWS_ENDPOINT_URL": ways["trainers"]}
             found = pool.submit(raced, store, TWO, environment)
             while not any("/curves/" in key for key in looker.keys("studies/")):

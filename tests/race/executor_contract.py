@@ -31,7 +31,7 @@ class ExecutorContract:
     def test_a_job_that_nobody_submitted_is_unknown(self):
         assert dict(self.make().states()) == {}
 
-    def test_a_submitted_job_runs_at_once_and_occupies_a_place(self):
+    def test_a_submitted_job_runs_at_once_and_occupies_a_gpu(self):
         executor = self.make()
         assert executor.submit(self.short())
         state = executor.states()[self.short().name]

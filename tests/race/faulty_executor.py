@@ -188,7 +188,7 @@ class FaultyTrainer(SimulatedTrainer):
         while True:
             try:
                 self._outbox.flush()
-                self._is_alone()
+                self._is_orphan()
                 return (yield from super().run())
             except _Ends as end:
                 return end.exit_code
@@ -201,8 +201,8 @@ class FaultyTrainer(SimulatedTrainer):
                     return ExitCode.ORPHANED
                 yield _RETRY_SECONDS
 
-    def _is_alone(self) -> bool:
-        return self._outage.ask(lambda: self._orphan_check.is_alone(self.clock()))
+    def _is_orphan(self) -> bool:
+        return self._outage.ask(lambda: self._orphan_check.is_orphan(self.clock()))
 
     def record(self, event: str) -> None:
         attempt = Attempt(self.job.rung_name, self.job.seed, self.job.attempt)
@@ -241,10 +241,10 @@ class FaultyTrainer(SimulatedTrainer):
         self._outbox.write(lambda store: self._validated_in(store, position))
         try:
             self._outbox.flush()
-            alone = self._is_alone()
+            orphan = self._is_orphan()
         except StoreAway:
-            alone = self._outage.seconds > self.executor.orphan_grace
-        if position.iteration < job.iterations and alone:
+            orphan = self._outage.seconds > self.executor.orphan_grace
+        if position.iteration < job.iterations and orphan:
             self.record(spans.end(position.iteration, now, ExitCode.ORPHANED))
             raise _Ends(ExitCode.ORPHANED)
 

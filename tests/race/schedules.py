@@ -1,4 +1,4 @@
-"""Random schedules of faults, each reproducible by its number; invariants hold at every turn."""
+"""Random schedules of faults, each reproducible by its number; each reconcile keeps invariants."""
 
 import random
 from collections import Counter
@@ -35,7 +35,7 @@ from tests.race.faulty_executor import FaultyExecutor
 from tests.race.rehearsal import DATASET, report_key
 from tests.race.stepped import SteppedController, View
 
-TURNS = 20_000
+RECONCILES = 20_000
 EXIT_CODES = (-9, 1, 75, 78, 0, None)
 # What a controller may end with though the race can continue: somebody starts another one.
 BEGUN_ANEW = (Crash, Fenced, KeyboardInterrupt, PlatformError, StoreError, StudyHeld)
@@ -73,7 +73,7 @@ class Outage(MemoryStore):
 
 @dataclass
 class Race:
-    """A race of `seeds`, driven by the `run()` of one or more controllers, turn by turn."""
+    """A race of `seeds`, driven one reconcile at a time by the `run()` of controllers."""
 
     seeds: int
     gpus: int
@@ -122,18 +122,18 @@ class Race:
             raise Crash
 
     def run(self, rng: random.Random) -> None:
-        """Let the controllers take turns at random until the race is over."""
+        """Let the controllers reconcile in random order until the race is over."""
         acting: list[SteppedController | None] = [None] * self.controllers
         own = [MemoryStore() if self.oblivious else None for _ in acting]
         try:
-            for _ in range(TURNS):
-                place = rng.randrange(self.controllers)
-                controller = acting[place] or self._controller(View(self.store, own[place]), rng)
-                acting[place] = controller
+            for _ in range(RECONCILES):
+                number = rng.randrange(self.controllers)
+                controller = acting[number] or self._controller(View(self.store, own[number]), rng)
+                acting[number] = controller
                 try:
                     controller.step()
                 except BEGUN_ANEW:
-                    acting[place], controller.acted = None, False
+                    acting[number], controller.acted = None, False
                 self.check_jobs()
                 if controller.over:
                     self.check_facts()
@@ -145,7 +145,7 @@ class Race:
         finally:
             for left in filter(None, acting):
                 left.abandon()
-        raise AssertionError(f"the race did not end in {TURNS} turns")
+        raise AssertionError(f"the race did not end in {RECONCILES} reconciles")
 
     def _controller(self, view: View, rng: random.Random) -> SteppedController:
         def may_sleep() -> None:
@@ -219,8 +219,8 @@ def random_race(number: int) -> tuple[Race, random.Random]:
         return {"seed": rng.randrange(seeds), "rung": rng.choice((0, 0, 0, 0, 1, 1, 2, 3))}
 
     def when() -> dict[str, int]:
-        place = at()
-        return place | {"iteration": rng.randint(1, 20 * 2 ** place["rung"])}
+        number = at()
+        return number | {"iteration": rng.randint(1, 20 * 2 ** number["rung"])}
 
     def attempts() -> tuple[int, ...]:
         return tuple(range(rng.choice((1, 1, 1, 2, 4))))

@@ -65,7 +65,7 @@ class Stepped:
 
 
 class SteppedController(Controller):
-    """A controller that pauses before every turn and instead of sleeping.
+    """A controller that pauses before every reconcile and instead of sleeping.
 
     `may_sleep` is called before it sleeps; what it raises, `sleep` raises.
     """
@@ -79,7 +79,7 @@ class SteppedController(Controller):
     ) -> None:
         super().__init__(*args, sleep=self._pause_instead, **options)
         self.acted = True
-        """Whether the last turn changed anything, so that the next one follows at once."""
+        """Whether the last reconcile changed anything, so that the next one follows at once."""
         self._may_sleep = may_sleep
         self._steps = Stepped(lambda: self.run("end", take_over))
 
@@ -89,11 +89,11 @@ class SteppedController(Controller):
         return self._steps.over
 
     def step(self) -> None:
-        """Take one turn of `run()`; whatever `run` raises is raised here."""
+        """Do one reconcile of `run()`; whatever `run` raises is raised here."""
         self._steps.step()
 
     def abandon(self) -> None:
-        """End without a further turn."""
+        """End without a further reconcile."""
         self._steps.abandon()
 
     def reconcile(self, until: Until) -> tuple[bool, bool]:
@@ -114,7 +114,7 @@ class View:
     """The store as one controller sees it.
 
     A controller that a crash has killed writes and reads nothing more, whatever `finally` clauses
-    it has. With `heartbeats` of its own it believes that it is alone.
+    it has. With `heartbeats` of its own it believes that it is the only one.
     """
 
     def __init__(self, store: ObjectStore, heartbeats: MemoryStore | None = None) -> None:

@@ -65,7 +65,7 @@ class InterleavedExecutor(FaultyExecutor):
 
 
 def failures_where(begins: int, ends: int) -> tuple[list[tuple[int, int]], int]:
-    """Let one turn go by, with seed 0's job begun elsewhere before its look number `begins`.
+    """Let one reconcile pass, with seed 0's job begun elsewhere before its look number `begins`.
 
     It reports and ends before number `ends`. Returns the failures and the number of looks.
     """
@@ -147,7 +147,7 @@ def test_an_attempt_that_a_controller_of_an_earlier_lease_closed_without_a_word_
         """The next lease gives seed 0 all attempts anew; the first of them is killed."""
         executor.happens = lambda: None
         laters.append(controller_of(rehearsal, View(rehearsal.store), executor))
-        turns(laters[0], executor, until=lambda: fourth in executor.states())
+        reconciles(laters[0], executor, until=lambda: fourth in executor.states())
         executor.sleep(10.0)
 
     # For it seed 0 has failed for good, so it records the end of that attempt and no failure.
@@ -156,15 +156,15 @@ def test_an_attempt_that_a_controller_of_an_earlier_lease_closed_without_a_word_
     assert not executor.states()[fourth].running
     executor.delete(fourth)
     ended = facts.result_key(rehearsal.study.id)
-    turns(laters[0], executor, until=lambda: ended in rehearsal.store.objects)
+    reconciles(laters[0], executor, until=lambda: ended in rehearsal.store.objects)
     assert failed(rehearsal) == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
-def turns(controller: Controller, executor: FaultyExecutor, until: Callable[[], bool]) -> None:
-    """Let a controller take turns, a second apart, until something has happened."""
+def reconciles(controller: Controller, executor: FaultyExecutor, until: Callable[[], bool]) -> None:
+    """Let a controller reconcile, a second apart, until something has happened."""
     for _ in range(100):
         if until():
             return
         controller.reconcile("end")
         executor.sleep(1.0)
-    raise AssertionError("it did not happen in 100 turns")
+    raise AssertionError("it did not happen in 100 reconciles")

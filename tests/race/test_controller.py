@@ -131,7 +131,7 @@ def test_capacity_changes_no_decision_and_is_never_exceeded(gpus):
 
 @pytest.mark.parametrize("talent", range(12))
 def test_early_promotion_never_changes_who_goes_on(talent):
-    # Sixteen seeds with curves that cross, on four places: many promotions come early.
+    # Sixteen seeds with curves that cross, on four GPUs: many promotions come early.
     settings = from_mapping({"race": {"seeds": 16, "maximum_iterations": 32}}, SETTINGS)
 
     def score(seed: int, iteration: int) -> float:
@@ -220,7 +220,7 @@ def test_what_failed_for_want_of_something_is_tried_again_by_the_next_run():
 )
 def test_what_a_person_has_to_mend_stops_the_race_at_once_and_costs_no_seed(code, error):
     rehearsal = Rehearsal(faults=[Killed(2, 0, 1, exit_code=code)])
-    with pytest.raises(error, match=f"seed 2 at rung 0 could not go on: exit code {code}"):
+    with pytest.raises(error, match=f"seed 2 at rung 0 cannot continue: exit code {code}"):
         rehearsal.run()
     assert_only_ended_with(rehearsal, code)
     rehearsal.run()
@@ -243,7 +243,7 @@ def test_a_store_that_one_node_cannot_reach_stops_the_race_only_with_the_last_at
     # As often as a seed may be ended by others. Seed 3 still trains then.
     refused = Killed(2, 0, 1, exit_code=4, attempts=tuple(range(LOST_ATTEMPTS)))
     always = Rehearsal(faults=[refused, SlowNode(3, 0, 1000.0)])
-    with pytest.raises(StoreError, match="seed 2 at rung 0 could not go on: exit code 4"):
+    with pytest.raises(StoreError, match="seed 2 at rung 0 cannot continue: exit code 4"):
         always.run()
     assert_only_ended_with(always, 4)
     always.run()
@@ -333,7 +333,7 @@ def test_whatever_dies_at_random_the_race_has_the_same_survivors_and_the_same_wi
             reached = int(rng.integers(2**rung, 2 ** (rung + 1))) + 1
             code = int(rng.choice([-9, 1, 0, 75, 76]))
             faults.append(Killed(seed, rung, reached, code))
-    # Few and far between: three at one place would be a seed that has failed for good.
+    # Few and far between: three at one rung would be a seed that has failed for good.
     writes = {int(rng.integers(start, start + 60)) for start in (5, 150, 300)}
 
     def crash(number: int, _key: str) -> None:
@@ -439,9 +439,9 @@ def test_the_single_training_is_delivered_beside_the_winner():
     rehearsal.capacity = Capacity(2, compare_baseline=True)
     rehearsal.run("baseline")
     assert outcome(rehearsal) == undisturbed()
-    single = facts.read_result(rehearsal.store, rehearsal.study.id, "baseline")
-    assert single is not None
-    assert (single.seed, single.iterations) == (9999, 8)
+    baseline = facts.read_result(rehearsal.store, rehearsal.study.id, "baseline")
+    assert baseline is not None
+    assert (baseline.seed, baseline.iterations) == (9999, 8)
     model = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id, "baseline"))
     assert model["model.safetensors"] == b"weights of seed 9999 at 8"
 

@@ -46,7 +46,7 @@ def test_the_single_training_is_in_no_total_of_the_race(clean):
     assert all(row["seed"] < 16 for row in book["rows"])
 
 
-def test_on_four_places_the_clean_race_takes_the_time_of_100k_iterations(clean):
+def test_on_four_gpus_the_clean_race_takes_the_time_of_100k_iterations(clean):
     race = [
         s
         for s in SnapshotReader(clean.store, clean.study.id).read().spans.values()

@@ -96,7 +96,7 @@ def test_a_straggler_is_moved_once_and_its_rung_ends_sooner() -> None:
     assert [e["kind"] for e in disturbed(everywhere).told("failed")] == ["straggler"]
 
 
-def test_a_trainer_that_is_a_little_slower_is_left_alone() -> None:
+def test_a_trainer_that_is_a_little_slower_is_not_stopped() -> None:
     assert disturbed(SlowNode(seed=7, rung=3, factor=2.5)).told("failed") == []
 
 
@@ -114,13 +114,13 @@ def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -
 
 def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=[SlowNode(7, 3, 1.0)])
-    silence = StallDetector()
+    stalls = StallDetector()
     spans = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spans
     samples = tuple(Sample(i, float(i)) for i in (0, 0, 100, 200))
     spans[HANGING] = Span(0, 0, 0, samples, False, None)
-    assert silence.look(0.0, [HANGING], spans) == frozenset()
-    assert silence.look(1e6, [HANGING], spans) == frozenset()
-    looks = [silence.look(1e6 + 100.0 * n, [HANGING], spans) for n in range(1, 20)]
+    assert stalls.look(0.0, [HANGING], spans) == frozenset()
+    assert stalls.look(1e6, [HANGING], spans) == frozenset()
+    looks = [stalls.look(1e6 + 100.0 * n, [HANGING], spans) for n in range(1, 20)]
     assert [bool(given_up) for given_up in looks] == [False] * 12 + [True] * 7
 
 
@@ -210,7 +210,7 @@ def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None
     (),
     (SlowStart(7, 1, 600), Killed(6, 0, 1), Killed(5, 2, 1500, exit_code=1), NodeLost(4, 0, 300)),
 ])  # fmt: skip
-def test_the_ledger_has_every_second_that_a_trainer_had_its_place(faults) -> None:
+def test_the_ledger_has_every_second_that_a_trainer_had_its_gpu(faults) -> None:
     rehearsal = disturbed(*faults)
     processes, lost = rehearsal.executor.processes.values(), rehearsal.executor.cut_off
     told = sum(p.state.ended - p.submitted for p in processes if p.job.name not in lost)
@@ -247,7 +247,7 @@ def test_a_store_that_one_trainer_cannot_reach_stops_the_race_at_its_last_attemp
         return Killed(0, 0, 200, exit_code=StoreError.exit_code, attempts=tuple(range(attempts)))
 
     assert len(disturbed(refused(5)).told("failed")) == 5
-    with pytest.raises(StoreError, match="seed 0 at rung 0 could not go on"):
+    with pytest.raises(StoreError, match="seed 0 at rung 0 cannot continue"):
         disturbed(refused(LOST_ATTEMPTS))
 
 

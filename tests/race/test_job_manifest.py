@@ -39,7 +39,7 @@ def test_with_a_queue_kueue_decides_when_a_job_starts() -> None:
     assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
 
 
-def test_gpus_tolerations_and_places_go_into_the_pod() -> None:
+def test_gpus_tolerations_and_node_selectors_go_into_the_pod() -> None:
     spec = manifest(
         gpus=2,
         node_selector={"gpu": "h200"},

@@ -355,7 +355,7 @@ def test_a_volume_that_cannot_be_mounted_is_told_from_the_pods_events(
     assert waits_for(server, executor, 20.0) == f"FailedMount: {message}"
 
 
-def test_a_job_that_waits_without_any_event_is_not_silent(
+def test_a_job_that_waits_without_any_event_still_has_a_reason(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     server.forbidden, executor = QUOTA, executor_of()
@@ -376,7 +376,7 @@ def test_a_reason_that_the_pod_gives_itself_costs_no_request(
     assert server.asked("list", "events") == 0
 
 
-def test_the_events_of_many_jobs_are_asked_for_a_few_at_a_time_and_all_in_turn(
+def test_the_events_of_many_jobs_are_asked_for_a_few_at_a_time_and_eventually_all(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     server.forbidden, executor = QUOTA, executor_of()

@@ -137,7 +137,7 @@ def test_a_race_on_a_cluster_ends_as_it_does_elsewhere(race_of) -> None:
     assert len(race.started) == len(set(race.started))
 
 
-def test_a_turn_in_which_nothing_happens_is_two_requests(race_of) -> None:
+def test_a_reconcile_in_which_nothing_happens_is_two_requests(race_of) -> None:
     race = race_of(100.0)
     controller = race.controller()
     controller.take_over()

@@ -16,7 +16,7 @@ from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.job import JobState
-from liverseg.race.records.lease import SILENT_SECONDS, WAIT_SECONDS, Lease, may_take
+from liverseg.race.records.lease import HEARTBEAT_TIMEOUT_SECONDS, WAIT_SECONDS, Lease, may_take
 from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import open_study
@@ -34,8 +34,8 @@ HELD = Heartbeat(3, "someone", NONCE, 0.0)
     [
         (None, 0.0, False, True),
         (HELD, 0.0, False, False),
-        (HELD, SILENT_SECONDS - 0.1, False, False),
-        (HELD, SILENT_SECONDS, False, True),
+        (HELD, HEARTBEAT_TIMEOUT_SECONDS - 0.1, False, False),
+        (HELD, HEARTBEAT_TIMEOUT_SECONDS, False, True),
         (HELD, 0.0, True, True),
         (dataclasses.replace(HELD, released=True), 0.0, False, True),
         (dataclasses.replace(HELD, nonce="ffffffff"), 0.0, False, True),
@@ -99,14 +99,14 @@ def test_a_holder_that_lives_is_waited_for_ten_minutes_and_named(
 
 
 @pytest.mark.parametrize("wall", [-90_000.0, 0.0, 90_000.0])
-def test_a_holder_that_is_silent_for_a_minute_of_the_takers_clock_has_lost_it(
+def test_a_holder_without_a_heartbeat_for_a_minute_of_the_takers_clock_has_lost_it(
     rehearsal: Rehearsal, wall: float
 ) -> None:
     holder = lease(rehearsal, Clock(wall=wall))
     holder.acquire(lambda _: None)
     clock = Clock()
     lease(rehearsal, clock).acquire(clock.sleep)
-    assert SILENT_SECONDS <= clock.now - 1000 < SILENT_SECONDS + 5
+    assert HEARTBEAT_TIMEOUT_SECONDS <= clock.now - 1000 < HEARTBEAT_TIMEOUT_SECONDS + 5
     with pytest.raises(Fenced, match="taken over by another controller"):
         holder.renew()
 
@@ -157,7 +157,7 @@ def test_of_two_that_take_it_at_once_the_one_who_wrote_first_waits_or_is_fenced(
             # The second one's heartbeat does not change any more: a minute later it is taken.
             # It was told to take it over, which it has done once.
             first.acquire(clock.sleep, take_over=True)
-            assert clock.now >= 1000 + SILENT_SECONDS
+            assert clock.now >= 1000 + HEARTBEAT_TIMEOUT_SECONDS
         else:
             first.acquire(clock.sleep)
             if write_of_first == "later":
@@ -478,11 +478,11 @@ def test_a_trainer_of_a_study_that_was_deleted_is_an_orphan(
     held = lease(rehearsal, Clock())
     held.acquire(lambda _: None)
     check = OrphanCheck(rehearsal.store, rehearsal.study.id, NONCE, 0, 0, 0, 1800.0)
-    assert not check.is_alone(0.0)
+    assert not check.is_orphan(0.0)
     key = facts.heartbeat_key(rehearsal.study.id)
     if emptied:
         rehearsal.store.delete(key)
     else:
         beat = dataclasses.replace(heartbeat(rehearsal), nonce="ffffffff")
         record.write(rehearsal.store, key, beat.to_mapping())
-    assert check.is_alone(1.0)
+    assert check.is_orphan(1.0)

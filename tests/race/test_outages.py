@@ -159,7 +159,7 @@ def test_a_store_that_is_away_for_ten_minutes_costs_no_attempt_and_no_iteration(
     assert race.curve() == calm.curve()
 
 
-def test_a_controller_that_has_waited_for_a_quarter_of_an_hour_leaves_its_trainers_alone() -> None:
+def test_a_controller_that_has_waited_for_a_quarter_of_an_hour_does_not_stop_its_trainers() -> None:
     race = Race(controller=(400.0, 400.0 + 16 * MINUTE))
     with pytest.raises(StoreAway) as caught:
         race.run()

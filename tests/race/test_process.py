@@ -91,11 +91,11 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
 
 
 def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
-    single = Job.of("study1", NONCE, 9999, 4, 0, 80_000)
+    baseline = Job.of("study1", NONCE, 9999, 4, 0, 80_000)
     executor = make(tmp_path, "import sys; print(sys.argv[1:])")
-    executor.submit(single)
-    wait(executor, single.name)
-    log = (tmp_path / "jobs" / single.name / "log.txt").read_text()
+    executor.submit(baseline)
+    wait(executor, baseline.name)
+    log = (tmp_path / "jobs" / baseline.name / "log.txt").read_text()
     assert "'--seed', '9999', '--rung', 'baseline'" in log
 
 
@@ -233,7 +233,7 @@ def test_a_work_folder_that_cannot_be_made_is_a_store_error(tmp_path):
         make(tmp_path / "file", SLEEPS).submit(JOB)
 
 
-def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_path):
+def test_concurrent_trainers_have_device_indices_of_their_own_and_hand_them_on(tmp_path):
     executor = make(tmp_path, "import time; time.sleep(30)")
     jobs = [Job.of("study1", NONCE, seed, 0, 0, 10) for seed in range(4)]
 
@@ -247,13 +247,13 @@ def test_trainers_side_by_side_have_places_of_their_own_and_hand_them_on(tmp_pat
     os.killpg(int(wait_for(tmp_path / "jobs" / jobs[1].name / "pid")), signal.SIGKILL)
     while executor.states()[jobs[1].name].running:
         time.sleep(0.01)
-    # Another controller, which is nobody's parent, hands on the place that has become free.
+    # Another controller, which is nobody's parent, hands on the device index that has become free.
     make(tmp_path, "import time; time.sleep(30)").submit(jobs[3])
     assert device_index(jobs[3]) == "1"
     executor.interrupt("study1", NONCE)
 
 
-def test_an_attempt_goes_to_another_place_than_the_one_before_it(tmp_path: Path) -> None:
+def test_an_attempt_gets_another_device_index_than_the_one_before_it(tmp_path: Path) -> None:
     executor = make(tmp_path, "print('done')")
     here, there = Job.of("study1", NONCE, 7, 2, 0, 20_000), Job.of("study1", NONCE, 8, 2, 0, 20_000)
     for job in (here, there):

@@ -121,7 +121,7 @@ def test_the_remaining_time_is_right_within_a_tenth_of_the_race(gpus, share):
     assert told["remaining_seconds"] == pytest.approx(left, abs=0.1 * seconds)
 
 
-def test_jobs_are_laid_on_places_longest_first():
+def test_jobs_are_assigned_to_gpus_longest_first():
     assert makespan([], 3) == 0
     assert makespan([3, 3, 2, 2, 2], 2) == 7
     assert makespan([1.0] * 5, 4) == 2

@@ -368,7 +368,7 @@ def test_no_text_of_any_record_raises_and_what_is_no_fact_any_more_is_named():
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 3, 16])
-def test_a_race_is_accepted_after_every_turn_of_its_controller(gpus):
+def test_a_race_is_accepted_after_every_reconcile_of_its_controller(gpus):
     faults = [Killed(2, 1, 3), Killed(1, 0, 1, exit_code=78), Killed(0, 0, 1, attempts=(0, 1, 2))]
     rehearsal = Rehearsal(gpus=gpus, faults=faults)
     looks = 0

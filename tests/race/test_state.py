@@ -22,12 +22,12 @@ from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
 RUNGS = (Rung(4, 2), Rung(2, 4), Rung(1, 8))
 NOTHING = Snapshot((), (), frozenset(), (), {}, frozenset(), {})
-EPOCH = 1
+GENERATION = 1
 STUDY = Study("s", SETTINGS, DATASET, NONCE)
 
 
 def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> ReportKey:
-    # A value that is not finite has no place in a key.
+    # A value that is not finite cannot be part of a key.
     value = jaccard if jaccard is None or math.isfinite(jaccard) else None
     return ReportKey(rung, seed, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
 
@@ -38,7 +38,7 @@ def failure(
     *,
     exit_code: int | None = 1,
     iteration: int = 0,
-    generation: int = EPOCH,
+    generation: int = GENERATION,
 ) -> Failure:
     kind = "model" if exit_code == 78 else "infrastructure"
     return Failure(seed, 0, attempt, exit_code, "broke", kind, iteration, generation)
@@ -60,7 +60,7 @@ def snapshot(*recorded: ReportKey | Failure | Promotion | Decision, **more: obje
 
 
 def state_of(*recorded: ReportKey | Failure | Promotion | Decision) -> RaceState:
-    return fold(RUNGS, RACE, snapshot(*recorded), EPOCH)
+    return fold(RUNGS, RACE, snapshot(*recorded), GENERATION)
 
 
 def planned(
@@ -76,7 +76,7 @@ def planned(
     for job, code in (ended or {}).items():
         states[job.name] = JobState(job.name, running=False, exit_code=code)
     capacity = Capacity(gpus, compare_baseline)
-    return reconcile(STUDY, fold(RUNGS, RACE, seen, EPOCH), seen, states, capacity, EPOCH)
+    return reconcile(STUDY, fold(RUNGS, RACE, seen, GENERATION), seen, states, capacity, GENERATION)
 
 
 def job(seed: int, rung: int = 0, attempt: int = 0) -> Job:
@@ -97,11 +97,11 @@ def seeds(actions: Actions) -> list[int]:
     return [j.seed for j in actions.jobs]
 
 
-def test_at_the_start_the_lowest_seeds_get_the_places():
+def test_at_the_start_the_lowest_seeds_get_the_gpus():
     assert planned(gpus=3).jobs == (job(0), job(1), job(2))
 
 
-def test_running_jobs_occupy_places_whatever_they_are():
+def test_running_jobs_occupy_gpus_whatever_they_are():
     assert seeds(planned(running=(job(0), job(3)), gpus=3)) == [1]
     assert planned(running=(job(0), job(1)), gpus=1).jobs == ()
 
@@ -112,9 +112,9 @@ def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is
 
     def after(*recorded: ReportKey | Failure) -> Actions:
         seen = snapshot(*recorded, spans={attempt(job(0)): span})
-        state = fold(RUNGS, RACE, seen, EPOCH)
+        state = fold(RUNGS, RACE, seen, GENERATION)
         return reconcile(
-            STUDY, state, seen, states, Capacity(1, False), EPOCH, (), [attempt(job(0))]
+            STUDY, state, seen, states, Capacity(1, False), GENERATION, (), [attempt(job(0))]
         )
 
     (failed,) = after().failures
@@ -134,7 +134,7 @@ def test_a_rung_is_decided_when_all_have_reported():
     assert planned(*ALL[1:]).decisions == ()
 
 
-def test_no_job_starts_in_a_turn_that_records_a_fact():
+def test_no_job_starts_in_a_reconcile_that_records_a_fact():
     actions = planned(*ALL, gpus=8)
     assert actions.facts == 1
     assert actions.jobs == ()
@@ -244,15 +244,15 @@ def test_its_own_failures_and_those_of_its_nodes_are_counted_apart():
 
 
 def test_a_person_who_starts_again_gets_all_attempts_anew():
-    failures = [failure(0, attempt, generation=EPOCH - 1) for attempt in range(ATTEMPTS)]
+    failures = [failure(0, attempt, generation=GENERATION - 1) for attempt in range(ATTEMPTS)]
     assert not state_of(*failures).rungs[0].seeds[0].lost
-    assert state_of(failure(0, exit_code=78, generation=EPOCH - 1)).rungs[0].seeds[0].lost
+    assert state_of(failure(0, exit_code=78, generation=GENERATION - 1)).rungs[0].seeds[0].lost
 
 
 def test_a_seed_that_a_decision_counted_as_failed_stays_out_for_good():
     inputs = (Input(0, None, None, None), *DECIDED.inputs[1:])
     decision = dataclasses.replace(DECIDED, inputs=inputs)
-    old = [failure(0, attempt, generation=EPOCH - 1) for attempt in range(ATTEMPTS)]
+    old = [failure(0, attempt, generation=GENERATION - 1) for attempt in range(ATTEMPTS)]
     assert state_of(*old, decision).rungs[0].seeds[0].lost
     # Not even a report that comes late brings it back.
     assert state_of(*ALL, *old, decision).rungs[0].seeds[0].report is None
@@ -279,7 +279,7 @@ def test_a_recorded_decision_stands_whatever_comes_later():
     assert planned(*ALL, other).jobs == (job(0, 1), job(1, 1))
 
 
-def test_fewer_survivors_than_places_all_go_on_and_nobody_is_taken_in():
+def test_fewer_survivors_than_promotion_slots_are_all_promoted_and_nobody_is_added():
     lost = [failure(seed, exit_code=78) for seed in (0, 1, 2)]
     (decision,) = planned(report(3, 0.1), *lost).decisions
     assert decision.promoted == (3,)
@@ -314,43 +314,45 @@ def test_a_job_of_a_rung_that_its_seed_never_reached_is_cancelled():
     assert planned(*ALL, DECIDED, running=(job(0, 1),)).cancelled == (job(0, 1).name,)
 
 
-def test_jobs_of_other_studies_and_other_names_are_left_alone():
+def test_jobs_of_other_studies_and_other_names_are_not_touched():
     other = Job.of("other", NONCE, 0, 2, 5, 8)
     actions = planned(running=(other,), gpus=4)
     assert actions.cancelled == ()
     assert len(actions.jobs) == 4
 
 
-def single() -> Job:
+def baseline_job() -> Job:
     return Job.of("s", NONCE, 9999, 2, 0, 8)
 
 
-def test_the_single_training_waits_while_the_race_could_fill_all_places():
+def test_the_baseline_waits_while_the_race_could_use_all_gpus():
     # 3 and 2 may go on, 1 cannot any more.
     before = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=2, compare_baseline=True)
     assert before.jobs == ()
     roomy = planned(*ALL, DECIDED, running=(job(2, 1), job(3, 1)), gpus=3, compare_baseline=True)
-    assert roomy.jobs == (single(),)
+    assert roomy.jobs == (baseline_job(),)
 
 
-def test_the_single_training_leaves_a_place_free_that_the_race_will_want_back():
-    # Seed 3 is ahead and has paused; when seed 0 reports, two seeds want two places.
+def test_the_baseline_leaves_a_gpu_free_that_the_race_will_need():
+    # Seed 3 is ahead and has paused; when seed 0 reports, two seeds need two slots.
     ahead = (*ALL[1:], Promotion(0, 3, ()), report(3, 0.3, rung=1))
     assert planned(*ahead, running=(job(0),), gpus=2, compare_baseline=True).jobs == ()
     # Of the last two only one goes on.
     final = (*ALL, DECIDED, report(3, 0.3, rung=1))
-    assert planned(*final, running=(job(2, 1),), gpus=2, compare_baseline=True).jobs == (single(),)
+    assert planned(*final, running=(job(2, 1),), gpus=2, compare_baseline=True).jobs == (
+        baseline_job(),
+    )
 
 
 def test_the_single_training_starts_beside_the_last_survivor():
     final = Decision(1, 4, (), (3,), (2,))
     recorded = (*ALL, DECIDED, report(2, 0.2, 1), report(3, 0.3, 1), final)
-    assert planned(*recorded, gpus=2, compare_baseline=True).jobs == (job(3, 2), single())
+    assert planned(*recorded, gpus=2, compare_baseline=True).jobs == (job(3, 2), baseline_job())
     assert planned(*recorded, gpus=2, compare_baseline=False).jobs == (job(3, 2),)
     assert planned(*recorded, gpus=1, compare_baseline=True).jobs == (job(3, 2),)
 
 
-def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
+def test_a_closed_span_is_due_for_a_job_that_ended_without_a_report():
     begun = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
     actions = planned(report(0, 0.1), ended={job(0): -9}, spans=begun)
     assert [closed.name for closed in actions.closed] == [job(0).name]
@@ -360,7 +362,7 @@ def test_a_closed_segment_is_due_for_a_job_that_ended_without_a_word():
 
 def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
     seen = snapshot(*ALL, DECIDED)
-    state = fold(RUNGS, RACE, seen, EPOCH)
+    state = fold(RUNGS, RACE, seen, GENERATION)
     assert reached(state, seen, 0)
     assert not reached(state, seen, 1)
     assert not reached(state, seen, "end")
@@ -377,5 +379,5 @@ def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
 def test_the_last_value_can_be_the_one_that_ranks():
     race = dataclasses.replace(RACE, rung_metric="last")
     seen = snapshot(dataclasses.replace(report(0, 0.9), last_jaccard=0.1))
-    assert fold(RUNGS, race, seen, EPOCH).rungs[0].scores == {0: 0.1}
-    assert fold(RUNGS, RACE, seen, EPOCH).rungs[0].scores == {0: 0.9}
+    assert fold(RUNGS, race, seen, GENERATION).rungs[0].scores == {0: 0.1}
+    assert fold(RUNGS, RACE, seen, GENERATION).rungs[0].scores == {0: 0.9}

@@ -39,7 +39,7 @@ def test_a_value_that_is_missing_is_an_error_and_not_a_hole() -> None:
     [(0.0, "0 %"), (0.004, "< 1 %"), (0.374, "37 %"), (0.9999, "> 99 %"), (1.0, "100 %")],
 )
 def test_a_share_is_only_all_or_nothing_where_it_is(share, told) -> None:
-    certainty = {
+    bootstrap = {
         "rung": 1,
         "why_not": None,
         "metric": "best",
@@ -52,6 +52,6 @@ def test_a_share_is_only_all_or_nothing_where_it_is(share, told) -> None:
             {"seed": seed, "jaccard": 0.5, "promoted": True, "share": 0.5} for seed in (0, 1)
         ],
     }
-    certainty["seeds"] = [row | {"inside_noise": False} for row in certainty["seeds"]]
-    text = page.render("rung.html.jinja", VALUES | {"rung_bootstrap": certainty})
+    bootstrap["seeds"] = [row | {"inside_noise": False} for row in bootstrap["seeds"]]
+    text = page.render("rung.html.jinja", VALUES | {"rung_bootstrap": bootstrap})
     assert f"{told} of 1,000 resamples" in html.unescape(text)

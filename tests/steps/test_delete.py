@@ -64,7 +64,7 @@ def test_trainers_that_run_without_a_controller_are_ended_first() -> None:
     assert rehearsal.store.objects == {}
 
 
-def test_jobs_of_the_same_study_in_another_store_are_left_alone() -> None:
+def test_jobs_of_the_same_study_in_another_store_are_not_touched() -> None:
     rehearsal = Rehearsal()
     rehearsal.run(0)
     before = dict(rehearsal.executor.states())

@@ -47,8 +47,8 @@ def study(finished):
 def forget(store: MemoryStore, study, weights_sha256: str) -> None:
     """Remove the comparison and all that a network said of the test case."""
     store.delete(facts.disagreement_key(study.id))
-    for place in (prediction_prefix, segmentation_prefix):
-        bundle.delete(store, place(weights_sha256, TEST_KEY))
+    for prefix_of in (prediction_prefix, segmentation_prefix):
+        bundle.delete(store, prefix_of(weights_sha256, TEST_KEY))
 
 
 def slowly_rising(seed: int, iteration: int) -> float:
@@ -121,7 +121,7 @@ def test_it_is_computed_once_for_the_same_networks(store, study) -> None:
     for report in disagreement.networks(store, study):
         bundle.delete(store, report.checkpoint)
         bundle.delete(store, prediction_prefix(report.weights_sha256, TEST_KEY))
-    assert predict.several(store, study) == []
+    assert predict.ensemble(store, study) == []
     assert disagreement.run(store, study)["marked"]
 
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_that_was_deleted_is_named_and_nothing_fails(store, study) 
     gone, _ = disagreement.networks(store, study)
     forget(store, study, gone.weights_sha256)
     bundle.delete(store, gone.checkpoint)
-    (line,) = predict.several(store, study)
+    (line,) = predict.ensemble(store, study)
     assert f"seed {gone.seed} cannot predict" in line
     assert gone.checkpoint in line
     found = disagreement.run(store, study)
@@ -156,7 +156,7 @@ def test_what_was_missing_is_made_up_for_by_the_next_run(store, study) -> None:
     report, _ = disagreement.networks(store, study)
     forget(store, study, report.weights_sha256)
     assert disagreement.run(store, study)["why_not"] is not None
-    assert predict.several(store, study) == []
+    assert predict.ensemble(store, study) == []
     assert disagreement.run(store, study) == before
 
 
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_is_another_one_is_refused(store, study) -> None:
     forget(store, study, report.weights_sha256)
     store.put(report.checkpoint + "best.safetensors", b"other weights")
     with pytest.raises(IntegrityError, match="damaged"):
-        predict.several(store, study)
+        predict.ensemble(store, study)
 
 
 def test_one_network_alone_has_nobody_to_disagree_with() -> None:

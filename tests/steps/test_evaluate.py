@@ -98,10 +98,10 @@ def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store
     assert writes == []
     store.before_write = lambda _number, _key: None
     # A2 is taken away, as if it had ended only now.
-    single = store.objects.pop(facts.result_key(study.id, "baseline"))
+    baseline = store.objects.pop(facts.result_key(study.id, "baseline"))
     without = evaluate.run(store, study)
     assert (set(without["arms"]), without["test_evaluations"]) == ({"multi", "threshold"}, 2)
-    store.objects[facts.result_key(study.id, "baseline")] = single
+    store.objects[facts.result_key(study.id, "baseline")] = baseline
     again = evaluate.run(store, study)
     assert again["test_evaluations"] == 3
     assert again["arms"] == first["arms"]

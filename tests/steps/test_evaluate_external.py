@@ -116,9 +116,9 @@ def test_no_case_at_all_is_an_error_with_the_first_reason(folder) -> None:
 
 def test_files_in_flat_folders_are_found_by_the_cases_name(tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
-    for place, names in (("labels", "ab"), ("results", "bc")):
+    for folder, names in (("labels", "ab"), ("results", "bc")):
         for name in names:
-            put(tmp_path / place / f"{name}.nii.gz", lesion)
+            put(tmp_path / folder / f"{name}.nii.gz", lesion)
     patterns = Patterns(
         {"R1": f"{tmp_path}/labels/{{case}}.nii.gz"}, {"A1": f"{tmp_path}/results/{{case}}.nii.gz"}
     )
@@ -132,7 +132,7 @@ def test_files_in_flat_folders_are_found_by_the_cases_name(tmp_path) -> None:
 
 
 @pytest.fixture
-def single(tmp_path) -> Callable[..., dict]:
+def evaluate_one(tmp_path) -> Callable[..., dict]:
     """Return a function that evaluates one case: rater 1 against a prediction, and options."""
     reference = put(tmp_path / "reference.nii.gz", tiny_volumes()["tumor_R1"].voxels)
 
@@ -146,40 +146,40 @@ def single(tmp_path) -> Callable[..., dict]:
     return run
 
 
-def test_probabilities_where_a_mask_is_expected_are_refused(single, tmp_path) -> None:
+def test_probabilities_where_a_mask_is_expected_are_refused(evaluate_one, tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
     path = put(tmp_path / "p.nii.gz", (lesion * 0.75).astype(np.float32))
     with pytest.raises(CaseError, match=r"'p.nii.gz' has voxels such as 0.75: probabilities or"):
-        single(path)
+        evaluate_one(path)
     # Whole numbers in a file of floats are a mask.
     path = put(tmp_path / "f.nii.gz", lesion.astype(np.float32))
-    assert single(path)["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    assert evaluate_one(path)["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
-def test_files_with_several_labels_need_to_be_told_which(single, tmp_path) -> None:
+def test_files_with_several_labels_need_to_be_told_which(evaluate_one, tmp_path) -> None:
     volumes = tiny_volumes()
     liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
     path = put(tmp_path / "l.nii.gz", (liver.astype(np.uint8) + lesion))
     with pytest.raises(CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --label"):
-        single(path)
-    found = single(path, labels=(1, 2))
+        evaluate_one(path)
+    found = evaluate_one(path, labels=(1, 2))
     assert found["settings"]["labels"] == [1, 2]
     values = found["cases"][0]["algorithms"]["A1"]
     assert values["dice"]["R1"] == pytest.approx(dice(liver, lesion))
     assert found["cases"][0]["label_absent"] == []
     # The reference is a plain mask of 1: with label 2 it has no lesion, which is told.
-    found = single(path, labels=(2,))
+    found = evaluate_one(path, labels=(2,))
     assert found["cases"][0]["label_absent"] == ["R1"]
     assert found["cases"][0]["lesion_diameters_mm"] == {"R1": []}
     assert any("R1 has other labels only" in note for note in evaluation.notes(found))
 
 
-def test_another_grid_is_an_error_unless_it_may_be_resampled(single, tmp_path) -> None:
+def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
     shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 34.0))
     with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*34.* has .*30.*--resample"):
-        single(shifted)
-    found = single(shifted, resample_prediction=True)
+        evaluate_one(shifted)
+    found = evaluate_one(shifted, resample_prediction=True)
     assert found["settings"]["resample_prediction"] == "nearest"
     assert found["cases"][0]["resampled"] == ["A1"]
     moved = np.zeros_like(lesion)
@@ -191,32 +191,32 @@ def test_another_grid_is_an_error_unless_it_may_be_resampled(single, tmp_path) -
         tmp_path / "d.nii.gz", fine, spacing_mm=(4.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
     )
     with pytest.raises(CaseError, match=r"\(6, 48, 20\) voxels"):
-        single(doubled)
-    found = single(doubled, resample_prediction=True)
+        evaluate_one(doubled)
+    found = evaluate_one(doubled, resample_prediction=True)
     assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
-def test_another_orientation_is_the_same_mask_without_resampling(single, tmp_path) -> None:
+def test_another_orientation_is_the_same_mask_without_resampling(evaluate_one, tmp_path) -> None:
     volume = tiny_volumes()["tumor_R1"]
     path = tmp_path / "ras.nii.gz"
     write(path, Volume(volume.voxels, replace(volume.geometry, orientation="RAS")))
-    found = single(path)
+    found = evaluate_one(path)
     assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
     assert found["cases"][0]["resampled"] == []
 
 
-def test_what_is_predicted_outside_the_liver_is_left_out_and_told(single, tmp_path) -> None:
+def test_what_is_predicted_outside_the_liver_is_left_out_and_told(evaluate_one, tmp_path) -> None:
     volumes = tiny_volumes()
     lesion = volumes["tumor_R1"].voxels.copy()
     liver = put(tmp_path / "liver.nii.gz", volumes["liver"].voxels)
     lesion[0, 0, :3] = True
     prediction = put(tmp_path / "p.nii.gz", lesion)
-    (case,) = single(prediction, liver)["cases"]
+    (case,) = evaluate_one(prediction, liver)["cases"]
     assert case["outside_liver_voxels"] == {"R1": 0, "A1": 3}
     assert case["algorithms"]["A1"]["dice"]["R1"] == 1
     empty = put(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
     with pytest.raises(CaseError, match=r"'empty.nii.gz' is empty: there is no liver"):
-        single(prediction, empty)
+        evaluate_one(prediction, empty)
 
 
 def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None:

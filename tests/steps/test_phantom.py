@@ -89,14 +89,14 @@ def test_a_folder_with_another_phantom_is_refused(tmp_path, cases, seed):
         phantom.run(tmp_path, cases=cases, seed=seed)
 
 
-def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_not_changed(tmp_path):
     (tmp_path / "thesis.txt").write_text("final version")
     with pytest.raises(SettingsError, match="holds other files"):
         phantom.run(tmp_path, cases=1)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+def test_a_file_instead_of_the_folder_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(SettingsError, match="is not a folder"):
         phantom.run(tmp_path / "out", cases=1)

@@ -19,11 +19,11 @@ class Clock:
 
 def test_share_rate_and_remaining_time_are_those_of_the_iterations() -> None:
     clock, heard = Clock(), Heard()
-    news = RaceLogger(RUNGS, clock)
+    logger = RaceLogger(RUNGS, clock)
     with heard:
-        news({"event": "started", "rung": 0, "seed": 0, "iterations": 10})
+        logger({"event": "started", "rung": 0, "seed": 0, "iterations": 10})
         clock.time = 5.0
-        news({"event": "reported", "rung": 0, "seed": 0, "jaccard": 0.25})
+        logger({"event": "reported", "rung": 0, "seed": 0, "jaccard": 0.25})
     # 4 x 10 + 2 x 10 + 1 x 20 = 80 iterations; 10 of them in 5 s.
     assert heard.lines == [
         "rung 0: seed 0 trains to 10 iterations",
@@ -34,12 +34,12 @@ def test_share_rate_and_remaining_time_are_those_of_the_iterations() -> None:
 
 def test_a_later_task_counts_the_rungs_before_it() -> None:
     clock, heard = Clock(), Heard()
-    news = RaceLogger(RUNGS, clock)
+    logger = RaceLogger(RUNGS, clock)
     with heard:
-        news({"event": "started", "rung": 2, "seed": 3, "iterations": 40})
+        logger({"event": "started", "rung": 2, "seed": 3, "iterations": 40})
         clock.time = 10.0
-        news({"event": "reported", "rung": 2, "seed": 3, "jaccard": None})
-        news({"event": "decided", "rung": 2, "promoted": (3,)})
+        logger({"event": "reported", "rung": 2, "seed": 3, "jaccard": None})
+        logger({"event": "decided", "rung": 2, "promoted": (3,)})
     assert "no Jaccard (100% of the race, 2.0 iterations/s" in heard.lines[1]
     assert heard.lines[2] == "rung 2 decided: seed 3 wins"
 
@@ -54,12 +54,12 @@ def test_a2_is_in_no_share_of_the_race() -> None:
 def test_a_wish_to_end_is_no_failure_and_one_seed_goes_on() -> None:
     heard = Heard()
     with heard:
-        news = RaceLogger(RUNGS)
-        place = {"event": "failed", "rung": 1, "seed": 3}
-        news(place | {"exit_code": 75, "reason": "exit code 75; its job is gone"})
-        news(place | {"exit_code": 1, "reason": "exit code 1"})
-        news({"event": "waits", "rung": 1, "seed": 3, "reason": "no GPU is free"})
-        news({"event": "decided", "rung": 1, "promoted": (3,)})
+        logger = RaceLogger(RUNGS)
+        failed = {"event": "failed", "rung": 1, "seed": 3}
+        logger(failed | {"exit_code": 75, "reason": "exit code 75; its job is gone"})
+        logger(failed | {"exit_code": 1, "reason": "exit code 1"})
+        logger({"event": "waits", "rung": 1, "seed": 3, "reason": "no GPU is free"})
+        logger({"event": "decided", "rung": 1, "promoted": (3,)})
     assert heard.lines == [
         "rung 1: seed 3 was interrupted, its checkpoint is kept: exit code 75; its job is gone",
         "rung 1: seed 3 failed: exit code 1",

@@ -21,7 +21,7 @@ from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.steps.tiny_study import SETTINGS, study_in
 
-PATIENCE_SECONDS = 240.0
+WAIT_SECONDS = 240.0
 # Long enough to be interrupted while it trains.
 LONG = from_mapping(
     {
@@ -33,7 +33,7 @@ LONG = from_mapping(
 
 
 def until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         value = what()
         if value:
@@ -100,7 +100,7 @@ def test_the_second_run_waits_and_continues_within_seconds_of_the_firsts_death(r
     died = time.monotonic()
     until(lambda: runs.heartbeat().owner != owner)
     assert time.monotonic() - died < 30
-    assert second.wait(PATIENCE_SECONDS) == 0
+    assert second.wait(WAIT_SECONDS) == 0
     assert facts.read_result(runs.store, runs.study.id) is not None
     # The trainers of the first one were adopted.
     assert read_failures(runs.store, runs.study.id) == []
@@ -114,11 +114,11 @@ def test_to_take_over_fences_the_first_run_with_an_exit_code_of_its_own(runs: Ru
     until(runs.begun)
     owner = runs.heartbeat().owner
     second, _ = runs.start("--take-over")
-    assert first.wait(PATIENCE_SECONDS) == Fenced.exit_code == 9
+    assert first.wait(WAIT_SECONDS) == Fenced.exit_code == 9
     assert "was taken over by another controller" in log.read_text()
     assert runs.heartbeat().owner != owner
     # The next one waits for no minute: this one says that it ends.
     second.send_signal(signal.SIGTERM)
-    assert second.wait(PATIENCE_SECONDS) != 0
+    assert second.wait(WAIT_SECONDS) != 0
     assert runs.heartbeat().released
     assert read_failures(runs.store, runs.study.id) == []

@@ -38,18 +38,18 @@ def report(store: MemoryStore, study: Study, rung: int, attempt: int = 0) -> dic
 
 
 def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
-    paused, straight = MemoryStore(), MemoryStore()
-    study = study_in(paused)
-    assert trained(paused, study, 0) == ExitCode.DONE
-    assert report(paused, study, 0)["iterations"] == 3
-    assert trained(paused, study, 1) == ExitCode.DONE
+    interrupted, uninterrupted = MemoryStore(), MemoryStore()
+    study = study_in(interrupted)
+    assert trained(interrupted, study, 0) == ExitCode.DONE
+    assert report(interrupted, study, 0)["iterations"] == 3
+    assert trained(interrupted, study, 1) == ExitCode.DONE
     # Never paused, but validated at the same iterations.
-    study_in(straight)
-    with_stop = report(paused, study, 1)
-    assert trained(straight, study, 0) == ExitCode.DONE
-    assert trained(straight, study, 1) == ExitCode.DONE
-    assert with_stop["weights_sha256"] == report(straight, study, 1)["weights_sha256"]
-    curve = facts.read_curve(paused, study.id, 1)
+    study_in(uninterrupted)
+    with_stop = report(interrupted, study, 1)
+    assert trained(uninterrupted, study, 0) == ExitCode.DONE
+    assert trained(uninterrupted, study, 1) == ExitCode.DONE
+    assert with_stop["weights_sha256"] == report(uninterrupted, study, 1)["weights_sha256"]
+    curve = facts.read_curve(interrupted, study.id, 1)
     assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
     assert all(set(c["cases"]) == {"validation"} for c in curve)
     assert all(set(c) == set(CURVE_ENTRIES) for c in curve)

@@ -103,6 +103,6 @@ def finished_study(store: ObjectStore | None = None) -> tuple[ObjectStore, Study
     for arm, weights_sha256 in facts.ended_arms(store, study.id).items():
         predict.run(store, study, arm)
         postprocess.run(store, study, weights_sha256)
-    assert predict.several(store, study) == []
+    assert predict.ensemble(store, study) == []
     disagreement.run(store, study)
     return store, study

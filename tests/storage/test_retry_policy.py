@@ -21,12 +21,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def patience(clock: Clock, seconds: float = 120.0) -> RetryPolicy:
+def retry_policy(clock: Clock, seconds: float = 120.0) -> RetryPolicy:
     return RetryPolicy(seconds, "the server", monotonic=clock, sleep=clock.sleep)
 
 
 def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
-    shared = patience(clock)
+    shared = retry_policy(clock)
     attempts = Attempts(shared)
     while clock.now < 60:
         assert attempts.again("status 503")
@@ -40,7 +40,7 @@ def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
 
 
 def test_every_cause_has_one_line(clock, lines):
-    shared = patience(clock)
+    shared = retry_policy(clock)
     for cause in ("connection refused", "connection refused", "status 503", "status 503"):
         Attempts(shared).again(cause)
     shared.succeeded()
@@ -53,7 +53,7 @@ def test_every_cause_has_one_line(clock, lines):
 
 
 def test_a_second_time_away_is_told_again(clock, lines):
-    shared = patience(clock)
+    shared = retry_policy(clock)
     for _ in range(2):
         Attempts(shared).again("status 503")
         shared.succeeded()
@@ -61,7 +61,7 @@ def test_a_second_time_away_is_told_again(clock, lines):
 
 
 def test_patience_has_an_end_and_is_used_to_it(clock):
-    attempts = Attempts(patience(clock, 7.0))
+    attempts = Attempts(retry_policy(clock, 7.0))
     tries = 0
     while attempts.again("status 503"):
         tries += 1
@@ -70,14 +70,14 @@ def test_patience_has_an_end_and_is_used_to_it(clock):
 
 
 def test_without_patience_there_is_one_attempt(clock):
-    assert not Attempts(patience(clock, 0.0)).again("status 503")
+    assert not Attempts(retry_policy(clock, 0.0)).again("status 503")
     assert clock.now == 0
 
 
 def test_an_outage_that_has_used_up_the_patience_costs_later_requests_one_attempt_each(
     clock, lines
 ):
-    shared = patience(clock, 7.0)
+    shared = retry_policy(clock, 7.0)
     first = Attempts(shared)
     while first.again("status 503"):
         pass
@@ -91,7 +91,7 @@ def test_an_outage_that_has_used_up_the_patience_costs_later_requests_one_attemp
 
 
 def test_a_request_that_alone_fails_has_an_end_though_others_succeed(clock):
-    shared = patience(clock, 7.0)
+    shared = retry_policy(clock, 7.0)
     attempts = Attempts(shared)
     while attempts.again("status 500"):
         shared.succeeded()

@@ -17,8 +17,8 @@ LARGE = b"".join(n.to_bytes(4, "big") for n in range(PART_BYTES // 2))  # two pa
 
 @pytest.fixture
 def store(s3_server, proxy):
-    """An empty store whose requests go through the proxy, with little patience."""
-    return s3_server.store(proxy.url, patience_seconds=20.0)
+    """An empty store whose requests go through the proxy, that are repeated for 20 s."""
+    return s3_server.store(proxy.url, outage_seconds=20.0)
 
 
 def count(proxy, method, part=""):
@@ -200,7 +200,7 @@ def test_a_server_that_is_busy_for_a_while_is_waited_for_and_told_in_two_lines(s
 
 
 def test_a_server_that_stays_busy_is_named_with_what_was_wanted(s3_server, proxy):
-    store = s3_server.store(proxy.url, patience_seconds=0.3)
+    store = s3_server.store(proxy.url, outage_seconds=0.3)
     proxy.faults.append(Fault("refuse", times=1000))
     for attempt in (
         lambda: store.put("some/key", b""),
@@ -221,7 +221,7 @@ def test_a_server_that_is_stopped_and_started_again_is_waited_for(tmp_path, s3_s
     server = S3Server(s3_server.kind, tmp_path)
     server.start()
     try:
-        store = server.store(patience_seconds=60.0)
+        store = server.store(outage_seconds=60.0)
         store.put("a", b"1")
         server.stop()
         again = threading.Timer(1.0, server.start)

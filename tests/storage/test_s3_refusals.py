@@ -1,4 +1,4 @@
-"""What the S3 store says where no waiting helps: the place, the cause, what to do, no secret."""
+"""What the S3 store says where no waiting helps: the server, the cause, what to do, no secret."""
 
 import ssl
 import subprocess
@@ -16,7 +16,7 @@ from tests.s3_server import S3Server
 
 def test_where_no_server_runs_the_message_says_what_to_look_at(tmp_path):
     server = S3Server("versitygw", tmp_path)
-    store = server.opened("s3://bucket/prefix", patience_seconds=0.3)
+    store = server.opened("s3://bucket/prefix", outage_seconds=0.3)
     with pytest.raises(StoreAway, match=r"connection refused; .*AWS_ENDPOINT_URL") as caught:
         store.get("some/key")
     for word in ("some/key", "s3://bucket/prefix", server.endpoint):
@@ -102,7 +102,7 @@ def test_a_balancer_whose_servers_are_away_is_no_wrong_address(tmp_path):
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        store = S3Server("versitygw", tmp_path).opened("s3://bucket", url, patience_seconds=0.1)
+        store = S3Server("versitygw", tmp_path).opened("s3://bucket", url, outage_seconds=0.1)
         for attempt in (lambda: store.get("a"), lambda: store.keys("")):
             with pytest.raises(StoreAway, match="502"):
                 attempt()

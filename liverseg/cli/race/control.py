@@ -15,7 +15,7 @@ def stop(store: str, study: str | None) -> None:
     """Let a study rest: its trainers save and end, and nothing is started until `resume`.
 
     Whatever controller looks after the study sees it within seconds, also one on another machine.
-    Nothing is lost: the race goes on from the checkpoints and ends with the same winner.
+    Nothing is lost: the race continues from the checkpoints and ends with the same winner.
     """
     _set(store, study, True)
 
@@ -24,7 +24,7 @@ def stop(store: str, study: str | None) -> None:
 @store_option
 @changed_study_option
 def resume(store: str, study: str | None) -> None:
-    """Take a stop back. Then start the run again with the words that started it."""
+    """Undo a stop. Then start the run again with the same command."""
     _set(store, study, False)
 
 
@@ -37,5 +37,8 @@ def _set(store: str, study: str | None, stopped: bool) -> None:
     opened = open_store(store)
     loaded = load_study(opened, study_to_change(opened, study))
     changed = facts.set_stopped(opened, loaded.id, stopped, time.time())
-    state = "stopped" if stopped else "free to go on"
-    console.print(f"study {loaded.id} is {state}" if changed else f"study {loaded.id} was {state}")
+    if changed:
+        state = "is stopped" if stopped else "is resumed"
+    else:
+        state = "was already stopped" if stopped else "was not stopped"
+    console.print(f"study {loaded.id} {state}")

@@ -69,8 +69,8 @@ def plan(
     """Say what a race would cost before it is run: time, GPU-hours and money for 1 to N GPUs.
 
     The forecast is a race in virtual time, by the real controller: seeds that are certain of
-    their promotion go on early, jobs take time to start, nodes are taken away. Beside it stands the
-    lower bound of a race that waits at every rung for its last seed.
+    their promotion continue early, jobs take time to start, nodes are preempted. It is shown with
+    the lower bound of a race that waits at every rung for its last seed.
 
     JSON keys: iterations, gpu_seconds, makespan_seconds (the lower bound on --gpus),
     longest_chain_iterations, rungs (iterations, seeds), unpruned_iterations, saved_iterations,

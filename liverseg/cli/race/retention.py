@@ -36,17 +36,17 @@ def extend(
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    found = step.run(opened, study_to_change(opened, study), seeds, max_iterations)
+    extension = step.run(opened, study_to_change(opened, study), seeds, max_iterations)
     if as_json:
-        print_json(found)
+        print_json(extension)
         return
     console.print(
-        f"study {found['study']} extends {found['parent']}: {found['new_seeds']} new seeds, "
-        f"{found['reports']} reports taken over",
+        f"study {extension['study']} extends {extension['parent']}: "
+        f"{extension['new_seeds']} new seeds, {extension['reports']} reports taken over",
         soft_wrap=True,
     )
-    if found["retrained"]:
-        rows = [(r["seed"], f"{r['reached']:,}", f"{r['from']:,}") for r in found["retrained"]]
+    if extension["retrained"]:
+        rows = [(r["seed"], f"{r['reached']:,}", f"{r['from']:,}") for r in extension["retrained"]]
         columns = ("seed", "reported at", "checkpoint left at")
         print_table("Trained again, if they are promoted now", columns, rows)
 
@@ -74,14 +74,14 @@ def prune_checkpoints(store: str, study: str | None, dry_run: bool, as_json: boo
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
-    found = step.prune(opened, load_study(opened, study_to_change(opened, study)), dry_run)
+    pruned = step.prune(opened, load_study(opened, study_to_change(opened, study)), dry_run)
     if as_json:
-        print_json(found)
+        print_json(pruned)
         return
     verb = "would go" if dry_run else "deleted"
     console.print(
-        f"study {found['study']}: {len(found['deleted'])} checkpoints {verb}, "
-        f"{found['bytes'] / 2**20:.1f} MB; {found['kept']} kept",
+        f"study {pruned['study']}: {len(pruned['deleted'])} checkpoints {verb}, "
+        f"{pruned['bytes'] / 2**20:.1f} MB; {pruned['kept']} kept",
         soft_wrap=True,
     )
 
@@ -131,7 +131,7 @@ def delete(
         raise click.Abort
     runs_trainers, poll_seconds = backend.executor(opened, loaded)
     with progress_bar() as report:
-        found = step.run(
+        deleted = step.run(
             opened,
             runs_trainers,
             loaded,
@@ -141,13 +141,13 @@ def delete(
             progress=report,
         )
     if as_json:
-        print_json(found)
+        print_json(deleted)
         return
     console.print(
-        f"study {found['study']} is deleted: {found['keys']} files, {found['jobs']} jobs, "
-        f"{found['bytes'] / 2**20:.1f} MB of checkpoints and networks freed",
+        f"study {deleted['study']} is deleted: {deleted['keys']} files, {deleted['jobs']} jobs, "
+        f"{deleted['bytes'] / 2**20:.1f} MB of checkpoints and networks freed",
         soft_wrap=True,
     )
-    if found["kept"]:
-        names = ", ".join(found["kept"])
+    if deleted["kept"]:
+        names = ", ".join(deleted["kept"])
         console.print(f"kept, since other studies may use them: {names}", soft_wrap=True)

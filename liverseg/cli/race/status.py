@@ -14,8 +14,8 @@ from liverseg.cli.console import console, print_json, table_of
 from liverseg.cli.options import example, json_option, store_option, study_option
 
 WATCH_SECONDS = 2.0
-# A controller renews its heartbeat every ten seconds; silent for this long, it is not there.
-SILENT_SECONDS = 60.0
+# A controller renews its heartbeat every ten seconds; without one for this long, it is gone.
+HEARTBEAT_TIMEOUT_SECONDS = 60.0
 Status = Mapping[str, Any]
 _OVER = ("pruned", "failed")
 
@@ -28,7 +28,7 @@ _OVER = ("pruned", "failed")
 )
 @store_option
 @study_option
-@click.option("--watch", is_flag=True, help="Show it anew every 2 s until the race is over.")
+@click.option("--watch", is_flag=True, help="Update every 2 s until the race has ended.")
 @click.option("--seeds", "all_seeds", is_flag=True, help="Every seed, also when the race is over.")
 @json_option
 def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json: bool) -> None:
@@ -48,17 +48,17 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
     from liverseg.steps.race import race
     from liverseg.storage.open import open_store
 
-    opened = race.remembered(open_store(store))
+    opened = race.caching(open_store(store))
     chosen = study or latest_study(opened)
 
     def look() -> Status:
         return race.status(opened, chosen)
 
-    def tell(found: Status) -> None:
+    def tell(study_status: Status) -> None:
         if as_json:
-            print_json(found)
+            print_json(study_status)
         else:
-            show(found, all_seeds)
+            show(study_status, all_seeds)
 
     if not watch:
         tell(look())
@@ -75,14 +75,16 @@ def follow(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Tell what `look` finds whenever something but the time has changed, until the end."""
-    told = None
+    before = None
     while True:
-        found = look()
-        facts = [{k: v for k, v in s.items() if k != "remaining_seconds"} for s in found["seeds"]]
-        if facts != told:
-            tell(found)
-            told = facts
-        if found["winner"] is not None:
+        study_status = look()
+        facts = [
+            {k: v for k, v in s.items() if k != "remaining_seconds"} for s in study_status["seeds"]
+        ]
+        if facts != before:
+            tell(study_status)
+            before = facts
+        if study_status["winner"] is not None:
             return
         sleep(WATCH_SECONDS)
 
@@ -94,31 +96,33 @@ def draw(
 ) -> None:
     """Draw what `look` finds over what was there, until the race is over; then take it away."""
     with Live(console=screen, auto_refresh=False, transient=True) as live:
-        while (found := look())["winner"] is None:
-            live.update(_drawing(found), refresh=True)
+        while (study_status := look())["winner"] is None:
+            live.update(_drawing(study_status), refresh=True)
             sleep(WATCH_SECONDS)
 
 
-def show(found: Status, all_seeds: bool = False) -> None:
-    """Print rungs, seeds where the race goes on or `all_seeds` are asked for, and the winner."""
-    console.print(_rungs(found))
-    if all_seeds or found["winner"] is None:
-        console.print(_seeds(found["seeds"]))
-        for line in _waits(found["seeds"]):
+def show(study_status: Status, all_seeds: bool = False) -> None:
+    """Print rungs, seeds where the race is running or `all_seeds` are asked for, and the winner."""
+    console.print(_rungs(study_status))
+    if all_seeds or study_status["winner"] is None:
+        console.print(_seeds(study_status["seeds"]))
+        for line in _waits(study_status["seeds"]):
             console.print(Text(line))
     # A hash must come out whole and on one line however narrow the screen is.
-    console.print(Text(_summary(found)), soft_wrap=True)
+    console.print(Text(_summary(study_status)), soft_wrap=True)
 
 
-def _drawing(found: Status) -> RenderableType:
+def _drawing(study_status: Status) -> RenderableType:
     """What matters most comes first, since a small screen cuts off what does not fit below."""
-    ahead = sorted(found["seeds"], key=lambda s: (s["state"] in _OVER, -s["rung"], s["seed"]))
-    summary = Text(f"{_summary(found)}; Ctrl-C ends the watching, not the race")
+    ahead = sorted(
+        study_status["seeds"], key=lambda s: (s["state"] in _OVER, -s["rung"], s["seed"])
+    )
+    summary = Text(f"{_summary(study_status)}; Ctrl-C ends this display, not the race")
     waits = Text("\n".join(_waits(ahead)))
-    return Group(summary, _seeds(ahead), waits, _rungs(found))
+    return Group(summary, _seeds(ahead), waits, _rungs(study_status))
 
 
-def _rungs(found: Status) -> RenderableType:
+def _rungs(study_status: Status) -> RenderableType:
     rows = [
         (
             number,
@@ -127,10 +131,10 @@ def _rungs(found: Status) -> RenderableType:
             " ".join(map(str, rung["promoted"])) or "-",
             _standing(rung),
         )
-        for number, rung in enumerate(found["rungs"])
+        for number, rung in enumerate(study_status["rungs"])
     ]
     columns = ("rung", "iterations", "seeds", "promoted, best first", "")
-    return table_of(f"Study {found['study']}", columns, rows)
+    return table_of(f"Study {study_status['study']}", columns, rows)
 
 
 def _standing(rung: Mapping[str, Any]) -> str:
@@ -175,27 +179,30 @@ def _waits(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"seed {', '.join(who)} not running yet: {reason}" for reason, who in by_reason.items()]
 
 
-def _summary(found: Status) -> str:
-    winner = found["winner"]
+def _summary(study_status: Status) -> str:
+    winner = study_status["winner"]
     if winner is not None:
         return (
             f"winner: seed {winner['seed']}, validation Jaccard {winner['jaccard']:.4f}\n"
             f"SHA-256 of its weights: {winner['sha256']}"
         )
-    if found["state"] == "resumed":
-        return "no winner yet; free to go on: start the run again with the words that started it"
-    if found["state"].startswith("stopped"):
-        return f"{found['state']}; nothing is lost, it goes on when it is allowed to"
-    if found["state"] == "not running":
+    if study_status["state"] == "resumed":
+        return "no winner yet; resumed: start the run again with the same command"
+    if study_status["state"].startswith("stopped"):
+        return (
+            f"{study_status['state']}; nothing is lost, it continues after `liverseg study resume`"
+        )
+    if study_status["state"] == "not running":
         return "no winner yet; no controller runs it: start the run again"
-    left, heard = found["remaining_seconds"], found["heard"]
+    left, heard = study_status["remaining_seconds"], study_status["heard"]
     line = "no winner yet" if left is None else f"no winner yet; about {duration(left)} left"
-    silent = None if heard is None else time.time() - heard
-    if silent is None:
+    since_heartbeat = None if heard is None else time.time() - heard
+    if since_heartbeat is None:
         return f"{line}; the race was never run"
-    if silent > SILENT_SECONDS:
-        return f"{line} once it goes on: its controller was last heard of {duration(silent)} ago"
-    return f"{line}; run by {found['controller']}"
+    if since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS:
+        ago = duration(since_heartbeat)
+        return f"{line} once it continues: its controller was last active {ago} ago"
+    return f"{line}; run by {study_status['controller']}"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Commands on a study: run the race, say where it stands, say what one would cost."""
+"""Commands on a study: run the race, show its status, forecast its cost."""
 
 import click
 
@@ -88,7 +88,7 @@ def run(
     backend = TrainerBackend.chosen(executor, trainer_image, pods)
     opened = open_store(store)
     if (dataset is None) == (study_id is None):
-        raise SettingsError("give either --dataset, to open a study, or --study, to go on with one")
+        raise SettingsError("give either --dataset, to open a study, or --study, to continue one")
     if study_id is not None:
         opened_study = load_study(opened, study_id)
     elif dataset is not None:
@@ -98,8 +98,8 @@ def run(
     with shown_log(as_json):
         # One lease for both: in between, another controller would have taken the study.
         until: Until = "baseline" if compare_baseline else "end"
-        found = tasks.race_to(opened, opened_study, until, capacity, backend, take_over)
+        outcome = tasks.race_to(opened, opened_study, until, capacity, backend, take_over)
     if as_json:
-        print_json(found)
+        print_json(outcome)
     else:
-        show(found)
+        show(outcome)

@@ -140,14 +140,14 @@ def evaluate(
     )
     if overlap := set(patterns.raters) & set(patterns.algorithms):
         raise SettingsError(f"'{min(overlap)}' is both a reference and a prediction")
-    found, excluded = (
+    complete, excluded = (
         files.find(patterns, cases)
-        if files.several(patterns, cases)
+        if files.names_many_cases(patterns, cases)
         else ([files.one_case(patterns)], [])
     )
     with progress_bar() as report:
         result = step.run(
-            found,
+            complete,
             excluded,
             list(patterns.raters),
             list(patterns.algorithms),

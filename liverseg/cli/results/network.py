@@ -64,7 +64,7 @@ def train(
     from liverseg.storage.open import open_store
 
     clock = Clock(clock_offset)
-    opened = open_store(store, patience_seconds=step.STORE_PATIENCE_SECONDS)
+    opened = open_store(store, outage_seconds=step.STORE_OUTAGE_SECONDS)
     if rung != "baseline" and not rung.isdigit():
         raise SettingsError(f"--rung '{rung}' must be a number or 'baseline'")
     goal: int | Literal["baseline"] = "baseline" if rung == "baseline" else int(rung)
@@ -127,11 +127,11 @@ def predict(
 
     files = local_file(image), local_file(liver), local_bundle(model)
     with progress_bar() as report:
-        found = step.one(*files, out, probabilities, memory_mb=memory_mb, progress=report)
+        predicted = step.one(*files, out, probabilities, memory_mb=memory_mb, progress=report)
     if as_json:
-        print_json(found)
+        print_json(predicted)
     else:
-        voxels, ml = found["lesion_voxels"], found["lesion_ml"]
+        voxels, ml = predicted["lesion_voxels"], predicted["lesion_ml"]
         console.print(f"{out}: {voxels} lesion voxels, {ml:.2f} ml", soft_wrap=True)
 
 
@@ -164,6 +164,6 @@ def postprocess(store: str, study: str | None) -> None:
         console.print(f"{arm}: {len(result.done)} cases segmented, {len(result.reused)} reused")
     if "multi" in arms:
         with progress_bar() as report:
-            prediction.several(opened, loaded, progress=report)
-        told = disagreement.run(opened, loaded)["why_not"]
-        console.print(f"several seeds: {'compared' if told is None else told}", soft_wrap=True)
+            prediction.ensemble(opened, loaded, progress=report)
+        why_not = disagreement.run(opened, loaded)["why_not"]
+        console.print(f"ensemble: {'compared' if why_not is None else why_not}", soft_wrap=True)

@@ -62,12 +62,12 @@ def _by_lists(patients: Mapping[str, str], split: Mapping[str, Sequence[str]]) -
         f"role '{r}' is unknown; known: {', '.join(ROLES)}" for r in split if r not in ROLES
     ]
     # A name typed on one system and a folder made on another may differ in composition only.
-    known = {_composed(name): name for name in patients}
+    names = {_composed(name): name for name in patients}
     lists: dict[str, list[Role]] = {name: [] for name in patients}
     for role in (r for r in ROLES if r in split):
         for name in split[role]:
-            if _composed(name) in known:
-                lists[known[_composed(name)]].append(role)
+            if _composed(name) in names:
+                lists[names[_composed(name)]].append(role)
             else:
                 problems.append(f"the split names '{name}', which is no case of this folder")
     for name, roles in lists.items():

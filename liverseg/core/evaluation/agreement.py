@@ -20,8 +20,8 @@ def pairs(raters: Sequence[str]) -> list[tuple[str, str]]:
 
 def mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of the defined values; None where there are none."""
-    known = [v for v in values if v is not None]
-    return math.fsum(known) / len(known) if known else None
+    defined = [v for v in values if v is not None]
+    return math.fsum(defined) / len(defined) if defined else None
 
 
 def phi(with_raters: Sequence[float], between_raters: Sequence[float]) -> float | None:

@@ -64,11 +64,11 @@ def measures(case: Values, algorithm: str) -> dict[str, float | None]:
     values = case["algorithms"][algorithm]
     named: dict[str, float | None] = {}
     for measure in MEASURES:
-        found = values[measure.name]
+        value = values[measure.name]
         if isinstance(measure, RaterMeasure):
-            named |= {f"{measure.name}.{rater}": value for rater, value in found.items()}
+            named |= {f"{measure.name}.{rater}": of_rater for rater, of_rater in value.items()}
         else:
-            named[measure.name] = found
+            named[measure.name] = value
     return named | _detection_measures(values["detection"])
 
 
@@ -101,12 +101,12 @@ def _compared(
 
 def _detection(drawn: Delineation, raters: Mapping[str, Delineation]) -> Values:
     """Return both units' counts by rater, which of its lesions were found, and the caps."""
-    found = {rater: match(drawn.lesions, theirs.lesions) for rater, theirs in raters.items()}
+    detections = {rater: match(drawn.lesions, theirs.lesions) for rater, theirs in raters.items()}
     return {
-        "lesion": _scores({rater: d.lesion for rater, d in found.items()}),
-        "correspondence": _scores({rater: d.correspondence for rater, d in found.items()}),
-        "found": {rater: list(d.found) for rater, d in found.items()},
-        "capped": _capped(found),
+        "lesion": _scores({rater: d.lesion for rater, d in detections.items()}),
+        "correspondence": _scores({rater: d.correspondence for rater, d in detections.items()}),
+        "found": {rater: list(d.found) for rater, d in detections.items()},
+        "capped": _capped(detections),
     }
 
 
@@ -119,9 +119,9 @@ def _scores(counts: Mapping[str, Counts]) -> Values:
     return by_rater | {MEAN: means}
 
 
-def _capped(found: Mapping[str, Detection]) -> list[str]:
+def _capped(detections: Mapping[str, Detection]) -> list[str]:
     """Return the raters against whom not every subset was tried."""
-    return [rater for rater, detection in found.items() if detection.capped]
+    return [rater for rater, detection in detections.items() if detection.capped]
 
 
 def _detection_measures(detection: Values) -> dict[str, float | None]:
@@ -138,6 +138,6 @@ def _with_mean(values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _dice(pair: Pair) -> float:
-    found = DICE.value(pair)
-    assert found is not None  # it is defined for empty masks too
-    return found
+    value = DICE.value(pair)
+    assert value is not None  # it is defined for empty masks too
+    return value

@@ -23,8 +23,8 @@ def summary(cases: Sequence[Values], algorithm: str) -> Values:
 
 def rater_summary(cases: Sequence[Values]) -> Values:
     """Return the same of the raters among themselves; empty where no case has two."""
-    found = [rater_measures(case) for case in cases if case["rater_dice"]]
-    return _summaries(found)
+    values = [rater_measures(case) for case in cases if case["rater_dice"]]
+    return _summaries(values)
 
 
 def recall_by_diameter(cases: Sequence[Values], algorithm: str, rater: str) -> list[Values]:
@@ -59,11 +59,11 @@ def recall_by_diameter(cases: Sequence[Values], algorithm: str, rater: str) -> l
 
 def families(raters: Sequence[str]) -> dict[str, list[str]]:
     """Return the measures that are tested and adjusted together: 5 and 12 with three raters."""
-    found: dict[str, list[str]] = {}
+    by_family: dict[str, list[str]] = {}
     for measure in ALL:
         if measure.family is not None:
-            found.setdefault(measure.family, []).extend(measure.names(raters))
-    return found
+            by_family.setdefault(measure.family, []).extend(measure.names(raters))
+    return by_family
 
 
 def paired_tests(
@@ -85,19 +85,19 @@ def _family(
     cases: Sequence[Values], pair: tuple[str, str], family: str, names: Sequence[str]
 ) -> list[Values]:
     first, second = ([measures(case, algorithm) for case in cases] for algorithm in pair)
-    found = [
+    tests = [
         wilcoxon([c.get(name) for c in first], [c.get(name) for c in second]) for name in names
     ]
-    corrected = adjusted([test.p for test in found])
+    corrected = adjusted([test.p for test in tests])
     return [
         {"algorithms": list(pair), "measure": name, "family": family}
         | asdict(test)
         | {"p_adjusted": p, "rejected": None if p is None else p <= FALSE_DISCOVERY_RATE}
-        for name, test, p in zip(names, found, corrected, strict=True)
+        for name, test, p in zip(names, tests, corrected, strict=True)
     ]
 
 
-def _summaries(found: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+def _summaries(cases: Sequence[dict[str, float | None]]) -> dict[str, Any]:
     """Summarise by name; a case without the name counts as one without the value."""
-    names = dict.fromkeys(name for values in found for name in values)
-    return {name: asdict(summarise([v.get(name) for v in found])) for name in names}
+    names = dict.fromkeys(name for values in cases for name in values)
+    return {name: asdict(summarise([v.get(name) for v in cases])) for name in names}

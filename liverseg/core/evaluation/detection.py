@@ -120,10 +120,10 @@ class _Matcher:
             self.predictions &= ~predictions
         found = total - int(self.references.sum())
         # References of rejected clusters stay for later predictions, so only the rest is alone.
-        alone = int((self.references & ~seen).sum())
+        unmatched = int((self.references & ~seen).sum())
         return Detection(
             Counts(found, false, total - found),
-            Counts(len(clusters), rejected, rejected_with_reference + alone),
+            Counts(len(clusters), rejected, rejected_with_reference + unmatched),
             self.capped,
             tuple((~self.references).tolist()),
             tuple(clusters),

@@ -42,12 +42,12 @@ def votes(masks: Sequence[Mask]) -> Votes:
     """Return how many of the masks hold each voxel; at most MOST_NETWORKS masks of one shape."""
     if not 0 < len(masks) <= MOST_NETWORKS:
         raise ValueError(f"{len(masks)} masks; there must be from 1 to {MOST_NETWORKS}")
-    found = np.zeros(masks[0].shape, np.uint8)
+    counts = np.zeros(masks[0].shape, np.uint8)
     for mask in masks:
-        if mask.shape != found.shape:
-            raise ValueError(f"masks have different shapes: {found.shape} and {mask.shape}")
-        found += mask
-    return found
+        if mask.shape != counts.shape:
+            raise ValueError(f"masks have different shapes: {counts.shape} and {mask.shape}")
+        counts += mask
+    return counts
 
 
 def disagreement(counted: Votes, networks: int) -> FloatArray:
@@ -56,8 +56,8 @@ def disagreement(counted: Votes, networks: int) -> FloatArray:
     0 where all say the same, 1 where one half says lesion and the other does not.
     """
     share = counted.astype(np.float32) / np.float32(networks)
-    found: FloatArray = 4 * share * (1 - share)
-    return found
+    split: FloatArray = 4 * share * (1 - share)
+    return split
 
 
 def case_uncertainty(masks: Sequence[Mask]) -> float:
@@ -75,13 +75,13 @@ def lesions(segmentation: Mask, counted: Votes, networks: int) -> list[Lesion]:
     if segmentation.shape != counted.shape:
         raise ValueError(f"shapes differ: {segmentation.shape} and {counted.shape}")
     labels, _ = ndimage.label(segmentation, structure=np.ones((3, 3, 3)))
-    found = []
+    rows = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == number
         against = 1 - float(counted[box][inside].mean()) / networks
         most = int(inside.sum(axis=(1, 2)).argmax()) + box[0].start
-        found.append(Lesion(number, int(inside.sum()), most, against))
-    return found
+        rows.append(Lesion(number, int(inside.sum()), most, against))
+    return rows
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -71,14 +71,14 @@ def wilcoxon(first: Sequence[float | None], second: Sequence[float | None]) -> P
     if not any(differences):
         return PairedTest(n, undefined, 0.0, 1.0, 1.0, None)
     # Its stubs miss "asymptotic" here.
-    found = stats.wilcoxon(  # type: ignore[call-overload]
+    test = stats.wilcoxon(  # type: ignore[call-overload]
         differences, zero_method="wilcox", correction=False, method="asymptotic"
     )
     return PairedTest(
         n,
         undefined,
-        float(found.statistic),
-        float(found.pvalue),
+        float(test.statistic),
+        float(test.pvalue),
         exact_p(differences),
         None,
     )
@@ -105,27 +105,27 @@ def exact_p(differences: npt.ArrayLike) -> float:
 
 def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     """Return Benjamini-Hochberg's adjusted p of one family; without p a test is in no family."""
-    known = [p for p in p_values if p is not None]
-    if not known:
+    defined = [p for p in p_values if p is not None]
+    if not defined:
         return [None] * len(p_values)
-    corrected = iter(stats.false_discovery_control(known, method="bh").tolist())
+    corrected = iter(stats.false_discovery_control(defined, method="bh").tolist())
     return [None if p is None else float(next(corrected)) for p in p_values]
 
 
 def summarise(values: Sequence[float | None], seed: int = SEED) -> Summary:
     """Return figures over the defined values, with a bootstrap interval of their mean."""
-    known = np.array([v for v in values if v is not None], dtype=np.float64)
-    undefined = len(values) - len(known)
-    if not len(known):
+    defined = np.array([v for v in values if v is not None], dtype=np.float64)
+    undefined = len(values) - len(defined)
+    if not len(defined):
         return Summary(None, None, None, 0, undefined, None)
-    several = len(known) >= MINIMUM_CASES
+    enough = len(defined) >= MINIMUM_CASES
     return Summary(
-        mean=math.fsum(known) / len(known),
-        sd=float(known.std(ddof=1)) if several else None,
-        median=float(np.median(known)),
-        n=len(known),
+        mean=math.fsum(defined) / len(defined),
+        sd=float(defined.std(ddof=1)) if enough else None,
+        median=float(np.median(defined)),
+        n=len(defined),
         n_nan=undefined,
-        ci95=bootstrap_interval(known, seed) if several else None,
+        ci95=bootstrap_interval(defined, seed) if enough else None,
     )
 
 

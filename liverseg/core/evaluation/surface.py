@@ -99,8 +99,8 @@ def surface_of(mask: Mask, start: tuple[int, int, int], spacing_mm: Spacing) -> 
     for axis in range(3):
         for neighbour in (slice(0, -2), slice(2, None)):
             buried &= padded[(*core[:axis], neighbour, *core[axis + 1 :])]
-    found = np.unravel_index(np.flatnonzero(mask & ~buried), mask.shape)
-    return Surface(np.stack(found, axis=1) + np.asarray(start), spacing_mm)
+    voxels = np.unravel_index(np.flatnonzero(mask & ~buried), mask.shape)
+    return Surface(np.stack(voxels, axis=1) + np.asarray(start), spacing_mm)
 
 
 def _box(first: Surface, second: Surface) -> tuple[Voxels, tuple[int, ...]]:
@@ -114,9 +114,9 @@ def surface_distances(first: Surface, second: Surface) -> SurfaceDistances:
     """Compare two surfaces of one volume."""
     if not len(first.voxels) or not len(second.voxels):
         return SurfaceDistances(None, None, None)
-    there, back = first.distances_mm(second), second.distances_mm(first)
+    forth, back = first.distances_mm(second), second.distances_mm(first)
     return SurfaceDistances(
-        float(max(there.max(), back.max())),
-        float(max(np.percentile(there, PERCENTILE), np.percentile(back, PERCENTILE))),
-        float(np.concatenate((there, back)).mean()),
+        float(max(forth.max(), back.max())),
+        float(max(np.percentile(forth, PERCENTILE), np.percentile(back, PERCENTILE))),
+        float(np.concatenate((forth, back)).mean()),
     )

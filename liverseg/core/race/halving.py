@@ -1,4 +1,4 @@
-"""Successive halving (docs/method.md section 9): who trains how far, and who goes on.
+"""Successive halving (docs/method.md section 9): who trains how far, and who is promoted.
 
 Pure: a decision takes scores and gives seeds. `scores` maps a seed to its validation Jaccard, or
 to None for a seed that failed for good or has no finite value; a seed that has not reported yet is
@@ -57,7 +57,7 @@ def rank(scores: Mapping[int, float | None]) -> list[int]:
 
 
 def decide(scores: Mapping[int, float | None], promotion_slots: int) -> Standing:
-    """Return who goes on when every seed of the rung has a score or has failed for good.
+    """Return who is promoted when every seed of the rung has a score or has failed for good.
 
     With fewer living seeds than slots, those that live go on; nobody is taken in their stead.
     """
@@ -67,7 +67,7 @@ def decide(scores: Mapping[int, float | None], promotion_slots: int) -> Standing
 
 
 def guaranteed(scores: Mapping[int, float | None], waiting: int, promotion_slots: int) -> list[int]:
-    """Return the seeds, best first, that go on whatever the `waiting` others will report.
+    """Return the seeds, best first, that are promoted whatever the `waiting` others will report.
 
     Those others may all turn out better, so a seed is sure to be promoted when its rank and
     their number together stay within the slots. The same seeds as `decide` will promote.

@@ -123,11 +123,11 @@ def decision_times(
     ends = {(s.seed, s.rung, s.attempt): s.samples[-1].time for s in spans}
     times: dict[int, float] = {}
     for rung, attempts, pruned in decisions:
-        known = [
+        ended_at = [
             ends[s, rung, a] for s, a in attempts.items() if a is not None and (s, rung, a) in ends
         ]
-        if known:
-            times |= dict.fromkeys(pruned, max(known))
+        if ended_at:
+            times |= dict.fromkeys(pruned, max(ended_at))
     return times
 
 

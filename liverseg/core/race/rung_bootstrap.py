@@ -28,7 +28,7 @@ _DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Certainty:
+class RungBootstrap:
     """One rung over all resamples."""
 
     promoted: dict[int, float]
@@ -47,7 +47,7 @@ def assess(
     *,
     resamples: int = RESAMPLES,
     random_seed: int = 0,
-) -> Certainty:
+) -> RungBootstrap:
     """Return how often each seed of a rung is promoted when its validation cases are resampled.
 
     Args:
@@ -74,7 +74,7 @@ def assess(
     np.put_along_axis(wins, order, True, axis=1)
     shares = dict(zip(seeds, wins.mean(axis=0).tolist(), strict=True))
     same = wins == np.isin(seeds, sorted(promoted))
-    return Certainty(
+    return RungBootstrap(
         promoted=shares,
         repeated=float(same.all(axis=1).mean()),
         inside_noise=tuple(s for s in seeds if _fate(shares[s], s in promoted) < SURE),
@@ -91,8 +91,8 @@ def _scores(values: Values, drawn: Values, metric: Literal["best", "last"]) -> V
     """Return a seed's ranking value in every resample, (resamples,)."""
     chosen = values if metric == "best" else values[-1:]
     means = np.round(drawn @ chosen.T, _DIGITS)
-    found: Values = means.max(axis=1)
-    return found
+    best: Values = means.max(axis=1)
+    return best
 
 
 def _fate(share: float, was_promoted: bool) -> float:

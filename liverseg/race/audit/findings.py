@@ -78,7 +78,7 @@ class Audit:
             return None
 
     def parse(self, keys: Iterable[str], parser: Callable[[str], object]) -> None:
-        """Note every key that `parser` refuses."""
+        """Note every key that `parser` rejects."""
         for key in keys:
             try:
                 parser(key)

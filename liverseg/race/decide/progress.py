@@ -67,9 +67,9 @@ def rows(
         lives.setdefault(span.seed, []).append(span)
     rates = {seed: rate for seed in lives if (rate := _rate(lives[seed])) is not None}
     usual = fmean(rates.values()) if rates else None
-    named = ((parse_job_name(name), told) for name, told in waiting.items())
-    waits = {(parts.seed, parts.rung): told for parts, told in named if parts is not None}
-    found = []
+    named = ((parse_job_name(name), reason) for name, reason in waiting.items())
+    waits = {(parts.seed, parts.rung): reason for parts, reason in named if parts is not None}
+    rows = []
     for seed, rung in sorted(_last_rungs(state).items()):
         mine = [s for s in lives.get(seed, []) if s.rung == rung.index]
         open_span = next((s for s in reversed(mine) if not s.ended), None)
@@ -78,12 +78,12 @@ def rows(
         rate = rates.get(seed, usual)
         left = None
         if stands == "training" and open_span is not None and rate is not None:
-            silent = max(0.0, now - open_span.samples[-1].time)
-            left = max(0.0, (rung.rung.iterations - iteration) / rate - silent)
+            since_sample = max(0.0, now - open_span.samples[-1].time)
+            left = max(0.0, (rung.rung.iterations - iteration) / rate - since_sample)
         job = None
         if stands == "training" and open_span is not None:
             job = job_name(study.id, study.nonce, seed, rung.index, open_span.attempt)
-        found.append(
+        rows.append(
             Row(
                 seed,
                 rung.index,
@@ -98,7 +98,7 @@ def rows(
                 waits.get((seed, rung.index)) if stands in ("waiting", "promoted") else None,
             )
         )
-    return found
+    return rows
 
 
 def remaining_seconds(

@@ -1,6 +1,6 @@
 """What a controller should do next. Pure: state, jobs and capacity give actions.
 
-Order: what ended badly is recorded, then who goes on, then results; only when the record is
+Order: failed attempts are recorded, then promotions, then results; only when the record is
 complete are jobs started, so that every job rests on facts that are in the store.
 """
 
@@ -67,12 +67,12 @@ def reconcile(
     states: Mapping[str, JobState],
     capacity: Capacity,
     generation: int,
-    silent: Collection[Attempt] = (),
+    stalled: Collection[Attempt] = (),
     evicted: Collection[Attempt] = (),
 ) -> Actions:
     """Return the next actions; StudyError if no seed of a rung is left.
 
-    `silent` are running jobs of which nothing has been heard for too long (race/decide/stalls.py),
+    `stalled` are running jobs of which nothing has been heard for too long (race/decide/stalls.py),
     `evicted` those that have begun and were then suspended: their attempt is over, and they are
     cancelled before their queue starts them anew as another process.
     """
@@ -84,7 +84,7 @@ def reconcile(
     record = Actions(
         failures=(
             *_failures(state, snapshot, jobs, generation),
-            *_given_up(state, snapshot, jobs, generation, silent, evicted),
+            *_given_up(state, snapshot, jobs, generation, stalled, evicted),
             *stragglers(state, snapshot, jobs, generation),
         ),
         closed=tuple(
@@ -112,7 +112,7 @@ def reconcile(
         cancelled=tuple(
             n
             for n, parts in running.items()
-            if attempt_of(parts) in {*silent, *evicted} or _is_stray(state, parts)
+            if attempt_of(parts) in {*stalled, *evicted} or _is_stray(state, parts)
         ),
         waits=not running and not chosen,
     )
@@ -165,13 +165,13 @@ def _given_up(
     snapshot: Snapshot,
     jobs: Mapping[str, tuple[JobName, JobState]],
     generation: int,
-    silent: Collection[Attempt],
+    stalled: Collection[Attempt],
     evicted: Collection[Attempt],
 ) -> Iterator[Failure]:
     """Every running job that was evicted or silent for too long, and has not reported."""
     for parts, job in jobs.values():
         attempt = attempt_of(parts)
-        if attempt not in silent and attempt not in evicted:
+        if attempt not in stalled and attempt not in evicted:
             continue
         seed_state = state.seed_state(parts.seed, parts.rung)
         if not job.running or seed_state is None or seed_state.report or seed_state.lost:
@@ -203,7 +203,7 @@ def _ending(code: int | None) -> str:
 
 
 def _promotions(state: RaceState) -> Iterator[Promotion]:
-    """Seeds that are certain to be promoted from a rung that is still open; not at the last."""
+    """Seeds whose promotion is guaranteed from a rung that is still open; not at the last."""
     for rung in state.rungs[:-1]:
         if rung.decision is None and not rung.complete:
             # It rests on everybody it knows of: those who were worse, and those who were better.
@@ -293,7 +293,7 @@ def _baseline_job(study: Study, state: RaceState) -> Job:
 def _most_at_once(state: RaceState) -> int:
     """Return how many trainings the race can still have at a time.
 
-    A seed goes on early only when its rank and the waiting together stay within the promotion
+    A seed is promoted early only when its rank and the waiting together stay within the promotion
     slots, so the waiting and those who have gone on are never more than the larger of the two.
     """
     current = next((rung for rung in state.rungs if rung.decision is None), None)

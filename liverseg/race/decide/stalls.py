@@ -1,7 +1,7 @@
-"""Which running trainers have said nothing for too long: their process hangs, or their node does.
+"""Which running trainers have stalled: their process hangs, or their node does.
 
 Time is the controller's own, between two sights of something new: a trainer's clock may differ by
-any amount. It is not remembered across controllers, so a new one waits anew.
+any amount. It is not stored, so a new controller starts counting at zero.
 """
 
 import statistics
@@ -11,22 +11,22 @@ from itertools import pairwise
 from liverseg.core.race.ledger import Span
 from liverseg.race.records.spans import Attempt
 
-# Never given up before this, whatever the others do: a store or a network may be away.
-SILENCE_SECONDS = 1800.0
+# Never given up before this, whatever the others do: a store or a network may be unavailable.
+STALL_SECONDS = 1800.0
 # Nor before as many times as long as validations are usually apart.
 _INTERVALS = 10
 # Before anybody has validated, nobody knows how long that takes.
 _FIRST_SECONDS = 4 * 3600.0
-# A controller that was asleep itself (a laptop, a store that was away) has heard nobody.
+# A controller that was asleep itself (a laptop, an unavailable store) has seen nothing new.
 _LONGEST_LOOK = 600.0
 
 
 class StallDetector:
-    """Knows since when each running trainer has been silent."""
+    """Measures for how long each running trainer has written nothing new."""
 
     def __init__(self) -> None:
         self._heard: dict[Attempt, int] = {}
-        self._silent: dict[Attempt, float] = {}
+        self._unchanged: dict[Attempt, float] = {}
         self._looked: float | None = None
 
     def look(
@@ -36,18 +36,18 @@ class StallDetector:
         passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
         self._looked = now
         begun = {at: len(spans[at].samples) for at in running if at in spans}
-        self._silent = {
-            at: self._silent.get(at, 0.0) + max(0.0, passed)
+        self._unchanged = {
+            at: self._unchanged.get(at, 0.0) + max(0.0, passed)
             if self._heard.get(at) == samples
             else 0.0
             for at, samples in begun.items()
         }
         self._heard = begun
-        if all(silent <= SILENCE_SECONDS for silent in self._silent.values()):
+        if all(unchanged <= STALL_SECONDS for unchanged in self._unchanged.values()):
             return frozenset()
         usual = _usual_interval(spans.values())
-        most = _FIRST_SECONDS if usual is None else max(SILENCE_SECONDS, _INTERVALS * usual)
-        return frozenset(at for at, silent in self._silent.items() if silent > most)
+        most = _FIRST_SECONDS if usual is None else max(STALL_SECONDS, _INTERVALS * usual)
+        return frozenset(at for at, unchanged in self._unchanged.items() if unchanged > most)
 
 
 def _usual_interval(spans: Iterable[Span]) -> float | None:

@@ -75,7 +75,7 @@ class RungState:
         return not self.waiting and self.coming == 0
 
     def guaranteed(self) -> list[int]:
-        """Return the seeds, best first, that go on whatever is still to come."""
+        """Return the seeds, best first, that are promoted whatever is still to come."""
         return guaranteed(self.scores, len(self.waiting) + self.coming, self.promotion_slots)
 
     def hopeful(self) -> frozenset[int]:
@@ -83,18 +83,18 @@ class RungState:
         return hopeful(self.scores, self.waiting, self.promotion_slots)
 
     def standing(self) -> Standing:
-        """Return who goes on, once the rung is complete."""
+        """Return who is promoted, once the rung is complete."""
         return decide(self.scores, self.promotion_slots)
 
     def inputs(self, seeds: Iterable[int]) -> tuple[Input, ...]:
         """Return what a promotion or decision says of `seeds`, in their order."""
-        found = []
+        inputs = []
         for seed in sorted(seeds):
             counted = self.seeds[seed].report
             attempt = counted.attempt if counted else None
             sha256 = counted.sha256 if counted else None
-            found.append(Input(seed, attempt, self.scores[seed], sha256))
-        return tuple(found)
+            inputs.append(Input(seed, attempt, self.scores[seed], sha256))
+        return tuple(inputs)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which running trainers are so slow that another node would do better. Pure.
 
 A node with a throttled GPU or a bad disk holds up its whole rung. The trainer is ended, saves its
-checkpoint, and its next attempt goes on from there, bit for bit.
+checkpoint, and its next attempt continues from there, bit for bit.
 """
 
 import statistics

@@ -93,16 +93,16 @@ def _elsewhere(nodes: Sequence[str]) -> Manifest:
     return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
 
 
-def difference(wanted: Manifest, found: Mapping[str, Any]) -> str | None:
+def difference(wanted: Manifest, existing: Mapping[str, Any]) -> str | None:
     """Return what makes an existing Job of that name another one, or None if it is the same."""
-    labels = found["metadata"].get("labels", {})
+    labels = existing["metadata"].get("labels", {})
     for name, value in wanted["metadata"]["labels"].items():
         if labels.get(name) != value:
             return f"label {name} is {labels.get(name)!r}, not {value!r}"
-    here = found["metadata"].get("annotations", {}).get(SPEC_SHA256)
+    here = existing["metadata"].get("annotations", {}).get(SPEC_SHA256)
     if here == wanted["metadata"]["annotations"][SPEC_SHA256]:
         return None
-    ours, theirs = (j["spec"]["template"]["spec"]["containers"][0] for j in (wanted, found))
+    ours, theirs = (j["spec"]["template"]["spec"]["containers"][0] for j in (wanted, existing))
     for name in ("image", "args", "resources"):
         if ours[name] != theirs.get(name):
             return f"{name} is {theirs.get(name)}, not {ours[name]}"

@@ -27,7 +27,7 @@ class KubernetesExecutor:
         owner: Owner reference of the Jobs, or None: deleting the owner deletes them.
         clock: Unix time.
 
-    What the API server refuses is a SettingsError; that it is away, a PlatformError.
+    What the API server rejects is a SettingsError; that it is unavailable, a PlatformError.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class KubernetesExecutor:
         self._nodes |= {
             n: p["spec"]["nodeName"] for n, p in last.items() if "nodeName" in p["spec"]
         }
-        found = pod_states.states(jobs, pods, self._clock())
+        states = pod_states.states(jobs, pods, self._clock())
         ended = {name: state for name, state in self._known.items() if not state.running}
-        for name, state in found.items():
+        for name, state in states.items():
             if name in last and name not in ended and not state.running and state.exit_code:
-                found[name] = self._with_last_line(state, last[name])
-        gone = {n: _deleted(self._known[n]) for n in self._known.keys() - found.keys()}
+                states[name] = self._with_last_line(state, last[name])
+        gone = {n: _deleted(self._known[n]) for n in self._known.keys() - states.keys()}
         # What has ended once has ended, whatever a node that comes back says of it.
-        found |= gone | ended
-        found |= self._explained(found, last)
-        self._known = found
-        return dict(found)
+        states |= gone | ended
+        states |= self._explained(states, last)
+        self._known = states
+        return dict(states)
 
     def cancel(self, name: str) -> None:
         """Delete the Job; its pod gets SIGTERM and the grace period of its template."""
@@ -124,8 +124,8 @@ class KubernetesExecutor:
 
     def _adopt(self, wanted: job_manifest.Manifest) -> None:
         name, namespace = wanted["metadata"]["name"], self._api.namespace
-        found = self._api.job(name)
-        differs = None if found is None else job_manifest.difference(wanted, found)
+        existing = self._api.job(name)
+        differs = None if existing is None else job_manifest.difference(wanted, existing)
         if differs is not None:
             raise StudyError(
                 f"Job {name} exists in namespace {namespace} and is not the one that is "
@@ -148,8 +148,8 @@ class KubernetesExecutor:
         for name in self._unexplained.due(waiting, now):
             pod = pods.get(name)
             kind, of = ("Job", name) if pod is None else ("Pod", pod["metadata"]["name"])
-            told = pod_waits.latest(self._api.events(kind, of), name)
-            self._unexplained.told(name, told, now)
+            reason = pod_waits.latest(self._api.events(kind, of), name)
+            self._unexplained.record(name, reason, now)
         reasons = self._unexplained.reasons
         return {name: replace(states[name], waits_for=reason) for name, reason in reasons.items()}
 

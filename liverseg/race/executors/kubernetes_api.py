@@ -36,7 +36,7 @@ class KubernetesApi:
     """Jobs, pods, logs and events of one namespace, as plain JSON.
 
     Raises PlatformError while the API server is away, and SettingsError, at once, for what it
-    refuses: a want of rights (401, 403) is named by verb, resource and namespace.
+    rejects: a missing permission (401, 403) is named by verb, resource and namespace.
 
     Args:
         api: A client of the cluster.
@@ -67,10 +67,10 @@ class KubernetesApi:
         """Return a Job, or None if there is none of that name."""
         call = self._batch.read_namespaced_job
         try:
-            found: Object = self._json("get", "batch/v1 jobs", call, name=name)
+            job: Object = self._json("get", "batch/v1 jobs", call, name=name)
         except _Missing:
             return None
-        return found
+        return job
 
     def delete_job(self, name: str, uid: str) -> None:
         """Delete a Job, unless it is gone or another one of that name was made in between."""
@@ -105,27 +105,27 @@ class KubernetesApi:
 
     def workflow_of(self, pod: str) -> Object | None:
         """Return an owner reference to the Argo Workflow that a KFP task's pod belongs to."""
-        found = self._list(
+        items = self._list(
             "pods", self._core.list_namespaced_pod, field_selector=f"metadata.name={pod}"
         )
-        for owner in (o for p in found for o in p["metadata"].get("ownerReferences", [])):
+        for owner in (o for p in items for o in p["metadata"].get("ownerReferences", [])):
             if owner["kind"] == "Workflow":
                 return {name: owner[name] for name in ("apiVersion", "kind", "name", "uid")}
         return None
 
     def _list(self, resource: str, call: Callable[..., Any], **selector: str) -> list[Object]:
         """Return all objects, read in pages; from the start if a page has expired."""
-        found: dict[str, Object] = {}
+        items: dict[str, Object] = {}
         following: dict[str, str] = {}
         while True:
             try:
                 page = self._json("list", resource, call, limit=_PAGE, **selector, **following)
             except _Expired:
-                found, following = {}, {}
+                items, following = {}, {}
                 continue
-            found |= {item["metadata"]["name"]: item for item in page["items"]}
+            items |= {item["metadata"]["name"]: item for item in page["items"]}
             if not page["metadata"].get("continue"):
-                return list(found.values())
+                return list(items.values())
             following = {"_continue": page["metadata"]["continue"]}
 
     def _json(self, verb: str, resource: str, call: Callable[..., Any], **options: Any) -> Any:
@@ -154,7 +154,7 @@ class KubernetesApi:
             self._away = now
         elif self._away is None or now - self._away >= _SETTLING_SECONDS:
             return SettingsError(
-                f"permission denied to {asked} ({status}): {message}; {_REMEDIES[status]}; "
+                f"permission denied to {asked} ({status}): {message}; {_HINTS[status]}; "
                 "running trainers continue"
             )
         return PlatformError(f"the API server does not answer to {asked} ({status}): {message}")
@@ -175,7 +175,7 @@ class _Invalid(SettingsError):
 _ANSWERS = {404: _Missing, 409: Conflict, 410: _Expired}
 
 
-_REMEDIES = {
+_HINTS = {
     401: "renew the credentials of KUBECONFIG, or let the controller's pod mount the token of its "
     "service account (automountServiceAccountToken)",
     403: "check that the RoleBinding of Role liverseg-controller has that account as a subject "

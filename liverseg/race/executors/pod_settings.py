@@ -65,9 +65,9 @@ class PodSettings:
             raise SettingsError(
                 f'pods are not JSON, such as {{"memory": "32Gi"}}: {error}: {text!r}'
             ) from error
-        found: PodSettings = overlay(cls(), values, "pods")
-        found._check()
-        return found
+        pods: PodSettings = overlay(cls(), values, "pods")
+        pods._check()
+        return pods
 
     def _check(self) -> None:
         for name in ("cpu", "memory", "shared_memory"):

@@ -27,9 +27,9 @@ def states(
         name = pod["metadata"].get("labels", {}).get(JOB_NAME)
         if name is not None:
             of.setdefault(name, []).append(pod)
-    found = {job["metadata"]["name"]: job for job in jobs}
-    names = sorted(found.keys() | of.keys())
-    return {name: _state(name, found.get(name), of.get(name, []), now) for name in names}
+    by_name = {job["metadata"]["name"]: job for job in jobs}
+    names = sorted(by_name.keys() | of.keys())
+    return {name: _state(name, by_name.get(name), of.get(name, []), now) for name in names}
 
 
 def last_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -65,14 +65,14 @@ def _state(
     if cut_off:
         node = cut_off[-1]["spec"].get("nodeName")
         return JobState(name, False, ASKED_TO_END, message=f"its node {node} does not answer")
-    told = ended.get("Failed", {}).get("message", "")
+    detail = ended.get("Failed", {}).get("message", "")
     if last is None:
-        message = f"its pod was deleted; {told}".rstrip("; ")
+        message = f"its pod was deleted; {detail}".rstrip("; ")
         return JobState(name, False, ASKED_TO_END, message=message)
-    return _ended(name, last, told)
+    return _ended(name, last, detail)
 
 
-def _ended(name: str, pod: Mapping[str, Any], told: str) -> JobState:
+def _ended(name: str, pod: Mapping[str, Any], detail: str) -> JobState:
     """Return how a pod ended."""
     status = pod["status"]
     where = _where(pod)
@@ -85,11 +85,11 @@ def _ended(name: str, pod: Mapping[str, Any], told: str) -> JobState:
         code = 128 - code
     for condition in status.get("conditions", []):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            told = f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
+            detail = f"{condition.get('reason')}: {condition.get('message', '')}".rstrip(": ")
             if code is None or code < 0:
                 code = ASKED_TO_END
     reason = f"{reason}: {message}" if reason and message else reason or message
-    words = [word for word in (reason, told, where) if word and word != "Error"]
+    words = [word for word in (reason, detail, where) if word and word != "Error"]
     finished = unix_time(terminated.get("finishedAt"))
     # From here on the pod has its GPU, the pull of its image included.
     started = unix_time(status.get("startTime"))
@@ -106,9 +106,9 @@ def _where(pod: Mapping[str, Any]) -> str:
 
 def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for container in status.get("containerStatuses", []):
-        found: Mapping[str, Any] | None = container.get("state", {}).get("terminated")
-        if found is not None:
-            return found
+        terminated: Mapping[str, Any] | None = container.get("state", {}).get("terminated")
+        if terminated is not None:
+            return terminated
     return None
 
 

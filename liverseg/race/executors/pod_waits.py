@@ -64,11 +64,11 @@ def _pod_waits_for(status: Mapping[str, Any]) -> str:
 def latest(events: Iterable[Mapping[str, Any]], job: str) -> str:
     """Return what the newest event says, or "" where there is none.
 
-    Without the names of the Job's pods: what keeps many Jobs waiting is then told once.
+    Without the names of the Job's pods: what keeps many Jobs waiting is then reported once.
     """
     newest = max(events, key=_last_seen, default=None)
-    told = "" if newest is None else _joined(newest, "reason", "message")
-    return re.sub(rf' "?{re.escape(job)}[-0-9a-z]*"?', "", told)
+    text = "" if newest is None else _joined(newest, "reason", "message")
+    return re.sub(rf' "?{re.escape(job)}[-0-9a-z]*"?', "", text)
 
 
 def _last_seen(event: Mapping[str, Any]) -> float:
@@ -79,7 +79,7 @@ def _last_seen(event: Mapping[str, Any]) -> float:
         event.get("eventTime"),
         event["metadata"].get("creationTimestamp"),
     )
-    return next((found for time in times if (found := unix_time(time)) is not None), 0.0)
+    return next((seconds for time in times if (seconds := unix_time(time)) is not None), 0.0)
 
 
 def unix_time(text: str | None) -> float | None:
@@ -97,12 +97,12 @@ class _Wait:
     """What the Job and its pod say, which is no reason."""
     since: float
     asked: float = -math.inf
-    told: str = ""
+    event: str = ""
     """What the events said."""
 
 
 class Unexplained:
-    """Remembers which Jobs wait without a reason of their own, and what their events said."""
+    """Records which Jobs wait without a reason of their own, and what their events said."""
 
     def __init__(self) -> None:
         self._waits: dict[str, _Wait] = {}
@@ -113,8 +113,8 @@ class Unexplained:
         Those that were never asked for come first; a few at a time, since each is a request.
         """
         self._waits = {
-            name: known
-            if (known := self._waits.get(name)) is not None and known.own == own
+            name: wait
+            if (wait := self._waits.get(name)) is not None and wait.own == own
             else _Wait(own, now)
             for name, own in waiting.items()
             if own in (NO_POD, STARTING)
@@ -127,12 +127,12 @@ class Unexplained:
         due.sort(key=lambda name: (self._waits[name].asked, self._waits[name].since))
         return due[:_ASKED_AT_ONCE]
 
-    def told(self, name: str, reason: str, now: float) -> None:
-        """Remember what a Job's events say; "" leaves what they said before."""
+    def record(self, name: str, reason: str, now: float) -> None:
+        """Record what a Job's events say; "" leaves what they said before."""
         wait = self._waits[name]
-        wait.asked, wait.told = now, reason or wait.told
+        wait.asked, wait.event = now, reason or wait.event
 
     @property
     def reasons(self) -> dict[str, str]:
         """What the events of waiting Jobs said last."""
-        return {name: wait.told for name, wait in self._waits.items() if wait.told}
+        return {name: wait.event for name, wait in self._waits.items() if wait.event}

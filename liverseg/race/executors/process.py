@@ -1,4 +1,4 @@
-"""Trainers as processes of this machine, which a killed controller leaves alone and finds again.
+"""Trainers as processes of this machine, which outlive a killed controller; the next adopts them.
 
 A job is a folder `<work>/jobs/<name>/` with `lock`, `start.json` (when, and its device index),
 `pid`, `log.txt` and, once its controller saw it end, `exit.json`. The trainer inherits the open,
@@ -90,8 +90,8 @@ class ProcessExecutor:
     def states(self) -> Mapping[str, JobState]:
         """Return all jobs of this work folder, those of earlier controllers included."""
         names = sorted(path.name for path in self._jobs.glob("lv-*"))
-        found = (self._state(name) for name in names)
-        return {state.name: state for state in found if state is not None}
+        states = (self._state(name) for name in names)
+        return {state.name: state for state in states if state is not None}
 
     def cancel(self, name: str) -> None:
         """SIGTERM to the trainer's process group; SIGKILL at a call after the grace."""
@@ -271,18 +271,18 @@ def _write_whole(path: Path, values: Mapping[str, Any]) -> None:
 
 def _end(name: str, folder: Path, log: str) -> JobState:
     """Return the state of a job that has ended, with the last line it wrote."""
-    known: dict[str, float | None] = {"exit_code": None, "ended": None}
+    exit_values: dict[str, float | None] = {"exit_code": None, "ended": None}
     with suppress(FileNotFoundError):
-        known = json.loads((folder / "exit.json").read_text())
+        exit_values = json.loads((folder / "exit.json").read_text())
     start = _start_of(folder)
-    code, line = known["exit_code"], _last_line(folder / "log.txt")
+    code, line = exit_values["exit_code"], _last_line(folder / "log.txt")
     message = f"{line} ({log})" if line else log
     return JobState(
         name,
         False,
         None if code is None else int(code),
         None if start is None else start.wall,
-        known["ended"],
+        exit_values["ended"],
         message,
     )
 

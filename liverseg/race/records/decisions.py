@@ -43,7 +43,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Promotion(Fact):
-    """A seed that goes on whatever the others of its rung will report."""
+    """A seed that is promoted whatever the others of its rung will report."""
 
     rung: Count
     seed: Seed

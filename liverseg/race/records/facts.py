@@ -1,8 +1,8 @@
-"""The facts of a race: where each lies in the store, what it holds, who writes it.
+"""The facts of a race: their keys, what they hold, who writes them.
 
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
 these has its types in decisions.py. A rung is its number, or "baseline"
-for A2, the single training that the paper compares with. Nothing else is remembered anywhere: what
+for A2, the single training that the paper compares with. No other state exists: what
 is open, promoted or over is computed from these records at every reconcile.
 """
 
@@ -67,8 +67,8 @@ def curve_key(study: str, point: "CurvePoint") -> str:
     """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
     prefix = curve_prefix(study, point.seed, point.iteration, point.attempt)
     # What is not finite is null in the record, too.
-    known = point.jaccard is not None and math.isfinite(point.jaccard)
-    return f"{prefix}{repr(point.jaccard) if known else 'none'}.json"
+    is_finite = point.jaccard is not None and math.isfinite(point.jaccard)
+    return f"{prefix}{repr(point.jaccard) if is_finite else 'none'}.json"
 
 
 def rungs_prefix(study: str) -> str:
@@ -166,7 +166,7 @@ class Heartbeat(Fact):
     nonce: str
     """Of the study that it runs; after the store was emptied there may be another one."""
     time: float
-    """Unix time, for people; whether the controller lives is told by that it changes."""
+    """Unix time, for people; the controller is alive while it changes."""
     state: str = "running"
     """What the controller does; "stopped: budget" and STOPPED_BY_HAND are its last words."""
     waiting: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -345,12 +345,12 @@ def checkpoints_prefix(study: str, seed: int) -> str:
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
     """Return a seed's committed checkpoints, newest first; of one iteration the lowest attempt."""
     prefix, end = checkpoints_prefix(study, seed), "/manifest.json"
-    found = []
+    committed = []
     for key in store.keys(prefix):
         if key.endswith(end):
             iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end), key)
-            found.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
-    return sorted(found, key=lambda c: (-c.iteration, c.attempt))
+            committed.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
+    return sorted(committed, key=lambda c: (-c.iteration, c.attempt))
 
 
 def _numbers(name: str, key: str) -> tuple[int, int]:

@@ -31,13 +31,13 @@ class JobName:
 @functools.lru_cache(maxsize=65_536)
 def parse_job_name(name: str) -> JobName | None:
     """Return the parts of a name that `Job.of` made, or None for any other name."""
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         return None
-    rung: RungName = "baseline" if found["rung"] is None else int(found["rung"])
-    if (rung == "baseline") != (int(found["seed"]) == BASELINE_SEED):
+    rung: RungName = "baseline" if match["rung"] is None else int(match["rung"])
+    if (rung == "baseline") != (int(match["seed"]) == BASELINE_SEED):
         return None
-    return JobName(found["study"], found["nonce"], int(found["seed"]), rung, int(found["attempt"]))
+    return JobName(match["study"], match["nonce"], int(match["seed"]), rung, int(match["attempt"]))
 
 
 def rung_name(seed: int, rung: int) -> RungName:

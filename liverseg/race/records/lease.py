@@ -1,7 +1,7 @@
 """The lease on a study: who may act for it, and how long another one has to wait.
 
-A controller takes a study only when nobody holds it, or when it is told to. Whether the holder
-lives is told by that its heartbeat changes, on the observer's own monotonic clock: two machines'
+A controller takes a study only when nobody holds it, or when it is forced to. The holder
+is alive while its heartbeat changes, on the observer's own monotonic clock: two machines'
 clocks are never compared. Two that take it at the same moment are told apart by the generation
 and by who wrote last: the other one is fenced when it renews.
 """
@@ -23,7 +23,7 @@ from liverseg.storage.port import ObjectStore
 # Far below the grace after which trainers take themselves for orphans (30 min).
 RENEW_SECONDS = 10.0
 # A heartbeat that has not changed for so long has no controller any more.
-SILENT_SECONDS = 60.0
+HEARTBEAT_TIMEOUT_SECONDS = 60.0
 # How long a controller waits for another one to end.
 WAIT_SECONDS = 600.0
 _POLL_SECONDS = 2.0
@@ -45,7 +45,7 @@ def may_take(
         or heartbeat.nonce != nonce
         or heartbeat.released
         or owner_is_dead
-        or unchanged_seconds >= SILENT_SECONDS
+        or unchanged_seconds >= HEARTBEAT_TIMEOUT_SECONDS
     )
 
 
@@ -102,30 +102,30 @@ class Lease:
         StudyError where the study was deleted meanwhile.
         """
         began = since = self._monotonic()
-        seen, told = None, ""
+        seen, announced = None, ""
         while True:
-            found = facts.read_heartbeat(self._store, self._study.id)
+            heartbeat = facts.read_heartbeat(self._store, self._study.id)
             now = self._monotonic()
-            if found != seen:
-                seen, since = found, now
-            dead = found is not None and self._is_dead(found.process)
+            if heartbeat != seen:
+                seen, since = heartbeat, now
+            dead = heartbeat is not None and self._is_dead(heartbeat.process)
             # Written by an earlier call, which then found the store away.
-            own = found is not None and found.owner == self.owner
-            if take_over or own or may_take(found, self._study.nonce, now - since, dead):
-                if self._take(found):
+            own = heartbeat is not None and heartbeat.owner == self.owner
+            if take_over or own or may_take(heartbeat, self._study.nonce, now - since, dead):
+                if self._take(heartbeat):
                     return
                 take_over = False  # somebody was faster
                 continue
-            assert found is not None
+            assert heartbeat is not None
             if now - began >= WAIT_SECONDS:
                 raise StudyHeld(
-                    f"study {self._study.id} is run by {found.owner} (lease generation "
-                    f"{found.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
+                    f"study {self._study.id} is run by {heartbeat.owner} (lease generation "
+                    f"{heartbeat.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
                     "minutes; wait until it has ended, or start again with --take-over"
                 )
-            if found.owner != told:
-                waits(found)
-                told = found.owner
+            if heartbeat.owner != announced:
+                waits(heartbeat)
+                announced = heartbeat.owner
             sleep(_POLL_SECONDS)
 
     def renew(self) -> None:
@@ -212,9 +212,7 @@ class Lease:
             return
         self.held = False
         if nonce is None:
-            raise StudyError(
-                f"study {self._study.id} was deleted while this controller was at work"
-            )
+            raise StudyError(f"study {self._study.id} was deleted while this controller ran it")
         raise Fenced(
             f"study {self._study.id} was deleted and opened anew while this controller was at "
             f"work (nonce {nonce}, this one has {self._study.nonce}); start again to run that one"

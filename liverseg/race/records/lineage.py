@@ -1,4 +1,4 @@
-"""A study that extends another one: which of the parent's checkpoints its seeds may go on from."""
+"""A study that extends another one: from which of the parent's checkpoints seeds may continue."""
 
 from contextlib import suppress
 
@@ -13,15 +13,15 @@ from liverseg.storage.port import ObjectStore
 
 def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]:
     """Return what a seed may resume from, newest first: its own, then what its ancestors left."""
-    found = facts.checkpoints(store, study.id, seed)
+    resumable = facts.checkpoints(store, study.id, seed)
     for id_ in ids(store, study.id)[1:]:
         ancestor = load_study(store, id_)
-        found += [
+        resumable += [
             saved
             for saved in facts.checkpoints(store, ancestor.id, seed)
             if same_so_far(ancestor, study, seed, saved.iteration)
         ]
-    return sorted(found, key=lambda saved: -saved.iteration)
+    return sorted(resumable, key=lambda saved: -saved.iteration)
 
 
 def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: int) -> None:
@@ -41,14 +41,14 @@ def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: in
 
 def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
     """Return the study and its ancestors, as far as their specs can be read."""
-    found = [study]
+    lineage_ids = [study]
     with suppress(NotFound, IntegrityError):
         while True:
-            parent = record.read(store, facts.spec_key(found[-1]), Spec).parent
-            if parent is None or parent in found:
+            parent = record.read(store, facts.spec_key(lineage_ids[-1]), Spec).parent
+            if parent is None or parent in lineage_ids:
                 break
-            found.append(parent)
-    return tuple(found)
+            lineage_ids.append(parent)
+    return tuple(lineage_ids)
 
 
 def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:

@@ -31,7 +31,7 @@ class OrphanCheck:
         self._heartbeat: facts.Heartbeat | None = None
         self._changed: float | None = None
 
-    def is_alone(self, now: float) -> bool:
+    def is_orphan(self, now: float) -> bool:
         """Return whether to save and end with 76. `now`: the trainer's clock, in seconds."""
         heartbeat = facts.read_heartbeat(self._store, self._study)
         if heartbeat is None and self._heartbeat is not None:

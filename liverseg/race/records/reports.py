@@ -90,18 +90,18 @@ def write_report(store: ObjectStore, study: str, report: Report) -> None:
     store.put_new(key_of(study, report, sha256(data).hexdigest()), data)
 
 
-def read_report(store: ObjectStore, study: str, found: ReportKey) -> Report:
+def read_report(store: ObjectStore, study: str, report: ReportKey) -> Report:
     """Return a report; IntegrityError where its bytes are not those that its key names."""
     (key,) = (
         key
-        for key in store.keys(attempt_prefix(study, found.rung, found.seed, found.attempt))
-        if key.endswith(f"_{found.sha256}.json")
+        for key in store.keys(attempt_prefix(study, report.rung, report.seed, report.attempt))
+        if key.endswith(f"_{report.sha256}.json")
     )
     data = store.get(key)
     digest = sha256(data).hexdigest()
-    if digest != found.sha256:
+    if digest != report.sha256:
         raise IntegrityError(
-            f"'{key}' is damaged: its SHA-256 is {digest}, its key says {found.sha256}"
+            f"'{key}' is damaged: its SHA-256 is {digest}, its key says {report.sha256}"
         )
     return record.decode(data, key, Report)
 

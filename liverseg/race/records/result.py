@@ -59,10 +59,10 @@ def reported_weights(store: ObjectStore, report: Report) -> bytes:
 
     Raises NotFound where its checkpoint was deleted, IntegrityError where it is another one.
     """
-    found = bundle.manifest_sha256(store, report.checkpoint)
-    if found != report.checkpoint_sha256:
+    digest = bundle.manifest_sha256(store, report.checkpoint)
+    if digest != report.checkpoint_sha256:
         raise IntegrityError(
-            f"'{report.checkpoint}{bundle.MANIFEST}' is damaged: its SHA-256 is {found}, seed "
+            f"'{report.checkpoint}{bundle.MANIFEST}' is damaged: its SHA-256 is {digest}, seed "
             f"{report.seed} reported {report.checkpoint_sha256}"
         )
     file = bundle.manifest(store, report.checkpoint).files.get(_BEST)

@@ -74,13 +74,13 @@ class SnapshotReader:
         resting: list[Promotion | Decision] = [
             self._record(key, Promotion) for rung in ambiguous for key in rung.promotions
         ]
-        found = [report for rung in self._rungs.values() for report in rung.reports]
+        reports = [report for rung in self._rungs.values() for report in rung.reports]
         open_rungs = [r for name, r in self._rungs.items() if r in undecided or name == _BASELINE]
         failed = [self._record(key, Failure) for rung in open_rungs for key in rung.failures]
         begun = {attempt: s for rung in self._rungs.values() for attempt, s in rung.spans.items()}
         closed = frozenset(a for rung in self._rungs.values() for a in rung.closed)
         # Once a seed has reported, its other attempts need no failure.
-        reported = {(report.rung, report.seed) for report in found}
+        reported = {(report.rung, report.seed) for report in reports}
         failed_ = {a for rung in self._rungs.values() for a in rung.failed}
         unsettled = (
             a
@@ -88,7 +88,7 @@ class SnapshotReader:
             if a not in closed or ((a.rung, a.seed) not in reported and a not in failed_)
         )
         return Snapshot(
-            tuple(found),
+            tuple(reports),
             tuple(failed),
             frozenset(pair for rung in undecided for pair in rung.promoted),
             tuple(sorted(decisions, key=lambda decision: decision.rung)),
@@ -119,8 +119,8 @@ class SnapshotReader:
         self._take_anew(_BASELINE)
 
     def _take_anew(self, name: str) -> "_Rung":
-        known = self._rungs.get(name)
-        if known is None or not known.is_settled():
+        rung = self._rungs.get(name)
+        if rung is None or not rung.is_settled():
             prefix = f"{facts.rungs_prefix(self._study)}{name}/"
             self._take(name, self._store.keys(prefix))
         return self._rungs[name]

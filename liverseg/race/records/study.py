@@ -135,12 +135,12 @@ def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
 
     The network would be trained on one grid and described, and used, as one of another.
     """
-    wanted, found = asdict(settings.preparation), asdict(dataset.preparation)
+    wanted, prepared = asdict(settings.preparation), asdict(dataset.preparation)
     for name, value in wanted.items():
-        if value != found[name]:
+        if value != prepared[name]:
             raise SettingsError(
                 f"setting 'preparation.{name}' is {value!r}, the data set was scanned with "
-                f"{found[name]!r}; scan and preprocess it with these settings first"
+                f"{prepared[name]!r}; scan and preprocess it with these settings first"
             )
 
 

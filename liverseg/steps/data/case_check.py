@@ -35,8 +35,8 @@ def check_case(
     problems = [*case.problems, *unreadable]
     key = "" if unreadable else case_key(sha256, settings.preparation)
     case = replace(case, sha256=sha256, key=key, problems=tuple(problems))
-    if not problems and (known := _prepared_before(case, store)):
-        return known, None
+    if not problems and (prepared := _prepared_before(case, store)):
+        return prepared, None
     volumes, undecodable = decode_files(stored)
     problems += undecodable
     raters = {name: volumes[name] for name in case.raters if name in volumes}
@@ -60,13 +60,13 @@ def check_case(
 
 def _prepared_before(case: ScannedCase, store: ObjectStore) -> ScannedCase | None:
     try:
-        known = bundle.manifest(store, case_prefix(case.key), CaseManifest)
+        prepared = bundle.manifest(store, case_prefix(case.key), CaseManifest)
     except NotFound:
         return None
     return replace(
         case,
-        shape=known.shape,
-        spacing_mm=known.spacing_mm,
-        lesion_ml=known.lesion_ml,
+        shape=prepared.shape,
+        spacing_mm=prepared.spacing_mm,
+        lesion_ml=prepared.lesion_ml,
         prepared=True,
     )

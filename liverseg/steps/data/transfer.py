@@ -195,9 +195,9 @@ def version_of(store: ObjectStore, version: str = "") -> str:
         return current
     keys = store.keys(f"versions/{version}")
     if len(keys) != 1:
-        known = [PurePosixPath(key).stem for key in store.keys("versions/")]
+        digests = [PurePosixPath(key).stem for key in store.keys("versions/")]
         raise SettingsError(
-            f"version '{version}' of the data set names {len(keys)} of: {', '.join(known) or '-'}"
+            f"version '{version}' of the data set names {len(keys)} of: {', '.join(digests) or '-'}"
         )
     return PurePosixPath(keys[0]).stem
 

@@ -1,7 +1,7 @@
 """Make a study larger: more seeds or longer trainings, with what the first one has trained.
 
 The larger study is the one that would have been opened from the start: its id, its decisions and
-its winner are the same. It takes over the parent's reports, and its trainers go on from the
+its winner are the same. It takes over the parent's reports, and its trainers continue from the
 parent's checkpoints; nothing is trained again whose checkpoint exists.
 """
 
@@ -93,11 +93,11 @@ def _larger(old: Settings, seeds: int | None, maximum: int | None) -> Settings:
 def _holds(old: Study, child: Study, rung: RungName, seed: int) -> bool:
     """Return whether what the parent says of a seed's rung is true of the child's, too."""
     index = len(old.rungs) - 1 if rung == "baseline" else rung
-    there = len(child.rungs) - 1 if rung == "baseline" else rung
+    child_index = len(child.rungs) - 1 if rung == "baseline" else rung
     iterations = old.rungs[index].iterations
     return (
-        there < len(child.rungs)
-        and child.rungs[there].iterations == iterations
+        child_index < len(child.rungs)
+        and child.rungs[child_index].iterations == iterations
         and lineage.same_so_far(old, child, seed, iterations)
     )
 

@@ -64,36 +64,36 @@ def run(
         "load": asdict(load),
         "forecast": [
             {
-                "gpus": found[0].gpus,
-                "lower_bound_seconds": figures(rungs, found[0].gpus, pace).makespan_seconds,
-                "makespan_seconds": _middle(found).makespan_seconds,
-                "makespan_range_seconds": [r.makespan_seconds for r in (found[0], found[-1])],
-                "gpu_seconds": _middle(found).gpu_seconds,
-                "cost": _middle(found).gpu_seconds / 3600 * price,
+                "gpus": forecast[0].gpus,
+                "lower_bound_seconds": figures(rungs, forecast[0].gpus, pace).makespan_seconds,
+                "makespan_seconds": _middle(forecast).makespan_seconds,
+                "makespan_range_seconds": [r.makespan_seconds for r in (forecast[0], forecast[-1])],
+                "gpu_seconds": _middle(forecast).gpu_seconds,
+                "cost": _middle(forecast).gpu_seconds / 3600 * price,
             }
-            for found in races
+            for forecast in races
         ],
     }
     return Planned(values, _middle(races[-1]))
 
 
-def _middle(found: list[Forecast]) -> Forecast:
-    return found[len(found) // 2]
+def _middle(forecasts: list[Forecast]) -> Forecast:
+    return forecasts[len(forecasts) // 2]
 
 
 def load_of(store: ObjectStore, study: str | None) -> Load:
     """Return the load of a study that was run in this store (default: the newest)."""
     loaded = load_study(store, study or latest_study(store))
-    found = calibrated(store, loaded)
-    if found is None:
+    forecast = calibrated(store, loaded)
+    if forecast is None:
         raise StudyError(f"study {loaded.id} has no validation yet to take rates from")
-    return found
+    return forecast
 
 
-def draw(found: Forecast, seeds: int, out: Path) -> None:
+def draw(forecast: Forecast, seeds: int, out: Path) -> None:
     """Write the simulated race as an SVG picture."""
     from liverseg.reporting.gantt import gantt
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    title = f"Simulated race of {seeds} seeds on {found.gpus} GPUs"
-    out.write_text(gantt(found.bars, title), encoding="utf-8")
+    title = f"Simulated race of {seeds} seeds on {forecast.gpus} GPUs"
+    out.write_text(gantt(forecast.bars, title), encoding="utf-8")

@@ -101,7 +101,7 @@ def status(
     "stopped: budget", "resumed" (nobody has run it since); `controller`, the name of who holds
     the study, or None.
     """
-    store = remembered(store)
+    store = caching(store)
     study = load_study(store, study_id or latest_study(store))
     snapshot = SnapshotReader(store, study.id).read()
     heartbeat = facts.read_heartbeat(store, study.id)
@@ -140,7 +140,7 @@ def controller_state(heartbeat: facts.Heartbeat | None, stopped: bool, ended: bo
     return heartbeat.state
 
 
-def remembered(store: ObjectStore) -> ObjectStore:
+def caching(store: ObjectStore) -> ObjectStore:
     """Return a view of the store that reads no record twice; for who looks again and again."""
     if isinstance(store, CachingStore):
         return store

@@ -24,10 +24,10 @@ def study_to_change(store: ObjectStore, study: str | None) -> str:
     alive = [id_ for id_ in ids if facts.read_result(store, id_) is None]
     if len(ids) == 1 or len(alive) == 1:
         return (alive or ids)[0]
-    several, what = (alive, "without a winner") if alive else (ids, "with a winner")
-    rows = "\n".join(f"  {_described(store, id_)}" for id_ in several)
+    candidates, what = (alive, "without a winner") if alive else (ids, "with a winner")
+    rows = "\n".join(f"  {_described(store, id_)}" for id_ in candidates)
     raise SettingsError(
-        f"the store has {len(several)} studies {what}; say with --study which one:\n{rows}"
+        f"the store has {len(candidates)} studies {what}; say with --study which one:\n{rows}"
     )
 
 

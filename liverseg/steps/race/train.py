@@ -53,11 +53,11 @@ from liverseg.storage.port import ObjectStore
 
 log = logging.getLogger("liverseg")
 Answer = TypeVar("Answer")
-WATCH_SECONDS = 10.0
+ORPHAN_CHECK_SECONDS = 10.0
 # Between two looks for a store without which the trainer has nothing to do.
 RETRY_SECONDS = 5.0
 # For how long the store itself may repeat a request: the GPU waits for it.
-STORE_PATIENCE_SECONDS = 10.0
+STORE_OUTAGE_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
 
 
@@ -115,7 +115,7 @@ def run(
         except StudyError as error:
             raise SettingsDiffer(str(error)) from error
         target = _target(study, seed, rung)
-        watch = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
+        orphan_check = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
         # The nonce: a study that was opened anew in an emptied store is another one.
         folder = (scratch or _scratch()) / f"{study.id}-{study.nonce}" / f"{seed:04d}"
         trainer = _Trainer(
@@ -125,7 +125,7 @@ def run(
             rung=rung,
             attempt=attempt,
             target=target,
-            watch=watch,
+            orphan_check=orphan_check,
             now=now,
             progress=progress,
             device=best_device(device_index),
@@ -156,8 +156,8 @@ def _scratch() -> Path:
     folder = Path(tempfile.gettempdir()) / f"liverseg-{os.getuid()}"
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if folder.is_dir() and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+        status = folder.lstat()
+        if folder.is_dir() and status.st_uid == os.getuid() and not status.st_mode & 0o077:
             return folder
         # Somebody else made it first: one that a later attempt does not find.
         return Path(tempfile.mkdtemp(prefix="liverseg-"))
@@ -222,7 +222,7 @@ class _Trainer:
     rung: RungName
     attempt: int
     target: int
-    watch: OrphanCheck
+    orphan_check: OrphanCheck
     now: Callable[[], float]
     progress: Progress
     device: torch.device
@@ -243,7 +243,7 @@ class _Trainer:
             return stop.code
 
     def _trained(self) -> int:
-        self.waiting.ask(lambda: self.watch.is_alone(self.now()))
+        self.waiting.ask(lambda: self.orphan_check.is_orphan(self.now()))
         torch.set_num_threads(self.study.settings.training.threads)
         # What an earlier attempt has left on this machine, its newest checkpoint too.
         self.waiting.until_back(self.outbox.flush)
@@ -375,16 +375,16 @@ class _Trainer:
             return
         if self.waiting.interrupted:
             raise _Stop(ExitCode.INTERRUPTED)
-        if self.now() - self.checked >= WATCH_SECONDS and self.waiting.outage.due:
+        if self.now() - self.checked >= ORPHAN_CHECK_SECONDS and self.waiting.outage.due:
             self.checked = self.now()
-            if self._is_alone():
+            if self._is_orphan():
                 raise _Stop(ExitCode.ORPHANED)
 
-    def _is_alone(self) -> bool:
+    def _is_orphan(self) -> bool:
         """Return whether nobody waits for this trainer, or nothing has been heard for too long."""
         try:
             self.outbox.flush()
-            return self.waiting.outage.ask(lambda: self.watch.is_alone(self.now()))
+            return self.waiting.outage.ask(lambda: self.orphan_check.is_orphan(self.now()))
         except StoreAway as error:
             return self.waiting.given_up(error)
 
@@ -429,8 +429,8 @@ class _Trainer:
         lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
 
     def _at_target(self) -> list[facts.Checkpoint]:
-        there = lineage.checkpoints(self.store, self.study, self.seed)
-        return [saved for saved in there if saved.iteration == self.target]
+        saved_checkpoints = lineage.checkpoints(self.store, self.study, self.seed)
+        return [saved for saved in saved_checkpoints if saved.iteration == self.target]
 
     @contextmanager
     def signals(self) -> Iterator[None]:

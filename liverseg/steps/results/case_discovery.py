@@ -42,7 +42,7 @@ class Excluded:
     reason: str
 
 
-def several(patterns: Patterns, folder: Path | None) -> bool:
+def names_many_cases(patterns: Patterns, folder: Path | None) -> bool:
     """Say whether patterns name many cases, or the files of one."""
     return folder is not None or any(CASE in pattern for pattern in _all(patterns))
 
@@ -70,15 +70,15 @@ def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list
     if not names:
         where = f"'{folder}' has no folder" if folder else "no file fits the patterns"
         raise CaseError(f"{where}; a case is a folder, or {CASE} in a file's path")
-    found: list[CaseFiles] = []
+    complete: list[CaseFiles] = []
     excluded: list[Excluded] = []
     for name in names:
         case = _case(name, patterns, folder)
         if isinstance(case, CaseFiles):
-            found.append(case)
+            complete.append(case)
         else:
             excluded.append(case)
-    return found, excluded
+    return complete, excluded
 
 
 def _case(name: str, patterns: Patterns, folder: Path | None) -> CaseFiles | Excluded:

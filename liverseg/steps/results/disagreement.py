@@ -57,9 +57,9 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
     What was computed for the same networks and the same winner is read back. Raises StudyError
     where the race has no winner, or its segmentations are missing.
     """
-    there = known(store, study)
-    if there is not None:
-        return there
+    recorded = load_current(store, study)
+    if recorded is not None:
+        return recorded
     winner = facts.ended_arms(store, study.id).get("multi")
     if winner is None:
         raise StudyError(f"study {study.id} has no winner yet; run the race to its end first")
@@ -71,7 +71,7 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
             postprocess.run(store, study, report.weights_sha256)
         for test in study.dataset.role("test"):
             cases[test.name] = _compared(store, test, reports, winner)
-    found = {
+    document = {
         "study": study.id,
         "rung": reports[0].rung if reports else None,
         "iterations": reports[0].iterations if reports else None,
@@ -81,7 +81,7 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
         "why_not": why_not,
         "cases": cases,
     }
-    record.write(store, facts.disagreement_key(study.id), found)
+    record.write(store, facts.disagreement_key(study.id), document)
     return load(store, study.id)
 
 
@@ -102,28 +102,28 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
         ) from error
 
 
-def known(store: ObjectStore, study: Study) -> dict[str, Any] | None:
+def load_current(store: ObjectStore, study: Study) -> dict[str, Any] | None:
     """Return the numbers where they and the votes are those of the present networks, else None."""
     try:
-        found = record.read(store, facts.disagreement_key(study.id))
+        document = record.read(store, facts.disagreement_key(study.id))
     except NotFound:
         return None
     weights = _weights(networks(store, study))
-    told = (found["weights"], found["winner"], found["prediction_version"])
+    recorded_for = (document["weights"], document["winner"], document["prediction_version"])
     current = (weights, facts.ended_arms(store, study.id).get("multi"), PREDICTION_VERSION)
     prefixes = [votes_prefix(weights.values(), c.key) for c in study.dataset.role("test")]
-    if found["why_not"] is not None or told != current:
+    if document["why_not"] is not None or recorded_for != current:
         return None
-    return found if all(bundle.exists(store, prefix) for prefix in prefixes) else None
+    return document if all(bundle.exists(store, prefix) for prefix in prefixes) else None
 
 
-def load_votes(store: ObjectStore, found: Mapping[str, Any], key: str) -> Votes:
+def load_votes(store: ObjectStore, document: Mapping[str, Any], key: str) -> Votes:
     """Return how many networks call each voxel a lesion (z, y, x), on the file's grid.
 
-    `found` is what `load` returns. Raises StudyError where that is not in the store.
+    `document` is what `load` returns. Raises StudyError where that is not in the store.
     """
     try:
-        data = bundle.load(store, votes_prefix(found["weights"].values(), key))[VOTES_FILE]
+        data = bundle.load(store, votes_prefix(document["weights"].values(), key))[VOTES_FILE]
     except NotFound as error:
         raise StudyError(
             f"case {key[:12]} has no votes of several seeds; run `liverseg postprocess` first"
@@ -135,7 +135,7 @@ def load_votes(store: ObjectStore, found: Mapping[str, Any], key: str) -> Votes:
     return counted
 
 
-def worth(found: Mapping[str, Any], dice: Mapping[str, float]) -> dict[str, Any]:
+def worth(document: Mapping[str, Any], dice: Mapping[str, float]) -> dict[str, Any]:
     """Return how well the cases' uncertainty predicts the Dice, ready for a page.
 
     `dice` is the winner's by case. Keys: `rank_correlation` (the nearer to -1, the better; None
@@ -143,7 +143,7 @@ def worth(found: Mapping[str, Any], dice: Mapping[str, float]) -> dict[str, Any]
     """
     rows = [
         {"case": case, "uncertainty": values["uncertainty"], "dice": dice[case]}
-        for case, values in found["cases"].items()
+        for case, values in document["cases"].items()
     ]
     sides = [row["uncertainty"] for row in rows], [row["dice"] for row in rows]
     return {

@@ -21,13 +21,13 @@ def section(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> 
     `evaluation` is what `steps.evaluate.load_evaluation` returns.
     """
     try:
-        found = disagreement.load(store, study.id)
+        compared = disagreement.load(store, study.id)
     except StudyError as error:
         return {"why_not": str(error)}
-    if found["why_not"] is not None:
-        return {"why_not": found["why_not"]}
+    if compared["why_not"] is not None:
+        return {"why_not": compared["why_not"]}
     winner = evaluation["arms"]["multi"]
-    if found["winner"] != winner["weights_sha256"]:
+    if compared["winner"] != winner["weights_sha256"]:
         return {"why_not": "they were compared with another winner's segmentations"}
     dice = {
         name: sum(values["dice"].values()) / len(values["dice"])
@@ -35,31 +35,31 @@ def section(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> 
     }
     return {
         "why_not": None,
-        "seeds": sorted(int(seed) for seed in found["weights"]),
-        "rung": found["rung"],
-        "iterations": found["iterations"],
-        **disagreement.worth(found, dice),
+        "seeds": sorted(int(seed) for seed in compared["weights"]),
+        "rung": compared["rung"],
+        "iterations": compared["iterations"],
+        **disagreement.worth(compared, dice),
         "lesions": [
             {"case": name} | lesion
-            for name, values in found["cases"].items()
+            for name, values in compared["cases"].items()
             for lesion in values["lesions"]
         ],
-        "pictures": [_picture(store, c, found) for c in study.dataset.role("test")],
+        "pictures": [_picture(store, c, compared) for c in study.dataset.role("test")],
     }
 
 
-def _picture(store: ObjectStore, record: CaseRecord, found: Mapping[str, Any]) -> dict[str, Any]:
+def _picture(store: ObjectStore, record: CaseRecord, compared: Mapping[str, Any]) -> dict[str, Any]:
     """Draw where the seeds are split on a test case, beside the winner's segmentation."""
     case = load_case(store, record.key)
-    votes = disagreement.load_votes(store, found, record.key)
+    votes = disagreement.load_votes(store, compared, record.key)
     return {
         "name": record.name,
         "synthetic": record.synthetic,
         "picture": figures.disagreement(
             original(case),
             case.original_liver,
-            load_segmentation(store, found["winner"], record.key),
-            split(votes, len(found["weights"])),
+            load_segmentation(store, compared["winner"], record.key),
+            split(votes, len(compared["weights"])),
             case.original_geometry.spacing_mm,
         ),
     }

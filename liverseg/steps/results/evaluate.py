@@ -43,14 +43,14 @@ def run(
     An evaluation of the same weights is read back, not repeated, and not counted again.
     """
     arms = facts.ended_arms(store, study.id)
-    known = _known(store, study.id)
+    recorded = _known(store, study.id)
     if not arms:
         raise StudyError(f"study {study.id} has no model yet; run the race to its end first")
-    if known is not None and _is_of(known, arms):
-        return known
+    if recorded is not None and _is_of(recorded, arms):
+        return recorded
     threshold = _fit(store, study)
-    found: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
-    found["threshold"] = {"weights_sha256": None}
+    by_arm: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
+    by_arm["threshold"] = {"weights_sha256": None}
     tests = study.dataset.role("test")
     entries = []
     for number, test in enumerate(tests):
@@ -65,24 +65,24 @@ def run(
         entries.append(entry)
         for name in masks:
             compared = _compared(entry["algorithms"][NAMES[name]])
-            found[name].setdefault("cases", {})[test.name] = compared
-    for values in found.values():
+            by_arm[name].setdefault("cases", {})[test.name] = compared
+    for values in by_arm.values():
         values["mean_dice"] = _mean(
             _mean(list(c["dice"].values())) for c in values["cases"].values()
         )
     evaluation = {
         "study": study.id,
         "synthetic": any(c.synthetic for c in study.dataset.cases),
-        "test_evaluations": 1 + (known["test_evaluations"] if known else 0),
+        "test_evaluations": 1 + (recorded["test_evaluations"] if recorded else 0),
         "weights": arms,
         "prediction_version": PREDICTION_VERSION,
         "evaluation_version": EVALUATION_VERSION,
         "threshold": asdict(threshold),
-        "arms": found,
+        "arms": by_arm,
         "document": document(
             entries,
             sorted({rater for entry in entries for rater in entry["lesion_diameters_mm"]}),
-            [NAMES[name] for name in NAMES if name in found],
+            [NAMES[name] for name in NAMES if name in by_arm],
             liver=True,
         ),
     }
@@ -99,10 +99,10 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
     raters) and `cases` with `dice`, `jaccard` and `detection` by rater; `document`, all measures
     and tests as schemas/evaluation-1.json describes them, with the arms by their NAMES.
     """
-    found = _known(store, study)
-    if found is None:
+    recorded = _known(store, study)
+    if recorded is None:
         raise StudyError(f"study {study} has not been evaluated; run `liverseg evaluate` first")
-    return found
+    return recorded
 
 
 def capped(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -138,10 +138,10 @@ def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
         return None
 
 
-def _is_of(known: dict[str, Any], arms: dict[Arm, str]) -> bool:
-    versions = known.get("prediction_version"), known.get("evaluation_version")
-    same = (known["weights"], *versions) == (arms, PREDICTION_VERSION, EVALUATION_VERSION)
-    return same and known.get("document", {}).get("schema") == SCHEMA
+def _is_of(recorded: dict[str, Any], arms: dict[Arm, str]) -> bool:
+    versions = recorded.get("prediction_version"), recorded.get("evaluation_version")
+    same = (recorded["weights"], *versions) == (arms, PREDICTION_VERSION, EVALUATION_VERSION)
+    return same and recorded.get("document", {}).get("schema") == SCHEMA
 
 
 def _fit(store: ObjectStore, study: Study) -> Threshold:

@@ -58,20 +58,20 @@ def run(
 
     Raises CaseError where no case at all could be evaluated, with the first case's reason.
     """
-    found: dict[str, Values] = {}
+    by_case: dict[str, Values] = {}
     left_out = list(excluded)
     for number, (name, result) in enumerate(_results(cases, options, jobs, memory_mb), 1):
         progress(f"evaluate {name}", number, len(cases))
         if isinstance(result, str):
             left_out.append(Excluded(name, result))
         else:
-            found[name] = result
+            by_case[name] = result
     left_out.sort(key=lambda one: one.case)
-    if not found:
+    if not by_case:
         first = left_out[0]
         of = f" (the first of {len(left_out)} cases)" if len(left_out) > 1 else ""
         raise CaseError(f"{first.case}{of}: {first.reason}")
-    ordered = [found[case.name] for case in cases if case.name in found]
+    ordered = [by_case[case.name] for case in cases if case.name in by_case]
     with_liver = any(case.liver is not None for case in cases)
     return document(
         ordered,
@@ -102,7 +102,7 @@ def one(case: CaseFiles, options: Options) -> Values:
         volume, moved = _prediction(volume, first, path.name, options)
         resampled += [name] if moved else []
         predicted[name] = Delineation.of(volume.voxels, first.spacing_mm)
-    told: Values = {
+    diagnostics: Values = {
         "resampled": resampled,
         "absent_raters": list(case.absent_raters),
         "label_absent": label_absent,
@@ -110,11 +110,11 @@ def one(case: CaseFiles, options: Options) -> Values:
     liver = _liver(case, first, f"the reference '{first_path.name}'")
     if liver is not None:
         within = {n: d.within(liver.voxels) for n, d in (masks | predicted).items()}
-        told["outside_liver_voxels"] = {
+        diagnostics["outside_liver_voxels"] = {
             n: d.voxels - within[n].voxels for n, d in (masks | predicted).items()
         }
         predicted = {name: within[name] for name in predicted}
-    return evaluate_case(case.name, masks, predicted) | told
+    return evaluate_case(case.name, masks, predicted) | diagnostics
 
 
 def _has_labels(path: Path) -> bool:

@@ -34,7 +34,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 Progress = Callable[[str, int, int], None]
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def _no_progress(what: str, done: int, total: int) -> None:
     """Show nothing."""
 
 
@@ -44,7 +44,7 @@ def run(
     arm: Arm,
     *,
     memory_mb: int = DEFAULT_MEMORY_MB,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> list[str]:
     """Predict the test cases with an arm's model; return the names that were not there yet.
 
@@ -60,19 +60,19 @@ def run(
     return _predicted(store, study, result.weights_sha256, weights, memory_mb, progress)
 
 
-def several(
+def ensemble(
     store: ObjectStore,
     study: Study,
     *,
     memory_mb: int = DEFAULT_MEMORY_MB,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> list[str]:
     """Predict the test cases with the seeds of the third-last rung; return what was in the way.
 
     Nothing is done where disagreement.py has its numbers. A network that has predicted all
     cases before is not needed any more; of one that is needed and was deleted a line says so.
     """
-    if disagreement.known(store, study) is not None:
+    if disagreement.load_current(store, study) is not None:
         return []
     missing = []
     for report in disagreement.networks(store, study):
@@ -126,7 +126,7 @@ def one(
     probabilities: Path | None = None,
     *,
     memory_mb: int = DEFAULT_MEMORY_MB,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> dict[str, Any]:
     """Segment one image on its own and write the result in the image's grid and orientation.
 
@@ -195,10 +195,10 @@ def _read_model(folder: Path) -> tuple[Settings, bytes, dict[str, Any]]:
     missing = {"seed", "settings", "weights_sha256"} - set(described)
     if missing:
         raise IntegrityError(f"'{folder / DESCRIPTION}' lacks {', '.join(sorted(missing))}")
-    found, promised = sha256(weights).hexdigest(), described["weights_sha256"]
-    if found != promised:
+    digest, promised = sha256(weights).hexdigest(), described["weights_sha256"]
+    if digest != promised:
         raise IntegrityError(
-            f"'{folder / WEIGHTS}' has SHA-256 {found}, {DESCRIPTION} says {promised}; copy the "
+            f"'{folder / WEIGHTS}' has SHA-256 {digest}, {DESCRIPTION} says {promised}; copy the "
             "model again"
         )
     return from_mapping(described["settings"]), weights, described

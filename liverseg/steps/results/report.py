@@ -119,7 +119,7 @@ def _values(
                 for arm, sha256 in evaluation["weights"].items()
             },
         },
-        "several": ensemble_report.section(store, study, evaluation),
+        "ensemble": ensemble_report.section(store, study, evaluation),
         "costs": _costs(status["ledger"], study.settings),
         "cases": [
             {
@@ -142,8 +142,8 @@ def _means(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     for arm, (name, published) in NAMES.items():
         if arm in evaluation["arms"]:
             dice = evaluation["arms"][arm]["mean_dice"]
-            told = page.PUBLISHED[published] if published else ""
-            rows.append({"name": name, "dice": dice, "published": told})
+            published_dice = page.PUBLISHED[published] if published else ""
+            rows.append({"name": name, "dice": dice, "published": published_dice})
     return rows
 
 

@@ -39,9 +39,9 @@ def of_rung(
     names = sorted({name for points in used.values() for p in points for name in p["cases"]})
     values = {seed: _table(points, names) for seed, points in used.items()}
     why_not = _why_not(values, len(names))
-    found, metric = None, study.settings.race.rung_metric
+    bootstrap, metric = None, study.settings.race.rung_metric
     if why_not is None:
-        found = rung_bootstrap.assess(
+        bootstrap = rung_bootstrap.assess(
             values, rung["promoted"], promotion_slots(study.rungs, index), metric
         )
     return {
@@ -52,15 +52,15 @@ def of_rung(
         "resamples": RESAMPLES,
         "metric": metric,
         "sure": SURE,
-        "repeated": found.repeated if found else None,
-        "inside_noise": bool(found and found.inside_noise),
+        "repeated": bootstrap.repeated if bootstrap else None,
+        "inside_noise": bool(bootstrap and bootstrap.inside_noise),
         "seeds": [
             {
                 "seed": seed,
                 "jaccard": jaccard,
                 "promoted": seed in rung["promoted"],
-                "share": found.promoted[seed] if found else None,
-                "inside_noise": bool(found and seed in found.inside_noise),
+                "share": bootstrap.promoted[seed] if bootstrap else None,
+                "inside_noise": bool(bootstrap and seed in bootstrap.inside_noise),
             }
             for seed, jaccard in scores.items()
         ],

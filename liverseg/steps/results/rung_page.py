@@ -13,18 +13,18 @@ from liverseg.storage.port import ObjectStore
 def metrics(status: Mapping[str, Any], index: int) -> dict[str, float]:
     """Return the numbers of a decided rung: who leads, how many go on, what has been spent."""
     rung = status["rungs"][index]
-    found: dict[str, float] = {
+    metrics: dict[str, float] = {
         "seeds": len(rung["seeds"]),
         "promoted": len(rung["promoted"]),
         "iterations_spent": status["ledger"]["spent_iterations"],
     }
     if rung["reports"]:
         leader = rung["reports"][0]
-        found["leader_seed"] = leader["seed"]
+        metrics["leader_seed"] = leader["seed"]
         # A leader without a finite value is left out; KFP's metrics are numbers.
         if leader["jaccard"] is not None:
-            found["leader_jaccard"] = leader["jaccard"]
-    return found
+            metrics["leader_jaccard"] = leader["jaccard"]
+    return metrics
 
 
 def write(

@@ -1,6 +1,6 @@
 """What to do about an S3 server's refusals, by the code that it gives them."""
 
-_REMEDIES = {
+_HINTS = {
     "AccessDenied": "AWS_ACCESS_KEY_ID needs the rights to get, put, delete and list there",
     "AllAccessDisabled": "the bucket's owner has closed it",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
@@ -18,4 +18,4 @@ _REMEDIES = {
 
 def hint(code: str | None) -> str:
     """Return what to do, in a few words."""
-    return _REMEDIES.get(code or "", "look at the server's log")
+    return _HINTS.get(code or "", "look at the server's log")

@@ -35,22 +35,22 @@ class RetryPolicy(OutageLog):
 
 
 class Attempts:
-    """The attempts of one request: a pause after each failure, until patience has an end."""
+    """The attempts of one request: a pause after each failure, until the policy gives up."""
 
-    def __init__(self, patience: RetryPolicy) -> None:
-        self._patience = patience
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
         self._first: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
 
     def again(self, cause: str) -> bool:
-        """Wait after a failure and return True; False when `patience.seconds` have gone by."""
-        now = self._patience.monotonic()
-        began = self._patience.failed(cause)
+        """Wait after a failure and return True; False when `policy.seconds` have gone by."""
+        now = self._policy.monotonic()
+        began = self._policy.failed(cause)
         # Other requests may succeed in between, and with each of them the outage is another one.
         self._first = min(began, now if self._first is None else self._first)
-        left = self._first + self._patience.seconds - now
+        left = self._first + self._policy.seconds - now
         if left <= 0:
             return False
-        self._patience.sleep(min(self._pause, left))
+        self._policy.sleep(min(self._pause, left))
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         return True

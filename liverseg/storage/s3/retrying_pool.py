@@ -33,21 +33,21 @@ class RetryingPool(urllib3.PoolManager):
     only, whose second reply says that the key exists: see s3.py.
 
     Args:
-        patience: How long a request is repeated.
+        policy: How long a request is repeated.
         ca_bundle: File of PEM certificates to check https against; None: the system's. OSError
             where it is no such file.
     """
 
-    def __init__(self, patience: RetryPolicy, ca_bundle: str | None = None) -> None:
+    def __init__(self, policy: RetryPolicy, ca_bundle: str | None = None) -> None:
         context = ssl.create_default_context(cafile=ca_bundle)
         super().__init__(timeout=TIMEOUT, maxsize=CONNECTIONS, ssl_context=context)
-        self.patience = patience
+        self.policy = policy
 
     def urlopen(  # type: ignore[override]  # the parent's hints are those of a mix-in
         self, method: str, url: str, redirect: bool = True, **arguments: Any
     ) -> BaseHTTPResponse:
-        """Return the reply, whatever its status; HTTPError when patience has come to its end."""
-        attempts = Attempts(self.patience)
+        """Return the reply, whatever its status; HTTPError when the policy gives up."""
+        attempts = Attempts(self.policy)
         while True:
             try:
                 response = super().urlopen(method, url, redirect, retries=False, **arguments)
@@ -59,7 +59,7 @@ class RetryingPool(urllib3.PoolManager):
                 continue
             if response.status not in AWAY_STATUSES:
                 if method == "HEAD" or arguments.get("preload_content", True):
-                    self.patience.succeeded()
+                    self.policy.succeeded()
                 return response
             if _final(method, url) or not attempts.again(f"status {response.status}"):
                 return response

@@ -22,7 +22,7 @@ from liverseg.storage.s3.error_hints import hint
 from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
 from liverseg.storage.s3.retrying_pool import AWAY_STATUSES, HASTY, RetryingPool, cause
 
-PATIENCE_SECONDS = 120.0
+OUTAGE_SECONDS = 120.0
 # Up to this size one PUT, above it a multipart upload; so much is in memory at a time.
 PART_BYTES = 16 << 20
 # What an object notes of itself: the SHA-256 of its bytes, and which call wrote it.
@@ -45,7 +45,7 @@ class S3Store:
 
     Args:
         work: The folder for this machine's locks and logs.
-        patience_seconds: For how long of an outage requests are repeated; then they raise
+        outage_seconds: For how long of an outage requests are repeated; then they raise
             StoreAway.
     """
 
@@ -55,15 +55,15 @@ class S3Store:
         prefix: str,
         access: S3Credentials,
         work: Path,
-        patience_seconds: float = PATIENCE_SECONDS,
+        outage_seconds: float = OUTAGE_SECONDS,
     ) -> None:
         self.url = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self.work = work
         self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
         self._endpoint = access.endpoint
-        self._patience = RetryPolicy(patience_seconds, f"S3 server {access.endpoint}")
+        self._retry_policy = RetryPolicy(outage_seconds, f"S3 server {access.endpoint}")
         try:
-            pool = RetryingPool(self._patience, access.ca_bundle)
+            pool = RetryingPool(self._retry_policy, access.ca_bundle)
         except OSError as exc:
             raise SettingsError(
                 f"AWS_CA_BUNDLE '{access.ca_bundle}' is no file of PEM certificates: {exc}"
@@ -99,8 +99,8 @@ class S3Store:
             WRITER: writer,
             "If-None-Match": "*",
         }
-        attempts = Attempts(self._patience)
-        with self._told("write", key):
+        attempts = Attempts(self._retry_policy)
+        with self._named("write", key):
             # Right also on a server that ignores the condition, and saves sending the bytes.
             if self._notes(name) is not None:
                 return False
@@ -134,7 +134,7 @@ class S3Store:
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""
-        with self._told("list", prefix):
+        with self._named("list", prefix):
             listed = self._client.list_objects(self._bucket, self._root + prefix, recursive=True)
             names = [entry.object_name or "" for entry in listed]
         keys = (name.removeprefix(self._root) for name in names)
@@ -144,7 +144,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
         name = self._name(key)
-        with self._told("delete", key):
+        with self._named("delete", key):
             try:
                 self._client.remove_object(self._bucket, name)
             except S3Error as exc:
@@ -158,7 +158,7 @@ class S3Store:
     def _upload(self, key: str, source: BinaryIO, length: int) -> None:
         name, writer = self._name(key), uuid.uuid4().hex
         notes = {SHA256: _sha256(source), WRITER: writer}
-        with self._told("write", key):
+        with self._named("write", key):
             for _ in range(_ATTEMPTS):
                 source.seek(0)
                 try:
@@ -185,7 +185,7 @@ class S3Store:
 
     def _download(self, key: str, sink: BinaryIO) -> None:
         name, problem = self._name(key), ""
-        with self._told("read", key):
+        with self._named("read", key):
             for _ in range(_ATTEMPTS):
                 sink.seek(0)
                 sink.truncate()
@@ -195,8 +195,8 @@ class S3Store:
         raise IntegrityError(f"'{key}' in {self.url} at {self._endpoint} is damaged: {problem}")
 
     def _receive(self, name: str, sink: BinaryIO) -> str:
-        """Write the object to `sink`, going on where a reply was cut off; return what is wrong."""
-        digest, attempts = sha256(), Attempts(self._patience)
+        """Write the object to `sink`, continuing a reply that was cut off; return what is wrong."""
+        digest, attempts = sha256(), Attempts(self._retry_policy)
         position, tag = 0, ""
         while True:
             same = {"If-Match": tag} if position else {}
@@ -217,14 +217,14 @@ class S3Store:
                     sink.write(chunk)
                     digest.update(chunk)
                     position += len(chunk)
-                    attempts = Attempts(self._patience)
+                    attempts = Attempts(self._retry_policy)
             except HTTPError as exc:
                 response.close()
                 if not attempts.again(cause(exc)):
                     raise
                 continue
             response.release_conn()
-            self._patience.succeeded()
+            self._retry_policy.succeeded()
             if promised in (None, digest.hexdigest()):
                 return ""
             return f"its SHA-256 is {digest.hexdigest()}, it was written with {promised}"
@@ -232,18 +232,18 @@ class S3Store:
     def _notes(self, name: str) -> dict[str, str] | None:
         """Return what the object notes of itself (names in lower case), or None without object."""
         try:
-            found = self._client.stat_object(self._bucket, name)
+            status = self._client.stat_object(self._bucket, name)
         except S3Error as exc:
             if exc.code != "NoSuchKey":
                 raise
             return None
-        return {header.lower(): value for header, value in (found.metadata or {}).items()}
+        return {header.lower(): value for header, value in (status.metadata or {}).items()}
 
     def _wrote(self, name: str, writer: str) -> bool:
         return (self._notes(name) or {}).get(WRITER) == writer
 
     @contextmanager
-    def _told(self, action: str, key: str) -> Iterator[None]:
+    def _named(self, action: str, key: str) -> Iterator[None]:
         """Turn what the client and its connection raise into our errors."""
         what = f"cannot {action} '{key}' in {self.url} at {self._endpoint}"
         try:
