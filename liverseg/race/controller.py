@@ -148,7 +148,7 @@ class Controller:
             raise
         except Stopped:
             # Without an answer they find out that they are alone.
-            with suppress(PlatformError):
+            with suppress(PlatformError, StoreError):
                 self._borne(lambda: self._executor.interrupt(self._study.id, self._study.nonce))
             raise
 

@@ -291,12 +291,14 @@ def is_stopped(store: ObjectStore, study: str) -> bool:
 
 def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> bool:
     """Record that somebody stops or resumes the study; False where it is so already."""
+    number = len(store.keys(stops_prefix(study)))
     while is_stopped(store, study) != stopped:
-        number = len(store.keys(stops_prefix(study)))
         key = f"{stops_prefix(study)}{number:06d}.json"
         # Another person may have been faster: then what they said decides anew.
         if record.write_new(store, key, Stop(stopped, time).to_mapping()):
             return True
+        # Nor is a number free where an earlier record was deleted.
+        number += 1
     return False
 
 

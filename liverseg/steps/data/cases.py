@@ -75,7 +75,9 @@ def load_case(store: ObjectStore, key: str) -> PreparedCase:
 
 def require_prepared(store: ObjectStore, dataset: Dataset) -> None:
     """Raise StudyError unless all cases of the data set have been prepared."""
-    missing = [c.name for c in dataset.cases if not bundle.exists(store, case_prefix(c.key))]
+    stored = set(store.keys("cases/"))
+    complete = {c.key for c in dataset.cases if case_prefix(c.key) + bundle.MANIFEST in stored}
+    missing = [c.name for c in dataset.cases if c.key not in complete]
     if missing:
         raise StudyError(
             f"{len(missing)} of {len(dataset.cases)} cases are not prepared in this store, such as "

@@ -11,6 +11,7 @@ from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.study import Study
+from liverseg.steps.race.clock import Clock
 from liverseg.storage.port import LocatedStore
 
 Kind = Literal["process", "kubernetes"]
@@ -64,7 +65,8 @@ class TrainerBackend:
         pod = os.environ.get("KFP_POD_NAME")
         owner = api.workflow_of(pod) if pod else None
         words = (api, store.url, study, self.pods)
-        return KubernetesExecutor(*words, owner=owner), self.pods.poll_seconds
+        executor = KubernetesExecutor(*words, owner=owner, clock=Clock())
+        return executor, self.pods.poll_seconds
 
 
 LOCAL = TrainerBackend()
