@@ -187,6 +187,7 @@ def test_a_study_that_somebody_stopped_rests_until_it_is_resumed() -> None:
     # Somebody has deleted the first record: its number is not counted, and the last one is taken.
     store.delete(store.keys(facts.stops_prefix(study))[0])
     assert facts.set_stopped(store, study, True, 0.0)
+    assert facts.set_stopped(store, study, False, 0.0)
     rehearsal.run()
     assert winner(rehearsal) == winner(undisturbed())
 
