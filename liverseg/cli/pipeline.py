@@ -136,11 +136,13 @@ def work_lines(work: Mapping[str, int]) -> list[str]:
 
 def work_done(store: ObjectStore, study: str, before: frozenset[str]) -> dict[str, int]:
     """Return what a run had to compute: what lies in the store beyond the keys of `before`."""
+    from liverseg.race.records import facts
     from liverseg.race.records.study import load_study
     from liverseg.steps.data.cases import case_prefix
 
     cases = load_study(store, study).dataset.cases
     reused = sum(case_prefix(case.key) + "manifest.json" in before for case in cases)
-    reports = frozenset(store.keys(f"studies/{study}/reports/"))
+    recorded = store.keys(facts.rungs_prefix(study))
+    reports = frozenset(key for key in recorded if "/reports/" in key)
     prepared, trained = len(cases) - reused, len(reports - before)
     return {"prepared": prepared, "reused": reused, "trained": trained}

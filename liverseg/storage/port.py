@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class ObjectStore(Protocol):
-    """Bytes under slash-separated keys such as "studies/3f2a/result.json".
+    """Bytes under slash-separated keys such as "studies/3f2a/spec.json".
 
     A put is atomic: a reader sees the old bytes or the new ones, never a part. Every method
     raises StoreError where the store fails (permission, space, connection).

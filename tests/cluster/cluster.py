@@ -104,7 +104,7 @@ class Race:
         self.pods = PODS | pods
         self.store: LocatedStore = open_store(f"s3://{BUCKET}/{self.namespace}")
         self.study: Study = study_in(self.store, settings)
-        self.monitor = RaceMonitor(self)
+        self.monitor = PodMonitor(self)
         self._owner: dict[str, Any] | None = None
 
     def set_up(self) -> None:
@@ -163,7 +163,7 @@ class Race:
     def start_again(self) -> None:
         """Start a new controller where nothing is left of the last one."""
         self._owner = None
-        self.monitor = RaceMonitor(self)
+        self.monitor = PodMonitor(self)
         self.start()
 
     def wait(self, what: Callable[[], bool], seconds: float = RACE_SECONDS) -> None:
@@ -214,7 +214,7 @@ class Race:
                 labels = pod["metadata"]["labels"]
                 seed, attempt = labels["liverseg.io/seed"], labels["liverseg.io/attempt"]
                 prefix = f"studies/{self.study.id}/curves/{seed}/"
-                if any(k.endswith(f"-a{attempt}.json") for k in self.store.keys(prefix)):
+                if any(f"-a{attempt}_" in k for k in self.store.keys(prefix)):
                     at_work.append(pod)
                     return True
             return False
@@ -251,7 +251,7 @@ class Race:
         return f"{pods}\n{log}"
 
 
-class RaceMonitor:
+class PodMonitor:
     """Polls the trainers' pods, and records violations."""
 
     def __init__(self, race: Race) -> None:

@@ -82,7 +82,7 @@ def test_kill_9_of_trainer_controller_and_command_ends_with_the_same_weights(
         until(lambda: checkpoints(store))
         # A trainer: the controller starts its next attempt, from the last checkpoint.
         os.kill(until(lambda: processes("train", url, "--attempt"))[0], signal.SIGKILL)
-        until(lambda: list(store.glob("studies/*/failures/0/*.json")))
+        until(lambda: list(store.glob("studies/*/rungs/0/failures/*.json")))
         # The controller: its task fails and the command with it; its trainers go on.
         os.kill(until(lambda: processes("executor_main", "rung", url))[0], signal.SIGKILL)
         assert command.wait(WAIT_SECONDS) != 0

@@ -18,6 +18,7 @@ from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.job import JobState
 from liverseg.race.records.lease import HEARTBEAT_TIMEOUT_SECONDS, WAIT_SECONDS, Lease, may_take
 from liverseg.race.records.orphan_check import OrphanCheck
+from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.storage import record
@@ -424,7 +425,7 @@ def test_emptying_a_store_and_starting_again_is_a_new_race(running: bool) -> Non
     controller.run("end")
     assert facts.read_result(store, study.id) is not None
     assert controller.started == 4 + 2 + 1
-    assert store.keys(f"studies/{study.id}/failures/") == []
+    assert read_failures(store, study.id) == []
     # Neither cancelled nor recorded.
     assert not [key for key in store.objects if NONCE in key]
 

@@ -287,7 +287,7 @@ def test_a_clock_that_is_set_forward_two_hours_makes_no_job_longer(tmp_path: Pat
     later = executor("")
     assert later.states()[JOB.name] == state
     # A job that is started afterwards has the machine's new time.
-    second = Job.of("study1", 8, 2, 0, 20_000)
+    second = Job.of("study1", NONCE, 8, 2, 0, 20_000)
     later.submit(second)
     wait(later, second.name)
     started = later.states()[second.name].started

@@ -15,6 +15,7 @@ import pytest
 
 from liverseg.errors import Fenced
 from liverseg.race.records import facts
+from liverseg.race.records.snapshot import read_failures
 from liverseg.settings import from_mapping, to_mapping
 from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
@@ -102,7 +103,7 @@ def test_the_second_run_waits_and_continues_within_seconds_of_the_firsts_death(r
     assert second.wait(WAIT_SECONDS) == 0
     assert facts.read_result(runs.store, runs.study.id) is not None
     # The trainers of the first one were adopted.
-    assert runs.store.keys(f"studies/{runs.study.id}/failures/") == []
+    assert read_failures(runs.store, runs.study.id) == []
     assert runs.heartbeat().generation == 2
     assert runs.heartbeat().released
 
@@ -120,4 +121,4 @@ def test_to_take_over_fences_the_first_run_with_an_exit_code_of_its_own(runs: Ru
     second.send_signal(signal.SIGTERM)
     assert second.wait(WAIT_SECONDS) != 0
     assert runs.heartbeat().released
-    assert runs.store.keys(f"studies/{runs.study.id}/failures/") == []
+    assert read_failures(runs.store, runs.study.id) == []

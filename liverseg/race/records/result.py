@@ -15,7 +15,7 @@ _BEST = "best.safetensors"
 
 
 def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> Result:
-    """Write the model bundle and then result.json (or baseline.json), which is returned.
+    """Write the model bundle and then the result, which is returned.
 
     The model holds model.safetensors, byte for byte the checkpoint's best weights, and model.json.
     Raises IntegrityError where the checkpoint is not the one that was reported.
