@@ -142,10 +142,8 @@ def counted(seeds: int) -> dict[str, bool]:
         (f"warm look with {seeds:,} running trainers", warm_calls(running), WARM_CALLS),
     ):  # fmt: skip
         total, verbs = sum(calls.values()), ", ".join(f"{n} {v}" for v, n in sorted(calls.items()))
-        print(
-            f"{name}: {total} requests ({verbs}), {total * REQUEST_SECONDS:.1f} s at 75 ms each",
-            flush=True,
-        )
+        seconds = f"{total * REQUEST_SECONDS:.1f} s at 75 ms each"
+        print(f"{name}: {total} requests ({verbs}), {seconds}", flush=True)
         bounds[f"{name}: at most {bound} requests"] = total <= bound
     return bounds
 

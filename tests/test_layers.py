@@ -70,7 +70,7 @@ def test_only_the_command_line_and_the_opening_of_a_store_read_the_environment()
     # Tasks and trainers get a URL; the credentials beside it come from the environment, and so
     # does all that a pod knows of itself.
     assert sorted(readers) == [
-        Path("race", "executors", "kubernetes.py"),
+        Path("race", "executors", "kubernetes_api.py"),
         Path("steps", "race", "trainer_backend.py"),
         Path("storage", "open.py"),
     ]

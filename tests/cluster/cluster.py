@@ -104,7 +104,7 @@ class Race:
         self.pods = PODS | pods
         self.store: LocatedStore = open_store(f"s3://{BUCKET}/{self.namespace}")
         self.study: Study = study_in(self.store, settings)
-        self.monitor = RaceMonitor(self)
+        self.monitor = PodMonitor(self)
         self._owner: dict[str, Any] | None = None
 
     def set_up(self) -> None:
@@ -163,7 +163,7 @@ class Race:
     def start_again(self) -> None:
         """Start a new controller where nothing is left of the last one."""
         self._owner = None
-        self.monitor = RaceMonitor(self)
+        self.monitor = PodMonitor(self)
         self.start()
 
     def wait(self, what: Callable[[], bool], seconds: float = RACE_SECONDS) -> None:
@@ -251,7 +251,7 @@ class Race:
         return f"{pods}\n{log}"
 
 
-class RaceMonitor:
+class PodMonitor:
     """Polls the trainers' pods, and records violations."""
 
     def __init__(self, race: Race) -> None:

@@ -99,17 +99,17 @@ def test_the_model_card_says_what_was_missed_and_what_was_invented(finished, pag
 def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     store, study = finished
     evaluation = evaluate.load_evaluation(store, study.id)
-    multi, single, threshold = (
+    multi, baseline, threshold = (
         f"{evaluation['arms'][arm]['mean_dice']:.3f}" for arm in ("multi", "baseline", "threshold")
     )
     assert "published, other data" in page.text
     assert page.row("winner of the race (A1)")[1:] == [multi, "0.738 ± 0.194"]
-    assert page.row("one training straight to the end (A2)")[1:] == [single, "0.700 ± 0.196"]
+    assert page.row("one training without a race (A2)")[1:] == [baseline, "0.700 ± 0.196"]
     assert page.row("best single threshold inside the liver")[1:] == [threshold, ""]
     detection = evaluation["arms"]["multi"]["cases"]["test"]["detection"]["R1"]
     counts = [str(detection[k]) for k in ("tp", "fn", "fp")]
     (row,) = [r for r in page.rows if r[:2] == ["test", "R1"]]
-    assert row[2:] == [multi, single, threshold, *counts]
+    assert row[2:] == [multi, baseline, threshold, *counts]
 
 
 @pytest.mark.slow
@@ -202,12 +202,12 @@ def test_a_report_says_why_the_seeds_were_not_compared(finished, tmp_path) -> No
 
 
 def test_iterations_spent_and_saved_add_up(page) -> None:
-    spent, straight, saved = (
+    spent, without_a_race, saved = (
         int(page.row(name)[1].replace(",", ""))
         for name in ("spent by the race", "all seeds to the end (2 x 6)", "saved")
     )
     # Two seeds to 3 and one of them on to 6, instead of two to 6; A2 is counted beside.
-    assert (spent, straight, saved) == (9, 12, 3)
+    assert (spent, without_a_race, saved) == (9, 12, 3)
     assert page.row("A2, in no total of the race")[1] == "6"
 
 

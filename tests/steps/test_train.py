@@ -124,9 +124,8 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_attempt_goes_on_from_there(
 def test_a_trainer_whose_controller_is_gone_saves_and_ends_with_76() -> None:
     store = MemoryStore()
     study = study_in(store)
-    record.write(
-        store, facts.heartbeat_key(study.id), {"generation": 1, "owner": "gone", "time": 900.0}
-    )
+    heartbeat = {"generation": 1, "nonce": study.nonce, "owner": "gone", "time": 900.0}
+    record.write(store, facts.heartbeat_key(study.id), heartbeat)
     assert trained(store, study, 1, step=11.0) == ExitCode.ORPHANED
     assert facts.checkpoints(store, study.id, 1)
 
