@@ -251,8 +251,10 @@ def test_replay_accepts_a_race_and_names_the_report_that_was_altered_by_hand(
     done = liverseg("study", "replay", "--store", tmp_path / "store", "--study", study)
     assert done.code == 5
     lines = done.out.splitlines()
-    assert all(line.startswith(report_key(store, study, 0, 2, 0)) for line in lines)
-    assert "it says Jaccard 0.92, there it is 0.22" in lines[0]
+    altered, decided = lines
+    assert altered.startswith(f"{report_key(store, study, 0, 2, 0)}: what it holds belongs under")
+    assert "_0.92_2_0.92_" in altered
+    assert decided.startswith(f"studies/{study}/rungs/0/decision.json: its input of seed 2 ")
     assert done.err == f"error: study {study}: {len(lines)} differences; see above\n"
     done = liverseg("study", "replay", "--store", tmp_path / "store", "--json")
     told = json.loads(done.out)
