@@ -1,7 +1,7 @@
 """A store in a dictionary: small, complete, and able to fail at the n-th write."""
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +25,6 @@ class MemoryStore:
     ) -> None:
         self.objects: dict[str, bytes] = {}
         self._sorted: list[str] = []
-        self._stale = False
         self.writes = 0
         # Between the look and the write of put_new no other thread may write.
         self._turn = threading.Lock()
@@ -35,8 +34,7 @@ class MemoryStore:
     def put(self, key: str, data: bytes) -> None:
         """Write or replace."""
         number = self._begin(key)
-        self._stale |= key not in self.objects
-        self.objects[key] = bytes(data)
+        self._set(key, data)
         self._end(number, key)
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -45,8 +43,7 @@ class MemoryStore:
         with self._turn:
             if key in self.objects:
                 return False
-            self._stale = True
-            self.objects[key] = bytes(data)
+            self._set(key, data)
         self._end(number, key)
         return True
 
@@ -69,9 +66,9 @@ class MemoryStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Return every key that starts with `prefix`, sorted."""
-        # Sorted anew only when keys came or went, also behind our back as tests do it.
-        if len(self._sorted) != len(self.objects) or self._stale:
-            self._sorted, self._stale = sorted(self.objects), False
+        # Sorted anew only where keys came or went behind our back, as tests do it.
+        if len(self._sorted) != len(self.objects):
+            self._sorted = sorted(self.objects)
         start = bisect_left(self._sorted, prefix)
         end = bisect_left(self._sorted, prefix + chr(0x10FFFF), start)
         return self._sorted[start:end]
@@ -79,9 +76,16 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
         number = self._begin(key)
-        self.objects.pop(key, None)
-        self._stale = True
+        if self.objects.pop(key, None) is not None:
+            index = bisect_left(self._sorted, key)
+            if self._sorted[index : index + 1] == [key]:
+                del self._sorted[index]
         self._end(number, key)
+
+    def _set(self, key: str, data: bytes) -> None:
+        if key not in self.objects:
+            insort(self._sorted, key)
+        self.objects[key] = bytes(data)
 
     def _begin(self, key: str) -> int:
         check_key(key)
