@@ -195,6 +195,7 @@ def test_every_task_requests_cpu_and_memory_and_may_use_no_more_memory(
         assert "resourceCpuLimit" not in resources
 
 
+@pytest.mark.slow
 def test_a_private_authority_is_mounted_and_named_to_every_task() -> None:
     pipeline = define(Cluster(ca=ConfigMapKey("team-ca", "bundle.pem")))
     spec = json_format.MessageToDict(pipeline.pipeline_spec)
@@ -236,6 +237,7 @@ def test_a_server_that_keeps_pipelines_in_kubernetes_gets_the_same(
     assert platform["deploymentSpec"]["executors"] == documents[1]
 
 
+@pytest.mark.slow
 def test_on_this_machine_no_secret_is_needed() -> None:
     here = json_format.MessageToDict(define(None).pipeline_spec)
     assert not define(None).platform_spec.platforms

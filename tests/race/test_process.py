@@ -64,7 +64,9 @@ class TestProcessExecutor(ExecutorContract):
 
     def pass_time(self, executor: Executor) -> None:
         (self.work / "passes").touch()
-        time.sleep(0.02)
+        time.sleep(0.05)
+        # A job that is submitted later has to wait for its own time.
+        (self.work / "passes").unlink()
 
 
 def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tmp_path, folder):
