@@ -35,8 +35,8 @@ FAST = (
 )
 REFUSED = frozenset({"kfp", "monai", "torch"})
 SLOW_SECONDS = 1.0
-# Twice a second of processor time: the same work takes longer where other work shares the caches.
-LIMIT_SECONDS = 2 * SLOW_SECONDS
+# Five times as much: the same work took up to 2.7 s of processor time beside other work on two cores.
+LIMIT_SECONDS = 5 * SLOW_SECONDS
 
 _SECONDS = pytest.StashKey[float]()
 
