@@ -35,7 +35,7 @@ FAST = (
 )
 REFUSED = frozenset({"kfp", "monai", "torch"})
 SLOW_SECONDS = 1.0
-# Five times as much: the same work took up to 2.7 s of processor time beside other work on two cores.
+# Five times as much: beside other work on two cores the same work took up to 2.7 times as long.
 LIMIT_SECONDS = 5 * SLOW_SECONDS
 
 _SECONDS = pytest.StashKey[float]()
