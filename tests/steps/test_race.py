@@ -25,6 +25,7 @@ TRAINER = """
 import sys
 from pathlib import Path
 from liverseg.race.records import facts
+from liverseg.race.records.reports import write_report
 from liverseg.race.records.study import load_study
 from liverseg.storage import bundle
 from liverseg.storage.folder import FolderStore
@@ -38,7 +39,7 @@ files = {"best.safetensors": f"{seed} {iterations}".encode()}
 bundle.commit(store, prefix, files)
 weights = bundle.manifest(store, prefix).files["best.safetensors"].sha256
 jaccard = seed / 10_000
-facts.write_report(store, study, facts.Report(
+write_report(store, study, facts.Report(
     seed, rung, attempt, iterations, jaccard, iterations, jaccard, {}, prefix,
     bundle.manifest_sha256(store, prefix), weights))
 """
