@@ -64,7 +64,8 @@ class SnapshotReader:
 
     def read(self, asked: Iterable[Attempt] = ()) -> Snapshot:
         """Return what is recorded now; `asked` are the attempts whose job the executor knows."""
-        self._list()
+        asked = frozenset(asked)
+        self._list(asked)
         numbered = [rung for name, rung in self._rungs.items() if name != _BASELINE]
         decisions = [
             self._record(key, Decision) for rung in numbered if (key := rung.decision) is not None
@@ -95,13 +96,13 @@ class SnapshotReader:
             rests_on([*resting, *decisions]),
             self._results(),
             begun,
-            frozenset(unsettled) - frozenset(asked),
+            frozenset(unsettled) - asked,
             closed,
             sum(span.seconds for span in begun.values()),
             self._is_stopped(),
         )
 
-    def _list(self) -> None:
+    def _list(self, asked: frozenset[Attempt]) -> None:
         """Look at every rung that can have changed."""
         if not self._rungs:
             self._nonce = stored_nonce(self._store, self._study)
@@ -112,15 +113,20 @@ class SnapshotReader:
             for name in sorted(keys, key=lambda name: (len(name), name)):
                 self._take(name, keys[name])
             return
+        # One whose job is known may be closed though it has never begun.
+        unclosed = {str(at.rung) for at in asked - self._closed()}
         index, comes = 0, True
         while comes:
-            comes = self._take_anew(str(index)).lets_through()
+            comes = self._take_anew(str(index), unclosed).lets_through()
             index += 1
-        self._take_anew(_BASELINE)
+        self._take_anew(_BASELINE, unclosed)
 
-    def _take_anew(self, name: str) -> "_Rung":
+    def _closed(self) -> frozenset[Attempt]:
+        return frozenset(a for rung in self._rungs.values() for a in rung.closed)
+
+    def _take_anew(self, name: str, unclosed: Collection[str]) -> "_Rung":
         rung = self._rungs.get(name)
-        if rung is None or not rung.is_settled():
+        if rung is None or name in unclosed or not rung.is_settled():
             prefix = f"{facts.rungs_prefix(self._study)}{name}/"
             self._take(name, self._store.keys(prefix))
         return self._rungs[name]
