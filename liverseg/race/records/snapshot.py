@@ -79,7 +79,7 @@ class SnapshotReader:
         open_rungs = [r for name, r in self._rungs.items() if r in undecided or name == _BASELINE]
         failed = [self._record(key, Failure) for rung in open_rungs for key in rung.failures]
         begun = {attempt: s for rung in self._rungs.values() for attempt, s in rung.spans.items()}
-        closed = frozenset(a for rung in self._rungs.values() for a in rung.closed)
+        closed = self._closed()
         # Once a seed has reported, its other attempts need no failure.
         reported = {(report.rung, report.seed) for report in reports}
         failed_ = {a for rung in self._rungs.values() for a in rung.failed}
