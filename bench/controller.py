@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore

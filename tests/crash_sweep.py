@@ -176,7 +176,7 @@ class ForkingExecutor(ProcessExecutor):
 
     def _start(self, job: Job, folder: Path, lock: object, start: object) -> Child:
         def train() -> int:
-            from liverseg.steps.race import train as step
+            from liverseg.steps.training import train as step
 
             (folder / "pid").write_text(str(os.getpid()))
             names = (job.study, job.seed, job.rung_name, job.attempt)

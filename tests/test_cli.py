@@ -18,11 +18,11 @@ from liverseg.cli import main, root
 from liverseg.exit_codes import ExitCode
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.simulated import SimulatedExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import disagreement_key
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping, to_mapping
+from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from liverseg import cores
+from liverseg.platform import cores
 
 
 def in_a_process(code: str) -> str:
@@ -21,7 +21,7 @@ def in_a_process(code: str) -> str:
 def test_a_process_that_is_kept_on_one_core_has_one() -> None:
     if len(os.sched_getaffinity(0)) == 1:
         pytest.skip("this machine lets its tests use one core")
-    code = "from liverseg.cores import available_cores; print(available_cores())"
+    code = "from liverseg.platform.cores import available_cores; print(available_cores())"
     assert in_a_process(code) == "1\n"
     assert cores.available_cores() <= len(os.sched_getaffinity(0))
 

@@ -49,7 +49,7 @@ def test_the_controller_side_imports_where_torch_is_not_installed() -> None:
 
 
 def test_the_block_on_torch_really_blocks() -> None:
-    done = run("import liverseg.steps.race.train", {"torch", "safetensors"})
+    done = run("import liverseg.steps.training.train", {"torch", "safetensors"})
     assert "torch is not installed here" in done.stderr or "safetensors" in done.stderr
 
 
@@ -70,7 +70,7 @@ def test_only_the_command_line_and_the_opening_of_a_store_read_the_environment()
     # Tasks and trainers get a URL; the credentials beside it come from the environment, and so
     # does all that a pod knows of itself.
     assert sorted(readers) == [
-        Path("race", "executors", "kubernetes_api.py"),
+        Path("platform", "kubernetes_api.py"),
         Path("steps", "race", "trainer_backend.py"),
         Path("storage", "open.py"),
     ]

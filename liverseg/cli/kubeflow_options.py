@@ -194,7 +194,7 @@ def server(options: Mapping[str, Any]) -> Any:
 
 def parameters(package: Any, params: tuple[str, ...]) -> dict[str, Any]:
     """Return the values of --param for a pipelines.compile.Package; raises SettingsError."""
-    from liverseg.race.executors.pod_settings import PodSettings
+    from liverseg.platform.pod_settings import PodSettings
     from liverseg.steps.race.pod_overlay import overlaid
     from pipelines.parameters import parse
 

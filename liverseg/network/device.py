@@ -2,7 +2,7 @@
 
 import torch
 
-from liverseg.cores import available_cores
+from liverseg.platform.cores import available_cores
 
 
 def best_device(index: int = 0) -> torch.device:

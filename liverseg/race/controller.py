@@ -23,11 +23,11 @@ from liverseg.errors import (
     StudyError,
 )
 from liverseg.exit_codes import ExitCode
+from liverseg.platform.process_identity import is_dead, this_process
 from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, SeedState, fold
 from liverseg.race.executors.port import Executor
-from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Arm, Heartbeat

@@ -9,9 +9,9 @@ import pytest
 from kubernetes import client, config
 
 from liverseg.errors import SettingsError, StudyError
+from liverseg.platform.kubernetes_api import KubernetesApi, connect
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.kubernetes import KubernetesExecutor
-from liverseg.race.executors.kubernetes_api import KubernetesApi, connect
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
 from liverseg.settings import from_mapping

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.job_manifest import manifest
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"

@@ -8,7 +8,7 @@ import pytest
 
 from liverseg.cli.options import chosen_settings
 from liverseg.cli.race.study import run
-from liverseg.race.executors.pod_settings import PodSettings
+from liverseg.platform.pod_settings import PodSettings
 from tests.manifests.overlays import (
     MANIFESTS,
     OVERLAYS,

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from kfp import compiler, components
 
 from liverseg.errors import SettingsError
-from liverseg.race.executors.pod_settings import PodSettings
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.steps import tasks
 from liverseg.steps.race.pod_overlay import overlaid
 from pipelines.cluster import REQUIRED, Cluster

@@ -7,20 +7,20 @@ from typing import Any
 
 from liverseg.errors import LiversegError, PlatformError, StoreAway
 from liverseg.exit_codes import ExitCode
-from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor, SimulatedProcess
-from liverseg.race.executors.simulated_trainer import (
+from liverseg.race.records import facts, spans
+from liverseg.race.records.job import Job, JobState
+from liverseg.race.records.spans import Attempt
+from liverseg.race.records.study import Study
+from liverseg.simulation.simulated_executor import BEGINNING, SimulatedExecutor, SimulatedProcess
+from liverseg.simulation.simulated_trainer import (
     Position,
     SimulatedTrainer,
     invented_score,
     uniform,
 )
-from liverseg.race.records import facts, spans
-from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.orphan_check import OrphanCheck
-from liverseg.race.records.outbox import Outage, Outbox
-from liverseg.race.records.spans import Attempt
-from liverseg.race.records.study import Study
+from liverseg.steps.training.orphan_check import OrphanCheck
 from liverseg.storage.memory import MemoryStore
+from liverseg.storage.outbox import Outage, Outbox
 from liverseg.storage.port import ObjectStore
 from tests.race.fault_script import (
     ApiAway,

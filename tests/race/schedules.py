@@ -12,13 +12,13 @@ from liverseg.errors import Fenced, PlatformError, StoreAway, StoreError, StudyE
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision
 from liverseg.race.records.job_name import parse_job_name
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_executor import BEGINNING
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import (

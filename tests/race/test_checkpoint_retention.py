@@ -4,7 +4,7 @@ from liverseg.race.decide import cost
 from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps.race import checkpoints
+from liverseg.steps.study import checkpoints
 from liverseg.storage import bundle
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal

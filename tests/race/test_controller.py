@@ -13,8 +13,6 @@ from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, S
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
-from liverseg.race.executors.simulated import BEGINNING
-from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.job import JobState
@@ -24,6 +22,8 @@ from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import Study
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_executor import BEGINNING
+from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Crash, Killed, SlowNode

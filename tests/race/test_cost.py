@@ -4,9 +4,9 @@ import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
 from liverseg.race.decide.cost import ledger
-from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_trainer import invented_score
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
 

@@ -12,12 +12,12 @@ from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS
-from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
 from liverseg.race.records.job_name import parse_job_name
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_executor import BEGINNING
 from liverseg.storage import record
 from tests.race.fault_script import ApiAway, Hangs, Killed, NodeLost, SlowNode, SlowStart
 from tests.race.rehearsal import Rehearsal, report_key, rising

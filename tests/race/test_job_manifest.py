@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors import job_manifest
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job
 from tests.manifests.restricted import violations
 from tests.race.rehearsal import NONCE

@@ -13,9 +13,9 @@ import yaml
 from kubernetes import client
 
 from liverseg.errors import PlatformError, SettingsError, StudyError
+from liverseg.platform.kubernetes_api import KubernetesApi
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.kubernetes import KubernetesExecutor
-from liverseg.race.executors.kubernetes_api import KubernetesApi
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
 from liverseg.race.records.study import Study
@@ -450,7 +450,7 @@ def test_a_cluster_is_found_by_its_kubeconfig_and_a_tasks_workflow_owns_its_jobs
     ]
     server.pods["task"] = {"metadata": {"name": "task", "ownerReferences": owners}}
     code = (
-        "import json\nfrom liverseg.race.executors.kubernetes_api import connect\n"
+        "import json\nfrom liverseg.platform.kubernetes_api import connect\n"
         f"api = connect({namespace!r})\n"
         "print(json.dumps([api.namespace, api.workflow_of('task'), api.workflow_of('absent')]))"
     )
@@ -465,7 +465,7 @@ def test_a_cluster_is_found_by_its_kubeconfig_and_a_tasks_workflow_owns_its_jobs
 
 @pytest.mark.slow
 def test_without_a_cluster_the_message_says_what_to_set(tmp_path: Path) -> None:
-    code = "from liverseg.race.executors.kubernetes_api import connect\nconnect()"
+    code = "from liverseg.platform.kubernetes_api import connect\nconnect()"
     environment = {name: v for name, v in os.environ.items() if not name.startswith("KUBERNETES_")}
     environment["KUBECONFIG"] = str(tmp_path / "absent")
     done = subprocess.run(

@@ -11,11 +11,11 @@ import pytest
 from kubernetes import client
 
 from liverseg.errors import SettingsError
+from liverseg.platform.kubernetes_api import KubernetesApi
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.kubernetes import KubernetesExecutor
-from liverseg.race.executors.kubernetes_api import KubernetesApi
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.job import Job

@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from liverseg.errors import Fenced, StoreAway, StoreError, StudyError, StudyHeld
+from liverseg.platform.process_identity import is_dead, this_process
 from liverseg.race.controller import Controller
-from liverseg.race.executors.simulated import SimulatedExecutor
-from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.job import JobState
 from liverseg.race.records.lease import HEARTBEAT_TIMEOUT_SECONDS, WAIT_SECONDS, Lease, may_take
-from liverseg.race.records.orphan_check import OrphanCheck
 from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_executor import SimulatedExecutor
+from liverseg.steps.training.orphan_check import OrphanCheck
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Crash
@@ -173,7 +173,7 @@ def test_of_two_that_take_it_at_once_the_one_who_wrote_first_waits_or_is_fenced(
 
 def test_a_process_of_this_machine_that_is_gone_is_dead_and_one_that_lives_is_not() -> None:
     source = (
-        "import sys; from liverseg.race.process_identity import this_process\n"
+        "import sys; from liverseg.platform.process_identity import this_process\n"
         "print(this_process(), flush=True); sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", source]

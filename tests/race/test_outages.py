@@ -12,15 +12,15 @@ from liverseg.exit_codes import ExitCode
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
-from liverseg.race.executors.simulated import BEGINNING
 from liverseg.race.records import facts
 from liverseg.race.records.lease import Lease
-from liverseg.race.records.outbox import Outage, Outbox
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_executor import BEGINNING
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
+from liverseg.storage.outbox import Outage, Outbox
 from liverseg.storage.port import ObjectStore
 from tests.race.fault_script import Killed
 from tests.race.faulty_executor import FaultyExecutor

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from liverseg.errors import SettingsError
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.job_manifest import manifest
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job
 from tests.race.rehearsal import NONCE
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors import pod_states, pod_waits
 from liverseg.race.executors.job_manifest import manifest
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import Job, JobState
 from tests.race.rehearsal import NONCE
 

@@ -2,8 +2,8 @@ import pytest
 
 from liverseg.core.race.ledger import Sample, Span
 from liverseg.race.decide.progress import makespan, most_at_once
-from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.steps.race import race
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import NONCE, SETTINGS, Rehearsal

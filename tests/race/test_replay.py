@@ -13,9 +13,9 @@ import pytest
 
 from liverseg.errors import Fenced
 from liverseg.race.audit.replay import replay
-from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, reports
 from liverseg.settings import from_mapping
+from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, sha256
 from liverseg.storage.memory import MemoryStore

@@ -1,10 +1,10 @@
 import pytest
 
 from liverseg.race.executors.port import Executor
-from liverseg.race.executors.simulated import SimulatedExecutor
-from liverseg.race.executors.simulated_trainer import invented_score
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.job import Job
+from liverseg.simulation.simulated_executor import SimulatedExecutor
+from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract

@@ -1,4 +1,4 @@
-from liverseg.steps.race.clock import Clock
+from liverseg.platform.clock import Clock
 
 
 def test_setting_the_machines_clock_moves_no_time_of_the_process() -> None:

@@ -5,8 +5,8 @@ from liverseg.errors import SettingsError, StudyError, StudyHeld
 from liverseg.race.records import facts
 from liverseg.race.records.study import load_study, open_study, study_ids
 from liverseg.settings import from_mapping
-from liverseg.steps.race import delete, extend
-from liverseg.steps.race.study_choice import study_to_change
+from liverseg.steps.study import delete, extend
+from liverseg.steps.study.study_choice import study_to_change
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Crash

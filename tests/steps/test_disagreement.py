@@ -14,10 +14,10 @@ from liverseg.steps.data.cases import (
     segmentation_prefix,
     votes_prefix,
 )
-from liverseg.steps.race import checkpoints
 from liverseg.steps.results import disagreement, predict
 from liverseg.steps.results.evaluate import load_segmentation
 from liverseg.steps.results.postprocess import segment
+from liverseg.steps.study import checkpoints
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import SETTINGS, Rehearsal

@@ -9,7 +9,8 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.records import facts
 from liverseg.race.records.study import Study, load_study
 from liverseg.settings import from_mapping
-from liverseg.steps.race import extend, race
+from liverseg.steps.race import race
+from liverseg.steps.study import extend
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from tests.steps.tiny_study import SETTINGS, InThisProcess, study_in

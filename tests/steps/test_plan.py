@@ -7,9 +7,9 @@ import pytest
 
 from liverseg.core.race.halving import figures, schedule
 from liverseg.errors import SettingsError, StudyError
-from liverseg.race.forecast import Load, forecast
 from liverseg.settings import Settings, from_mapping
-from liverseg.steps.race import plan
+from liverseg.simulation.forecast import Load, forecast
+from liverseg.steps.study import plan
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import study_in

@@ -11,7 +11,7 @@ from liverseg.race.records.facts import Report
 from liverseg.race.records.reports import write_report
 from liverseg.race.records.study import load_study, open_study
 from liverseg.settings import from_mapping
-from liverseg.steps.race import extend, replay
+from liverseg.steps.study import extend, replay
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.faulty_executor import FaultyExecutor

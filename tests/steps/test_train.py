@@ -8,7 +8,7 @@ from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError, Store
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.study import Study
-from liverseg.steps.race import train
+from liverseg.steps.training import train
 from liverseg.storage import bundle, record
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore

@@ -71,7 +71,7 @@ class InThisProcess:
         self._ended: dict[str, JobState] = {}
 
     def submit(self, job: Job) -> bool:
-        from liverseg.steps.race import train
+        from liverseg.steps.training import train
 
         if job.name in self._ended:
             return False

@@ -31,7 +31,7 @@ def resume(store: str, study: str | None) -> None:
 def _set(store: str, study: str | None, stopped: bool) -> None:
     from liverseg.race.records import facts
     from liverseg.race.records.study import load_study
-    from liverseg.steps.race.study_choice import study_to_change
+    from liverseg.steps.study.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     opened = open_store(store)

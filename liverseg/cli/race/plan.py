@@ -77,8 +77,8 @@ def plan(
     load, forecast (gpus, lower_bound_seconds, makespan_seconds, makespan_range_seconds,
     gpu_seconds, cost); with preemptions the middle one of nine races, and the range of all.
     """
-    from liverseg.race.forecast import Load
-    from liverseg.steps.race import plan as step
+    from liverseg.simulation.forecast import Load
+    from liverseg.steps.study import plan as step
     from liverseg.storage.open import open_store
 
     settings = chosen_settings(preset_name, settings_text, assignments)

@@ -36,7 +36,7 @@ def replay(store: str, study: str | None, as_json: bool) -> None:
     JSON keys: study; checked (how many of each kind); findings (key, problem).
     """
     from liverseg.errors import IntegrityError
-    from liverseg.steps.race import replay as step
+    from liverseg.steps.study import replay as step
     from liverseg.storage.open import open_store
 
     replayed = step.run(open_store(store), study)

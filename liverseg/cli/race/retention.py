@@ -31,8 +31,8 @@ def extend(
     JSON keys: study (the new one), parent, new_seeds, reports (taken over), retrained (seed,
     reached, from).
     """
-    from liverseg.steps.race import extend as step
-    from liverseg.steps.race.study_choice import study_to_change
+    from liverseg.steps.study import extend as step
+    from liverseg.steps.study.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
@@ -69,8 +69,8 @@ def prune_checkpoints(store: str, study: str | None, dry_run: bool, as_json: boo
     JSON keys: study, deleted (keys), kept (how many), bytes.
     """
     from liverseg.race.records.study import load_study
-    from liverseg.steps.race import checkpoints as step
-    from liverseg.steps.race.study_choice import study_to_change
+    from liverseg.steps.study import checkpoints as step
+    from liverseg.steps.study.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
@@ -118,9 +118,9 @@ def delete(
     JSON keys: study, jobs, keys (how many were deleted), bytes, kept (prefixes).
     """
     from liverseg.race.records.study import load_study
-    from liverseg.steps.race import delete as step
-    from liverseg.steps.race.study_choice import study_to_change
     from liverseg.steps.race.trainer_backend import TrainerBackend
+    from liverseg.steps.study import delete as step
+    from liverseg.steps.study.study_choice import study_to_change
     from liverseg.storage.open import open_store
 
     backend = TrainerBackend.chosen(executor, trainer_image, pods, starts=False)

@@ -12,9 +12,9 @@ from click.core import ParameterSource
 from liverseg.cli.console import console, print_json, print_table, progress_bar
 from liverseg.cli.options import example, json_option, study_option
 from liverseg.cli.results.results import show_dice
-from liverseg.cores import available_cores
 from liverseg.errors import SettingsError
 from liverseg.exit_codes import ExitCode
+from liverseg.platform.cores import available_cores
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _out_file = click.Path(path_type=Path, dir_okay=False)

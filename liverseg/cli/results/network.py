@@ -59,8 +59,8 @@ def train(
     Writes checkpoints, learning curves and a report below STORE/studies/ID.
     """
     from liverseg.errors import SettingsError
-    from liverseg.steps.race import train as step
-    from liverseg.steps.race.clock import Clock
+    from liverseg.platform.clock import Clock
+    from liverseg.steps.training import train as step
     from liverseg.storage.open import open_store
 
     clock = Clock(clock_offset)

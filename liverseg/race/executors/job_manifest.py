@@ -7,7 +7,7 @@ Sources: batch/v1 Job (backoffLimit, podReplacementPolicy, ttlSecondsAfterFinish
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liverseg.race.executors.pod_settings import QUEUE, PodSettings
+from liverseg.platform.pod_settings import QUEUE, PodSettings
 from liverseg.race.records.job import Job
 from liverseg.settings import digest
 

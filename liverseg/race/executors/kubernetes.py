@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from liverseg.errors import StudyError
+from liverseg.platform.kubernetes_api import Conflict, KubernetesApi
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors import job_manifest, pod_states, pod_waits
-from liverseg.race.executors.kubernetes_api import Conflict, KubernetesApi
-from liverseg.race.executors.pod_settings import PodSettings
 from liverseg.race.records.job import ASKED_TO_END, Job, JobState
 from liverseg.race.records.job_name import job_name
 from liverseg.race.records.study import Study

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from liverseg.race.executors.pod_settings import QUEUE
+from liverseg.platform.pod_settings import QUEUE
 
 NO_POD = "its pod has not been created"
 STARTING = "its pod has not started"

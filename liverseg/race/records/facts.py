@@ -172,7 +172,7 @@ class Heartbeat(Fact):
     waiting: dict[str, str] = dataclasses.field(default_factory=dict)
     """By job that was started and waits to be scheduled: what for, in the platform's words."""
     process: str = ""
-    """Which process the owner is (race/process_identity.py); empty: not known."""
+    """Which process the owner is (platform/process_identity.py); empty: not known."""
     released: bool = False
     """The owner has ended and said so: nobody has to wait for it."""
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from liverseg.errors import SettingsError
-from liverseg.race.executors.pod_settings import PodSettings
+from liverseg.platform.clock import Clock
+from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.study import Study
-from liverseg.steps.race.clock import Clock
 from liverseg.storage.port import LocatedStore
 
 Kind = Literal["process", "kubernetes"]
@@ -58,8 +58,8 @@ class TrainerBackend:
             python = [sys.executable, "-P", "-m", "liverseg.cli"]
             command = [*python, "train", "--store", store.url]
             return ProcessExecutor(store.work, command), PROCESS_POLL_SECONDS
+        from liverseg.platform.kubernetes_api import connect
         from liverseg.race.executors.kubernetes import KubernetesExecutor
-        from liverseg.race.executors.kubernetes_api import connect
 
         api = connect(self.pods.namespace)
         pod = os.environ.get("KFP_POD_NAME")

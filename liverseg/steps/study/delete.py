@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from liverseg.errors import StudyError
+from liverseg.platform.process_identity import is_dead, this_process
 from liverseg.race.executors.port import Executor
-from liverseg.race.process_identity import is_dead, this_process
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.job import JobState

@@ -5,9 +5,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from liverseg.exit_codes import ExitCode
-from liverseg.race.executors.simulated_trainer import SimulatedTrainer
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.study import Study
+from liverseg.simulation.simulated_trainer import SimulatedTrainer
 from liverseg.storage.port import ObjectStore
 
 BEGINNING = 1_000_000.0

@@ -10,12 +10,12 @@ from liverseg.core.data.dataset import Dataset
 from liverseg.core.race.ledger import Bar, RungName
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
-from liverseg.race.executors.simulated import BEGINNING, SimulatedExecutor
-from liverseg.race.executors.simulated_trainer import uniform
 from liverseg.race.records.job import Job
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings
+from liverseg.simulation.simulated_executor import BEGINNING, SimulatedExecutor
+from liverseg.simulation.simulated_trainer import uniform
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
 

@@ -3,7 +3,7 @@
 It commits a checkpoint at every validation and when it is asked to stop. The exit code says how
 it ended (docs/architecture.md section 6); what follows is the controller's decision. While the
 store is away the training continues, and what it writes is kept on this machine
-(race/records/outbox.py).
+(storage/outbox.py).
 """
 
 import logging
@@ -40,15 +40,15 @@ from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.race.records import facts, lineage, spans
-from liverseg.race.records.orphan_check import OrphanCheck
-from liverseg.race.records.outbox import Outage, Outbox
 from liverseg.race.records.reports import write_report
 from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.data.cases import load_case
+from liverseg.steps.training.orphan_check import OrphanCheck
 from liverseg.storage import bundle
 from liverseg.storage.folder import FolderStore
+from liverseg.storage.outbox import Outage, Outbox
 from liverseg.storage.port import ObjectStore
 
 log = logging.getLogger("liverseg")
@@ -94,7 +94,7 @@ def run(
         attempt: From 0; part of every key that is written.
         orphan_grace: Seconds without a new heartbeat, or without the store, after which the
             trainer saves and ends.
-        now: Unix time that no step of the machine's clock moves (steps/race/clock.py).
+        now: Unix time that no step of the machine's clock moves (platform/clock.py).
         sleep: Waits the given seconds.
         scratch: Folder of this machine for what cannot be written while the store is away; None:
             one of this user's below the folder for temporary files.

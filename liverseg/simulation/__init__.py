@@ -1,0 +1,1 @@
+"""A race in virtual time, for forecasts: the real controller, simulated trainers."""

@@ -1,0 +1,1 @@
+"""What people do with a study: plan, extend, check and delete it."""

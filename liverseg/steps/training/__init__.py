@@ -1,0 +1,1 @@
+"""What a trainer's process does."""
