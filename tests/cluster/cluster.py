@@ -15,6 +15,7 @@ import yaml
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.records import facts
+from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study
 from liverseg.settings import Settings, from_mapping
@@ -189,8 +190,11 @@ class Race:
         assert "Failed" not in ended, self.log()
         return "Complete" in ended
 
-    def reports(self) -> int:
-        return len(SnapshotReader(self.store, self.study.id).read().reports)
+    def heartbeat(self) -> Heartbeat:
+        """Return the lease on the study."""
+        heartbeat = facts.read_heartbeat(self.store, self.study.id)
+        assert heartbeat is not None
+        return heartbeat
 
     def curves(self) -> int:
         return len(self.store.keys(f"studies/{self.study.id}/curves/"))

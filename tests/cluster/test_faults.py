@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,33 @@ WORKFLOWS = {
 def all_faults(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--faults") != "all":
         pytest.skip("FAULTS=all runs it")
+
+
+@pytest.mark.usefixtures("all_faults")
+def test_a_second_controller_waits_and_takes_over_within_90_s_of_the_first_ones_death(
+    race_of: Callable[..., Race], four: Outcome
+) -> None:
+    race = race_of(FOUR)
+    cluster = race.cluster
+    race.start()
+    race.a_trainer_at_work()
+    first = race.heartbeat()
+    race.start("liverseg-study-2")
+    words = ("logs", "job/liverseg-study-2", "-n", race.namespace)
+    race.wait(lambda: first.owner in cluster.run(*words, check=False), 120)
+    assert race.heartbeat().owner == first.owner
+    # Its pod gets SIGKILL at once: it releases nothing.
+    cluster.run("delete", "job", "liverseg-study", "-n", race.namespace, "--cascade=orphan")
+    pod = first.owner.rsplit("-", 2)[0]
+    cluster.run("delete", "pod", pod, "-n", race.namespace, "--force", "--grace-period=0")
+    died = time.monotonic()
+    race.wait(lambda: race.heartbeat().generation == first.generation + 1, 90)
+    print(f"taken over {time.monotonic() - died:.0f} s after the first one's death")  # noqa: T201
+    assert not race.heartbeat().owner.startswith(pod)
+    race.finish("liverseg-study-2")
+    race.check(four)
+    assert race.monitor.wrong == []
+    assert race.attempts() == CLEAN_ATTEMPTS
 
 
 @pytest.mark.usefixtures("all_faults")
