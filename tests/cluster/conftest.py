@@ -17,6 +17,13 @@ from tests.cluster.cluster import BUCKET, FOUR, SIXTEEN, Cluster, Race, outcome
 from tests.steps.tiny_study import study_in
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder as slow: a cluster answers when it likes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     access = credentials_from(os.environ)
