@@ -163,6 +163,31 @@ def test_a_controller_that_meets_a_malformed_fact_ends_with_its_key(kind):
         rehearsal.run()
 
 
+REPLAYED = {
+    Report: "rungs/2/reports/0007-a0_0.5_500_0.4_" + SHA,
+    CurvePoint: "curves/0007/500-a0_0.5.json",
+    Heartbeat: "heartbeat.json",
+    Result: "results/baseline.json",
+    Stop: "stops/000000.json",
+    Failure: "rungs/baseline/failures/0007-a1.json",
+    Promotion: "rungs/2/promotions/0007.json",
+    Decision: "rungs/2/decision.json",
+    Spec: "spec.json",
+    bundle.Manifest: "checkpoints/0007/500-a0/manifest.json",
+}
+
+
+@pytest.mark.parametrize("kind", REPLAYED)
+def test_a_malformed_fact_of_every_kind_is_a_finding_with_key_field_and_both_values(kind):
+    field, value, expected = next(row[1:] for row in MALFORMED if row[0] is kind)
+    rehearsal = Rehearsal(MemoryStore())
+    key = facts.study_prefix(rehearsal.study.id) + REPLAYED[kind]
+    record.write(rehearsal.store, key, asdict(GOOD[kind]) | {field: value})
+    problem = f"is damaged: field '{field}' is {record.shown(value)}, {expected}"
+    findings = replay(rehearsal.store, rehearsal.study.id).findings
+    assert [f.problem for f in findings if f.key == key and problem in f.problem]
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [

@@ -1,19 +1,32 @@
 """The findings of an audit, and the store as it reads it: nothing that a key holds raises."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 from liverseg.errors import IntegrityError, NotFound
-from liverseg.race.records.facts import Fact
+from liverseg.race.records import facts, reports
+from liverseg.race.records.decisions import Decision, Failure, Promotion
+from liverseg.race.records.facts import CurvePoint, Report
+from liverseg.race.records.study import Spec
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, Manifest
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import shown
 
 Kind = TypeVar("Kind")
+# By kind of fact, the key that its content belongs to.
+_KEYS: dict[type, Callable[[str, Any], str]] = {
+    Spec: lambda _, e: facts.spec_key(e.fact.study),
+    Promotion: lambda study, e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
+    Decision: lambda study, e: facts.decision_key(study, e.fact.rung),
+    Failure: lambda study, e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
+    Report: lambda study, e: reports.key_of(study, e.fact, e.sha256),
+    CurvePoint: lambda study, e: facts.curve_key(study, e.fact),
+}
 
 
 @dataclass(frozen=True)
@@ -27,11 +40,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Entry(Generic[Kind]):
-    """A fact under its key."""
+    """A fact under its key, and the SHA-256 of its bytes."""
 
     key: str
     sha256: str
-    """Of its bytes."""
     fact: Kind
 
 
@@ -42,88 +54,60 @@ class Audit:
         self.store = store
         self.findings: list[Finding] = []
         self.checked: Counter[str] = Counter()
-        self.unreadable: set[str] = set()
-        """Keys of which there is no fact: it is malformed, or belongs under another key."""
 
-    def note(self, key: str, problem: str) -> None:
-        """Record a finding; the same one twice counts once."""
-        finding = Finding(key, problem)
-        if finding not in self.findings:
-            self.findings.append(finding)
+    def note(self, key: str, problem: object) -> None:
+        """Record a finding; `problem` may be an error that begins with the key."""
+        self.findings.append(Finding(key, str(problem).removeprefix(f"'{key}' ")))
 
-    def missing(self, key: str, because_of: str) -> None:
-        """Note that nothing is under `key`; what cannot be read was noted before."""
-        if key not in self.unreadable:
-            self.note(key, f"is missing, expected because of '{because_of}'")
+    @contextmanager
+    def noting(self, key: str) -> Iterator[None]:
+        """Note an IntegrityError; what is missing is noted by what rests on it."""
+        try:
+            yield
+        except NotFound:
+            pass
+        except IntegrityError as error:
+            self.note(key, error)
 
-    def compare(
-        self, key: str, fact: Fact | Mapping[str, Any], expected: Mapping[str, Any], source: str
-    ) -> None:
+    def compare(self, entry: Entry[Any], expected: Mapping[str, Any], source: str) -> None:
         """Note every field that is not as `expected`, which is by `source`."""
-        stored = vars(fact) if isinstance(fact, Fact) else fact
+        stored = entry.fact if isinstance(entry.fact, dict) else vars(entry.fact)
         for name, value in expected.items():
             if (actual := stored.get(name)) != value:
-                text = f"field '{name}' is {shown(actual)}, expected {shown(value)} by {source}"
-                self.note(key, text)
+                problem = f"field '{name}' is {shown(actual)}, expected {shown(value)} by {source}"
+                self.note(entry.key, problem)
 
     def read(self, key: str, kind: type[Kind]) -> Entry[Kind] | None:
         """Return the fact under `key`; None where there is none, or, noted, none of that kind."""
-        try:
+        with self.noting(key):
             data = self.store.get(key)
-            return Entry(key, sha256(data).hexdigest(), record.decode(data, key, kind))
-        except NotFound:
-            return None
-        except IntegrityError as error:
-            self._refuse(key, str(error).removeprefix(f"'{key}' "))
-            return None
+            entry = Entry(key, sha256(data).hexdigest(), record.decode(data, key, kind))
+            expected = _KEYS[kind](key.split("/")[1], entry) if kind in _KEYS else key
+            if expected != key:
+                raise IntegrityError(f"what it holds belongs under '{expected}'")
+            return entry
+        return None
 
-    def parse(self, keys: Iterable[str], parser: Callable[[str], object]) -> None:
-        """Note every key that `parser` rejects."""
-        for key in keys:
-            try:
-                parser(key)
-            except IntegrityError as error:
-                self._refuse(key, str(error).removeprefix(f"'{key}' "))
-
-    def facts(
-        self, keys: Iterable[str], kind: type[Kind], key_of: Callable[[Entry[Kind]], str]
-    ) -> list[Entry[Kind]]:
-        """Return the facts under `keys`; `key_of` says where one belongs."""
+    def read_all(self, name: str, keys: Iterable[str], kind: type[Kind]) -> list[Entry[Kind]]:
+        """Return the facts under `keys` that can be read; they are counted as `name`."""
         entries = [entry for key in keys if (entry := self.read(key, kind)) is not None]
-        for entry in entries:
-            if key_of(entry) != entry.key:
-                self._refuse(entry.key, f"what it holds belongs under '{key_of(entry)}'")
-        return [entry for entry in entries if entry.key not in self.unreadable]
+        self.checked[name] = len(entries)
+        return entries
 
-    def bundle(self, prefix: str) -> dict[str, str] | None:
-        """Compare a bundle's files with its manifest; return the SHA-256 by name that it lists.
-
-        None where there is no manifest that can be read.
-        """
-        manifest = self.read(prefix + MANIFEST, Manifest)
+    def bundle(self, prefix: str) -> Entry[dict[str, str]] | None:
+        """Compare a bundle's files with its manifest; return the SHA-256 that it lists by name."""
+        manifest, keys = self.read(prefix + MANIFEST, Manifest), self.store.keys(prefix)
         if manifest is None:
             return None
         listed = {name: file.sha256 for name, file in manifest.fact.files.items()}
-        # What a damaged manifest lists may be no key at all, so it is not asked for.
-        keys = set(self.store.keys(prefix))
+        self.checked["files"] += len(listed)
         for name, expected in listed.items():
-            self.checked["files"] += 1
-            stored = self.sha256(prefix + name) if prefix + name in keys else None
-            if stored is None:
+            # What a damaged manifest lists may be no key at all, so it is not asked for.
+            if (key := prefix + name) not in keys:
                 self.note(manifest.key, f"lists file {shown(name)}, which is missing")
-            elif stored != expected:
-                self.note(
-                    prefix + name, f"its SHA-256 is {stored}, expected {expected} by its manifest"
-                )
-        return listed
-
-    def sha256(self, key: str) -> str | None:
-        """Return the SHA-256 (hex) of the bytes under `key`, or None where it is missing."""
-        try:
-            return sha256(self.store.get(key)).hexdigest()
-        except NotFound:
-            return None
-
-    def _refuse(self, key: str, problem: str) -> None:
-        self.note(key, problem)
-        self.unreadable.add(key)
+                continue
+            with self.noting(key):
+                digest = sha256(self.store.get(key)).hexdigest()
+                if digest != expected:
+                    self.note(key, f"its SHA-256 is {digest}, expected {expected} by its manifest")
+        return Entry(manifest.key, manifest.sha256, listed)
