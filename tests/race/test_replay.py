@@ -137,7 +137,7 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
             {"dataset_sha256": "0" * 64},
             "digest is .*, field 'dataset_sha256' is 0{64}",
         ),
-        ("spec.json", {"study": "another"}, "belongs under 'studies/another/spec.json'"),
+        ("spec.json", {"study": "another"}, "'study' is 'another', expected '.*' by its key"),
         ("model/model.json", {"seed": 2}, "SHA-256 is .*, expected .* by its manifest"),
         ("model/model.json", {"synthetic": False}, "'synthetic' is False, expected True by"),
         (
@@ -226,7 +226,7 @@ def test_a_promotion_and_a_decision_that_name_two_reports_of_one_attempt_are_tol
     altered(rehearsal, promotion, follow)
     found = named(rehearsal)[promotion]
     where = key(rehearsal, "rungs/0/decision.json")
-    assert re.search(f"sha256='{new[-69:-5]}'.*, which is none of '{where}'", found)
+    assert re.search(f"sha256='{new[-69:-5]}'.*, expected one of '{where}'", found)
 
 
 @pytest.mark.parametrize(("rung", "problem"), [(2, "expected one below 2"), (7, "below 2")])

@@ -8,8 +8,8 @@ finding, since the trainers of a running race write, and delete old checkpoints,
 from dataclasses import dataclass
 from typing import Any
 
-from liverseg.race.audit.decisions import RungFacts, check
-from liverseg.race.audit.findings import Audit, Entry, Finding
+from liverseg.race.audit.decisions import check
+from liverseg.race.audit.recorded import Audit, Entry, Finding, RungFacts
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm, CurvePoint, Heartbeat, Result, Stop
 from liverseg.race.records.lineage import ids
@@ -48,10 +48,8 @@ def _once(store: ObjectStore, id_: str) -> Replay:
         # Results are read before what they rest on, which is written before them.
         results = audit.read_all("results", store.keys(facts.results_prefix(id_)), Result)
         rung_facts = RungFacts(audit, study)
-        for promotion in rung_facts.promotions:
-            check(rung_facts, promotion)
-        for decision in rung_facts.decisions.values():
-            check(rung_facts, decision)
+        for conclusion in rung_facts.conclusions:
+            check(rung_facts, conclusion)
         _check_checkpoints(rung_facts)
         for result in results:
             _check_result(rung_facts, result)
@@ -65,6 +63,7 @@ def _study(audit: Audit, id_: str) -> Study | None:
     if spec is None:
         return None
     made = recorded_id(spec.fact.settings, spec.fact.dataset.digest, spec.fact.training_version)
+    audit.compare(spec, {"study": id_}, "its key")
     audit.compare(spec, {"study": made}, "its settings, data set and training version")
     with audit.noting(spec.key):
         return load_study(audit.store, id_)
@@ -82,9 +81,9 @@ def _check_checkpoints(rung_facts: RungFacts) -> None:
     audit.checked["checkpoints"] = len(checkpoints)
     for report in rung_facts.reports.values():
         if (manifest := checkpoints.get(report.fact.checkpoint)) is not None:
-            weights = manifest.fact.get("best.safetensors")
-            expected = {"checkpoint_sha256": manifest.sha256, "weights_sha256": weights}
-            audit.compare(report, expected, f"'{manifest.key}'")
+            best = manifest.fact.files.get("best.safetensors")
+            hashes = {"weights_sha256": best and best.sha256, "checkpoint_sha256": manifest.sha256}
+            audit.compare(report, hashes, f"'{manifest.key}'")
         elif report.fact.checkpoint not in checkpoints:
             audit.checked["collected"] += 1
 
@@ -107,8 +106,9 @@ def _check_result(rung_facts: RungFacts, entry: Entry[Result]) -> None:
         audit.compare(entry, vars(expected[0]), f"'{reports[0].key}'")
     prefix = facts.model_prefix(study.id, arm)
     manifest = audit.bundle(prefix)
-    weights = manifest.fact.get("model.safetensors") if manifest else None
-    audit.compare(entry, {"weights_sha256": weights}, f"'{prefix}{MANIFEST}'")
+    weights = manifest.fact.files.get("model.safetensors") if manifest else None
+    hashes = {"weights_sha256": weights and weights.sha256}
+    audit.compare(entry, hashes, f"'{prefix}{MANIFEST}'")
     model = audit.read(prefix + "model.json", dict[str, Any])
     if model is not None:
         audit.checked["models"] += 1

@@ -1,17 +1,18 @@
-"""The findings of an audit, and the store as it reads it: nothing that a key holds raises."""
+"""A study's facts as an audit reads them, and its findings: nothing that a key holds raises."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
+from liverseg.core.race.ledger import RungName
 from liverseg.errors import IntegrityError, NotFound
-from liverseg.race.records import facts, reports
+from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import CurvePoint, Report
-from liverseg.race.records.study import Spec
+from liverseg.race.records.study import Study
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, Manifest
 from liverseg.storage.port import ObjectStore
@@ -20,7 +21,6 @@ from liverseg.storage.record import shown
 Kind = TypeVar("Kind")
 # By kind of fact, the key that its content belongs to.
 _KEYS: dict[type, Callable[[str, Any], str]] = {
-    Spec: lambda _, e: facts.spec_key(e.fact.study),
     Promotion: lambda study, e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
     Decision: lambda study, e: facts.decision_key(study, e.fact.rung),
     Failure: lambda study, e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
@@ -94,20 +94,47 @@ class Audit:
         self.checked[name] = len(entries)
         return entries
 
-    def bundle(self, prefix: str) -> Entry[dict[str, str]] | None:
-        """Compare a bundle's files with its manifest; return the SHA-256 that it lists by name."""
+    def bundle(self, prefix: str) -> Entry[Manifest] | None:
+        """Compare a bundle's files with its manifest; return this if it can be read."""
         manifest, keys = self.read(prefix + MANIFEST, Manifest), self.store.keys(prefix)
-        if manifest is None:
-            return None
-        listed = {name: file.sha256 for name, file in manifest.fact.files.items()}
-        self.checked["files"] += len(listed)
-        for name, expected in listed.items():
+        for name, file in manifest.fact.files.items() if manifest else ():
+            self.checked["files"] += 1
             # What a damaged manifest lists may be no key at all, so it is not asked for.
             if (key := prefix + name) not in keys:
-                self.note(manifest.key, f"lists file {shown(name)}, which is missing")
+                self.note(prefix + MANIFEST, f"lists file {shown(name)}, which is missing")
                 continue
             with self.noting(key):
-                digest = sha256(self.store.get(key)).hexdigest()
-                if digest != expected:
-                    self.note(key, f"its SHA-256 is {digest}, expected {expected} by its manifest")
-        return Entry(manifest.key, manifest.sha256, listed)
+                stored, listed = sha256(self.store.get(key)).hexdigest(), file.sha256
+                if stored != listed:
+                    self.note(key, f"its SHA-256 is {stored}, expected {listed} by its manifest")
+        return manifest
+
+
+class RungFacts:
+    """The facts of all rungs that can be read; the others are noted."""
+
+    def __init__(self, audit: Audit, study: Study) -> None:
+        self.audit, self.study = audit, study
+        # A store lists decisions and promotions before the reports of their rung, so that they
+        # rest on nothing that a running race writes in between.
+        keys: dict[str, list[str]] = defaultdict(list)
+        for key in audit.store.keys(facts.rungs_prefix(study.id)):
+            keys[facts.kind_at_rung(key)].append(key)
+        for key in keys[""]:
+            audit.note(key, "is no key of a race")
+        for key in keys["attempts"]:
+            with audit.noting(key):
+                spans.parse(key)
+        promotions = audit.read_all("promotions", keys["promotions"], Promotion)
+        decisions = audit.read_all("decisions", keys["decision.json"], Decision)
+        self.conclusions: list[Entry[Promotion] | Entry[Decision]] = [*promotions, *decisions]
+        self.decisions = {entry.fact.rung: entry for entry in decisions}
+        self.entrants = defaultdict(set, {0: set(range(study.settings.race.seeds))})
+        for entry in promotions:
+            self.entrants[entry.fact.rung + 1].add(entry.fact.seed)
+        for rung, decision in self.decisions.items():
+            self.entrants[rung + 1].update(decision.fact.promoted)
+        self.reports = {e.sha256: e for e in audit.read_all("reports", keys["reports"], Report)}
+        self.failures: dict[tuple[RungName, int], list[Failure]] = defaultdict(list)
+        for failure in audit.read_all("failures", keys["failures"], Failure):
+            self.failures[failure.fact.rung, failure.fact.seed].append(failure.fact)
