@@ -241,6 +241,46 @@ def test_a_promotion_or_decision_of_a_rung_that_there_is_not_is_named(rung, prob
     assert "expected one below 3" in named(rehearsal)[facts.decision_key(study, 7)]
 
 
+def test_a_decision_that_names_a_report_of_another_rung_is_named():
+    rehearsal = raced()
+    decided = record.read(rehearsal.store, key(rehearsal, "rungs/0/decision.json"))["inputs"]
+    earlier = next(entry for entry in decided if entry["seed"] == 3)
+    where = key(rehearsal, "rungs/1/decision.json")
+    altered(rehearsal, where, lambda values: values["inputs"].__setitem__(1, earlier))
+    assert "seed 3 is Input(seed=3, attempt=0, jaccard=0.32" in named(rehearsal)[where]
+    assert "expected None by the reports and failures" in named(rehearsal)[where]
+
+
+def test_a_promotion_that_rests_on_a_seed_that_did_not_come_to_its_rung_is_named():
+    rehearsal = raced()
+    promotion = record.read(rehearsal.store, key(rehearsal, "rungs/0/promotions/0003.json"))
+    where = facts.promotion_key(rehearsal.study.id, 1, 3)
+    record.write(rehearsal.store, where, promotion | {"rung": 1})
+    assert "of seeds [1, 2, 3], expected seeds [2, 3]" in named(rehearsal)[where]
+
+
+def test_a_decision_is_missed_where_everybody_was_promoted_early():
+    rehearsal = raced()
+    promotion = record.read(rehearsal.store, key(rehearsal, "rungs/0/promotions/0003.json"))
+    decision = record.read(rehearsal.store, key(rehearsal, "rungs/0/decision.json"))
+    other = facts.promotion_key(rehearsal.study.id, 0, 2)
+    record.write(rehearsal.store, other, promotion | {"seed": 2, "inputs": decision["inputs"]})
+    assert named(rehearsal) == {}
+    rehearsal.store.delete(key(rehearsal, "rungs/0/decision.json"))
+    found = named(rehearsal)[key(rehearsal, "rungs/1/decision.json")]
+    assert found == "there is no decision of rung 0 that can be read\n"
+
+
+def test_a_promotion_waits_for_no_more_seeds_than_were_promoted_to_its_rung():
+    rehearsal = Rehearsal(faults=[Killed(seed, 0, 1, exit_code=78) for seed in (0, 1, 2)])
+    rehearsal.run()
+    decision = record.read(rehearsal.store, key(rehearsal, "rungs/1/decision.json"))
+    where = facts.promotion_key(rehearsal.study.id, 1, 3)
+    promotion = {"rung": 1, "seed": 3, "inputs": decision["inputs"]}
+    record.write(rehearsal.store, where, promotion)
+    assert named(rehearsal) == {}
+
+
 def test_a_report_of_other_bytes_is_named_by_the_decision_that_rests_on_it():
     rehearsal = raced()
     report = key(rehearsal, "rungs/0/reports/0003-a0_")
@@ -448,13 +488,13 @@ def test_a_race_of_two_controllers_is_accepted(write):
 def test_what_a_trainer_removes_while_it_is_looked_at_is_no_finding():
     rehearsal = raced()
     prefix = key(rehearsal, "checkpoints/0003/2-a0/")
-    store = MovingStore(rehearsal.store, prefix + "best.safetensors", prefix)
+    store = MovingStore(rehearsal.store, prefix + MANIFEST, prefix)
     assert replay(store, rehearsal.study.id).findings == ()
     assert prefix + MANIFEST not in store.objects
 
 
 class MovingStore(MemoryStore):
-    """Loses everything below `lost` when `at` is read."""
+    """Loses everything below `lost` after `at` was read."""
 
     def __init__(self, before: MemoryStore, at: str, lost: str) -> None:
         super().__init__()
@@ -462,7 +502,8 @@ class MovingStore(MemoryStore):
         self._at, self._lost = at, lost
 
     def get(self, key: str) -> bytes:
+        data = super().get(key)
         if key == self._at:
             for name in self.keys(self._lost):
                 self.delete(name)
-        return super().get(key)
+        return data
