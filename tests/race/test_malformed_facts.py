@@ -106,16 +106,21 @@ MALFORMED = [
 ]
 
 
+def malformed(kind: type, field: str, value: Any) -> bytes:
+    """A good record of a kind, with another value of one field."""
+    values = json.loads(record.encode(asdict(GOOD[kind])))
+    *path, last = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", field)]
+    reduce(lambda inner, step: inner[step], path, values)[last] = value
+    # Not `record.encode`, which makes null of what is not finite.
+    return json.dumps(values).encode()
+
+
 @pytest.mark.parametrize(("kind", "field", "value", "expected"), MALFORMED)
 def test_a_malformed_field_is_named_with_its_value_and_what_was_expected(
     kind, field, value, expected
 ):
-    values = json.loads(record.encode(asdict(GOOD[kind])))
-    *path, last = [int(step) if step.isdigit() else step for step in re.findall(r"\w+", field)]
-    reduce(lambda inner, step: inner[step], path, values)[last] = value
     with pytest.raises(IntegrityError) as caught:
-        # Not `record.encode`, which makes null of what is not finite.
-        record.decode(json.dumps(values).encode(), "studies/ab12/some.json", kind)
+        record.decode(malformed(kind, field, value), "studies/ab12/some.json", kind)
     message = str(caught.value)
     found = f"field '{field}' is {record.shown(value)}, "
     assert message.startswith(f"'studies/ab12/some.json' is damaged: {found}")
@@ -161,6 +166,31 @@ def test_a_controller_that_meets_a_malformed_fact_ends_with_its_key(kind):
     store.put(key, b'{"time": null}')
     with pytest.raises(IntegrityError, match=key):
         rehearsal.run()
+
+
+REPLAYED = {
+    Report: "rungs/2/reports/0007-a0_0.5_500_0.4_" + SHA,
+    CurvePoint: "curves/0007/500-a0_0.5.json",
+    Heartbeat: "heartbeat.json",
+    Result: "results/baseline.json",
+    Stop: "stops/000000.json",
+    Failure: "rungs/baseline/failures/0007-a1.json",
+    Promotion: "rungs/2/promotions/0007.json",
+    Decision: "rungs/2/decision.json",
+    Spec: "spec.json",
+    bundle.Manifest: "checkpoints/0007/500-a0/manifest.json",
+}
+
+
+@pytest.mark.parametrize("kind", REPLAYED)
+def test_a_malformed_fact_of_every_kind_is_a_finding_with_key_field_and_both_values(kind):
+    field, value, expected = next(row[1:] for row in MALFORMED if row[0] is kind)
+    rehearsal = Rehearsal(MemoryStore())
+    key = facts.study_prefix(rehearsal.study.id) + REPLAYED[kind]
+    rehearsal.store.put(key, malformed(kind, field, value))
+    found = {f.key: f.problem for f in replay(rehearsal.store, rehearsal.study.id).findings}
+    assert found[key].startswith(f"is damaged: field '{field}' is {record.shown(value)}, ")
+    assert expected in found[key]
 
 
 @pytest.mark.parametrize(

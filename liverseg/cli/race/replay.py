@@ -30,7 +30,7 @@ def replay(store: str, study: str | None, as_json: bool) -> None:
     """Derive every promotion and decision once more, and check every hash.
 
     Reads reports, failures, curves, checkpoints and models, writes nothing, and may be used while
-    the race runs. Prints one line a difference: the key, what it says, what follows from the
+    the race runs. Prints one line per difference: the key, what it says, what follows from the
     others; then the exit code is 5, otherwise 0.
 
     JSON keys: study; checked (how many of each kind); findings (key, problem).

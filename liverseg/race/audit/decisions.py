@@ -1,87 +1,60 @@
 """Promotions and decisions, made once more from the inputs that they name."""
 
 from liverseg.core.race.halving import decide, guaranteed, promotion_slots
-from liverseg.race.audit.findings import Entry
-from liverseg.race.audit.recorded import RecordedFacts
+from liverseg.race.audit.recorded import Entry, RungFacts
 from liverseg.race.decide.state import failed_for_good
-from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Input, Promotion
 
 
-def check_promotion(recorded: RecordedFacts, entry: Entry[Promotion]) -> None:
-    """Note what keeps a promotion from following from its inputs, or from its rung's decision."""
-    audit, key, rung, seed = recorded.audit, entry.key, entry.fact.rung, entry.fact.seed
-    if rung >= len(recorded.rungs) - 1:
-        audit.note(key, f"field 'rung' is {rung}, expected one below {len(recorded.rungs) - 1}")
+def check(rung_facts: RungFacts, entry: Entry[Promotion] | Entry[Decision]) -> None:
+    """Note what keeps a promotion or decision from following from what it rests on."""
+    audit, key, fact, rungs = rung_facts.audit, entry.key, entry.fact, rung_facts.study.rungs
+    # From the last rung nobody is promoted early.
+    end = len(rungs) - isinstance(fact, Promotion)
+    if fact.rung >= end:
+        audit.note(key, f"field 'rung' is {fact.rung}, expected one below {end}")
         return
-    inputs = {one.seed: one for one in entry.fact.inputs}
-    _check_inputs(recorded, key, rung, entry.fact.inputs)
-    to_come = max(0, recorded.expected(rung) - len(inputs))
-    scores = {one.seed: one.jaccard for one in entry.fact.inputs}
-    sure = guaranteed(scores, to_come, promotion_slots(recorded.rungs, rung))
-    if seed not in sure:
+    decision = rung_facts.decisions.get(fact.rung)
+    decided = set(decision.fact.inputs if decision is not None else fact.inputs)
+    for one in fact.inputs:
+        made, problem = _made_anew(rung_facts, fact.rung, one), f"its input of seed {one.seed} is"
+        if one != made:
+            source = "by the reports and failures that can be read"
+            audit.note(key, f"{problem} {one}, expected {made} {source}")
+        elif one not in decided:
+            audit.note(key, f"{problem} {one}, expected one of '{decision and decision.key}'")
+    # A decision rests on all seeds of its rung, a promotion on some of them.
+    seeds, entrants = sorted(one.seed for one in fact.inputs), rung_facts.entrants[fact.rung]
+    expected = sorted(entrants if isinstance(fact, Decision) else entrants & set(seeds))
+    if seeds != expected:
+        audit.note(key, f"its inputs are of seeds {seeds}, expected seeds {expected}")
+    scores = {one.seed: one.jaccard for one in fact.inputs}
+    slots = promotion_slots(rungs, fact.rung)
+    if isinstance(fact, Decision):
+        if fact.rung and fact.rung - 1 not in rung_facts.decisions:
+            audit.note(key, f"there is no decision of rung {fact.rung - 1} that can be read")
+        audit.compare(entry, vars(decide(scores, slots)), "its inputs")
+        audit.compare(entry, {"iterations": rungs[fact.rung].iterations}, "the schedule")
+        return
+    # What is decided bounds how many seeds come to the rung.
+    numbers = [len(d.fact.promoted) for at, d in rung_facts.decisions.items() if at < fact.rung]
+    to_come = max(0, min([rungs[fact.rung].size, *numbers]) - len(scores))
+    sure = guaranteed(scores, to_come, slots)
+    if fact.seed not in sure:
         source = f"its inputs, with {to_come} seeds still to come"
-        audit.note(key, f"field 'seed' is {seed}, expected one of {sure} by {source}")
-    entrants = recorded.entrants(rung)
-    if entrants is not None and not inputs.keys() <= entrants:
-        of = sorted(inputs)
-        audit.note(key, f"its inputs are of seeds {of}, expected only seeds {sorted(entrants)}")
-    decision = recorded.decision(rung)
-    if decision is not None and seed not in decision.fact.promoted:
-        promoted = list(decision.fact.promoted)
-        audit.note(key, f"field 'seed' is {seed}, expected one of {promoted} by '{decision.key}'")
-    for one in decision.fact.inputs if decision is not None else ():
-        _compare(recorded, key, inputs.get(one.seed, one), one, f"'{decision and decision.key}'")
+        audit.note(key, f"field 'seed' is {fact.seed}, expected one of {sure} by {source}")
 
 
-def check_decision(recorded: RecordedFacts, entry: Entry[Decision]) -> None:
-    """Note what keeps a decision from following from its inputs and from the rung before."""
-    audit, key, rung = recorded.audit, entry.key, entry.fact.rung
-    if rung >= len(recorded.rungs):
-        audit.note(key, f"field 'rung' is {rung}, expected one below {len(recorded.rungs)}")
-        return
-    if rung and recorded.decision(rung - 1) is None:
-        audit.missing(facts.decision_key(recorded.study, rung - 1), key)
-    _check_inputs(recorded, key, rung, entry.fact.inputs)
-    scores = {one.seed: one.jaccard for one in entry.fact.inputs}
-    entrants = recorded.entrants(rung)
-    if entrants is not None and scores.keys() != entrants:
-        of = sorted(scores)
-        audit.note(key, f"its inputs are of seeds {of}, expected seeds {sorted(entrants)}")
-    standing = decide(scores, promotion_slots(recorded.rungs, rung))
-    iterations = recorded.rungs[rung].iterations
-    audit.compare(key, entry.fact, vars(standing), "its inputs")
-    audit.compare(key, entry.fact, {"iterations": iterations}, "the schedule")
-
-
-def _check_inputs(recorded: RecordedFacts, key: str, rung: int, inputs: tuple[Input, ...]) -> None:
-    """Compare inputs with the reports and failures that they name."""
-    seeds = [entry.seed for entry in inputs]
-    if len(set(seeds)) < len(seeds):
-        recorded.audit.note(key, f"its inputs are of seeds {seeds}, expected each seed once")
-    for entry in inputs:
-        reports = [
-            report
-            for report in recorded.reports_of[rung, entry.seed]
-            if report.fact.attempt == entry.attempt
-        ]
-        if entry.sha256 is None:
-            expected, source = _failed(recorded, rung, entry.seed)
-        elif reports:
-            report = next((r for r in reports if r.sha256 == entry.sha256), reports[0])
-            score = report.fact.score(recorded.race.rung_metric)
-            expected = Input(entry.seed, entry.attempt, score, report.sha256)
-            source = f"'{report.key}'"
-        else:
-            expected, source = None, "the reports that can be read"
-        _compare(recorded, key, entry, expected, source)
-
-
-def _failed(recorded: RecordedFacts, rung: int, seed: int) -> tuple[Input | None, str]:
-    """Return the input of a seed that failed for good, None where it did not, and the source."""
-    failures = [failure.fact for failure in recorded.failures_of[rung, seed]]
-    failures.sort(key=lambda failure: failure.attempt)
-    before = recorded.rungs[rung - 1].iterations if rung else 0
+def _made_anew(rung_facts: RungFacts, rung: int, one: Input) -> Input | None:
+    """Return an input as the report that it names, or its seed's failures, make it."""
+    if one.sha256 is not None:
+        report = rung_facts.reports.get(one.sha256)
+        if report is None or report.fact.rung != rung:
+            return None
+        score = report.fact.score(rung_facts.study.settings.race.rung_metric)
+        return Input(report.fact.seed, report.fact.attempt, score, report.sha256)
+    failures = sorted(rung_facts.failures[rung, one.seed], key=lambda failure: failure.attempt)
+    before = rung_facts.study.rungs[rung - 1].iterations if rung else 0
     # Of which generation the controller was that gave the seed up, and after which failure, is
     # not recorded.
     failed = any(
@@ -89,18 +62,4 @@ def _failed(recorded: RecordedFacts, rung: int, seed: int) -> tuple[Input | None
         for end in range(1, len(failures) + 1)
         for generation in {failure.generation for failure in failures}
     )
-    return Input(seed, None, None, None) if failed else None, f"its {len(failures)} failures"
-
-
-def _compare(
-    recorded: RecordedFacts, key: str, stored: Input, expected: Input | None, source: str
-) -> None:
-    if stored != expected:
-        text = f"its input of seed {stored.seed} is {_words(stored)}"
-        recorded.audit.note(key, f"{text}, expected {_words(expected)} by {source}")
-
-
-def _words(entry: Input | None) -> str:
-    if entry is None:
-        return "none"
-    return f"attempt {entry.attempt}, Jaccard {entry.jaccard}, SHA-256 {entry.sha256}"
+    return Input(one.seed, None, None, None) if failed else None

@@ -1,117 +1,140 @@
-"""All facts of a race as an audit reads them, and who was at which rung."""
+"""A study's facts as an audit reads them, and its findings: nothing that a key holds raises."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
-from typing import TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
 
-from liverseg.core.race.halving import Rung, promotion_slots
 from liverseg.core.race.ledger import RungName
-from liverseg.race.audit.findings import Audit, Entry, Kind
+from liverseg.errors import IntegrityError, NotFound
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import Arm, CurvePoint, Report, Result
-from liverseg.race.records.lineage import ids
-from liverseg.race.records.study import Spec
-from liverseg.settings import RaceSettings
+from liverseg.race.records.facts import CurvePoint, Report
+from liverseg.race.records.study import Study
+from liverseg.storage import record
+from liverseg.storage.bundle import MANIFEST, Manifest
+from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import shown
 
-Group = TypeVar("Group")
-ARMS: tuple[Arm, Arm] = ("multi", "baseline")
+Kind = TypeVar("Kind")
+# By kind of fact, the key that its content belongs to.
+_KEYS: dict[type, Callable[[str, Any], str]] = {
+    Promotion: lambda study, e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
+    Decision: lambda study, e: facts.decision_key(study, e.fact.rung),
+    Failure: lambda study, e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
+    Report: lambda study, e: reports.key_of(study, e.fact, e.sha256),
+    CurvePoint: lambda study, e: facts.curve_key(study, e.fact),
+}
 
 
-class RecordedFacts:
-    """The facts of a study that can be read; what cannot is noted.
+@dataclass(frozen=True)
+class Finding:
+    """One difference between what is stored and what follows from the other facts."""
 
-    A store lists decisions and promotions before the reports of their rung, so that they rest on
-    nothing that a running race writes in between.
-    """
+    key: str
+    problem: str
+    """What the key holds, and what was expected."""
 
-    def __init__(
-        self, audit: Audit, study: str, spec: Spec, race: RaceSettings, rungs: tuple[Rung, ...]
-    ) -> None:
-        self.audit, self.study, self.spec = audit, study, spec
-        self.race, self.rungs = race, rungs
-        # Reports of an extended study may name checkpoints of the study that it extends.
-        self.lineage = ids(audit.store, study)
-        results = {arm: audit.read(facts.result_key(study, arm), Result) for arm in ARMS}
-        self.results = {arm: entry for arm, entry in results.items() if entry is not None}
+
+@dataclass(frozen=True)
+class Entry(Generic[Kind]):
+    """A fact under its key, and the SHA-256 of its bytes."""
+
+    key: str
+    sha256: str
+    fact: Kind
+
+
+class Audit:
+    """Reads a store and collects findings; `checked` counts what was read, by kind."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.findings: list[Finding] = []
+        self.checked: Counter[str] = Counter()
+
+    def note(self, key: str, problem: object) -> None:
+        """Record a finding; `problem` may be an error that begins with the key."""
+        self.findings.append(Finding(key, str(problem).removeprefix(f"'{key}' ")))
+
+    @contextmanager
+    def noting(self, key: str) -> Iterator[None]:
+        """Note an IntegrityError; what is missing is noted by what rests on it."""
+        try:
+            yield
+        except NotFound:
+            pass
+        except IntegrityError as error:
+            self.note(key, error)
+
+    def compare(self, entry: Entry[Any], expected: Mapping[str, Any], source: str) -> None:
+        """Note every field that is not as `expected`, which is by `source`."""
+        stored = entry.fact if isinstance(entry.fact, dict) else vars(entry.fact)
+        for name, value in expected.items():
+            if (actual := stored.get(name)) != value:
+                problem = f"field '{name}' is {shown(actual)}, expected {shown(value)} by {source}"
+                self.note(entry.key, problem)
+
+    def read(self, key: str, kind: type[Kind]) -> Entry[Kind] | None:
+        """Return the fact under `key`; None where there is none, or, noted, none of that kind."""
+        with self.noting(key):
+            data = self.store.get(key)
+            entry = Entry(key, sha256(data).hexdigest(), record.decode(data, key, kind))
+            expected = _KEYS[kind](key.split("/")[1], entry) if kind in _KEYS else key
+            if expected != key:
+                raise IntegrityError(f"what it holds belongs under '{expected}'")
+            return entry
+        return None
+
+    def read_all(self, name: str, keys: Iterable[str], kind: type[Kind]) -> list[Entry[Kind]]:
+        """Return the facts under `keys` that can be read; they are counted as `name`."""
+        entries = [entry for key in keys if (entry := self.read(key, kind)) is not None]
+        self.checked[name] = len(entries)
+        return entries
+
+    def bundle(self, prefix: str) -> Entry[Manifest] | None:
+        """Compare a bundle's files with its manifest; return this if it can be read."""
+        manifest, keys = self.read(prefix + MANIFEST, Manifest), self.store.keys(prefix)
+        for name, file in manifest.fact.files.items() if manifest else ():
+            self.checked["files"] += 1
+            # What a damaged manifest lists may be no key at all, so it is not asked for.
+            if (key := prefix + name) not in keys:
+                self.note(prefix + MANIFEST, f"lists file {shown(name)}, which is missing")
+                continue
+            with self.noting(key):
+                stored, listed = sha256(self.store.get(key)).hexdigest(), file.sha256
+                if stored != listed:
+                    self.note(key, f"its SHA-256 is {stored}, expected {listed} by its manifest")
+        return manifest
+
+
+class RungFacts:
+    """The facts of all rungs that can be read; the others are noted."""
+
+    def __init__(self, audit: Audit, study: Study) -> None:
+        self.audit, self.study = audit, study
+        # A store lists decisions and promotions before the reports of their rung, so that they
+        # rest on nothing that a running race writes in between.
         keys: dict[str, list[str]] = defaultdict(list)
-        for key in audit.store.keys(facts.rungs_prefix(study)):
+        for key in audit.store.keys(facts.rungs_prefix(study.id)):
             keys[facts.kind_at_rung(key)].append(key)
         for key in keys[""]:
             audit.note(key, "is no key of a race")
-        self.promotions = audit.facts(
-            keys["promotions"],
-            Promotion,
-            lambda e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
-        )
-        self.decisions = audit.facts(
-            keys["decision.json"], Decision, lambda e: facts.decision_key(study, e.fact.rung)
-        )
-        self.all_decided_known = audit.unreadable.isdisjoint(
-            keys["promotions"] + keys["decision.json"]
-        )
-        audit.parse(keys["attempts"], spans.parse)
-        self.failures = audit.facts(
-            keys["failures"],
-            Failure,
-            lambda e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
-        )
-        self.reports = audit.facts(
-            keys["reports"], Report, lambda e: reports.key_of(study, e.fact, e.sha256)
-        )
-        self.validations = audit.facts(
-            audit.store.keys(facts.all_curves_prefix(study)),
-            CurvePoint,
-            lambda e: facts.curve_key(study, e.fact),
-        )
-        for kind in ("results", "promotions", "decisions", "failures", "reports", "validations"):
-            if number := len(getattr(self, kind)):
-                audit.checked[kind] = number
-
-    def decision(self, rung: int) -> Entry[Decision] | None:
-        """Return a rung's decision."""
-        return next((entry for entry in self.decisions if entry.fact.rung == rung), None)
-
-    @cached_property
-    def reports_of(self) -> Mapping[tuple[RungName, int], list[Entry[Report]]]:
-        """The reports of all attempts, by rung and seed."""
-        return _grouped(self.reports, lambda report: (report.rung, report.seed))
-
-    @cached_property
-    def failures_of(self) -> Mapping[tuple[RungName, int], list[Entry[Failure]]]:
-        """The failures of all attempts, by rung and seed."""
-        return _grouped(self.failures, lambda failure: (failure.rung, failure.seed))
-
-    @cached_property
-    def validations_of(self) -> Mapping[int, list[Entry[CurvePoint]]]:
-        """The validations of all attempts, by seed."""
-        return _grouped(self.validations, lambda validation: validation.seed)
-
-    def entrants(self, rung: int) -> frozenset[int] | None:
-        """Return the seeds that were promoted to a rung; None where not all can be known."""
-        if rung == 0:
-            return frozenset(range(self.race.seeds))
-        if not self.all_decided_known:
-            return None
-        early = frozenset(e.fact.seed for e in self.promotions if e.fact.rung == rung - 1)
-        decision = self.decision(rung - 1)
-        return early | frozenset(decision.fact.promoted if decision else ())
-
-    def expected(self, rung: int) -> int:
-        """Return how many seeds come to a rung at most, as far as is decided."""
-        if rung == 0:
-            return self.race.seeds
-        decision = self.decision(rung - 1)
-        if decision is not None:
-            return len(decision.fact.promoted)
-        return min(promotion_slots(self.rungs, rung - 1), self.expected(rung - 1))
-
-
-def _grouped(
-    entries: Iterable[Entry[Kind]], group: Callable[[Kind], Group]
-) -> Mapping[Group, list[Entry[Kind]]]:
-    groups = defaultdict(list)
-    for entry in entries:
-        groups[group(entry.fact)].append(entry)
-    return groups
+        for key in keys["attempts"]:
+            with audit.noting(key):
+                spans.parse(key)
+        promotions = audit.read_all("promotions", keys["promotions"], Promotion)
+        decisions = audit.read_all("decisions", keys["decision.json"], Decision)
+        self.conclusions: list[Entry[Promotion] | Entry[Decision]] = [*promotions, *decisions]
+        self.decisions = {entry.fact.rung: entry for entry in decisions}
+        self.entrants = defaultdict(set, {0: set(range(study.settings.race.seeds))})
+        for entry in promotions:
+            self.entrants[entry.fact.rung + 1].add(entry.fact.seed)
+        for rung, decision in self.decisions.items():
+            self.entrants[rung + 1].update(decision.fact.promoted)
+        self.reports = {e.sha256: e for e in audit.read_all("reports", keys["reports"], Report)}
+        self.failures: dict[tuple[RungName, int], list[Failure]] = defaultdict(list)
+        for failure in audit.read_all("failures", keys["failures"], Failure):
+            self.failures[failure.fact.rung, failure.fact.seed].append(failure.fact)

@@ -6,18 +6,17 @@ finding, since the trainers of a running race write, and delete old checkpoints,
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from liverseg.core.race.halving import schedule
-from liverseg.errors import SettingsError
-from liverseg.race.audit.checkpoints import check_checkpoints, check_reported
-from liverseg.race.audit.decisions import check_decision, check_promotion
-from liverseg.race.audit.findings import Audit, Entry, Finding
-from liverseg.race.audit.recorded import RecordedFacts
-from liverseg.race.audit.reports import check_failure, check_report, check_validation
-from liverseg.race.audit.results import check_results
+from liverseg.race.audit.decisions import check
+from liverseg.race.audit.recorded import Audit, Entry, Finding, RungFacts
 from liverseg.race.records import facts
-from liverseg.race.records.study import Spec, recorded_id
-from liverseg.settings import RaceSettings, from_mapping
+from liverseg.race.records.facts import Arm, CurvePoint, Heartbeat, Result, Stop
+from liverseg.race.records.lineage import ids
+from liverseg.race.records.result import describe, result_of
+from liverseg.race.records.study import Spec, Study, load_study, recorded_id
+from liverseg.settings import to_mapping
+from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
 
 
@@ -40,42 +39,78 @@ def replay(store: ObjectStore, study: str) -> Replay:
     return Replay(again.checked, lasting)
 
 
-def _once(store: ObjectStore, study: str) -> Replay:
+def _once(store: ObjectStore, id_: str) -> Replay:
     audit = Audit(store)
-    spec = audit.read(facts.spec_key(study), Spec)
-    race = _race(audit, study, spec) if spec is not None else None
-    if spec is not None and race is not None:
-        rungs = schedule(race.seeds, race.minimum_iterations, race.maximum_iterations, race.eta)
-        _check(RecordedFacts(audit, study, spec.fact, race, rungs))
-    return Replay(dict(audit.checked), tuple(audit.findings))
+    study = _study(audit, id_)
+    if study is not None:
+        audit.read(facts.heartbeat_key(id_), Heartbeat)
+        audit.read_all("stops", store.keys(facts.stops_prefix(id_)), Stop)
+        # Results are read before what they rest on, which is written before them.
+        results = audit.read_all("results", store.keys(facts.results_prefix(id_)), Result)
+        rung_facts = RungFacts(audit, study)
+        for conclusion in rung_facts.conclusions:
+            check(rung_facts, conclusion)
+        _check_checkpoints(rung_facts)
+        for result in results:
+            _check_result(rung_facts, result)
+        audit.read_all("validations", store.keys(facts.all_curves_prefix(id_)), CurvePoint)
+    return Replay(dict(audit.checked), tuple(dict.fromkeys(audit.findings)))
 
 
-def _race(audit: Audit, study: str, spec: Entry[Spec]) -> RaceSettings | None:
-    """Compare a study's spec.json with its id; return the race's settings if these are valid."""
-    digest = spec.fact.dataset.digest
-    made = recorded_id(spec.fact.settings, digest, spec.fact.training_version)
-    stored = vars(spec.fact) | {"id": study}
-    source = "its settings, data set and training version"
-    audit.compare(spec.key, stored, {"dataset_sha256": digest}, "its cases")
-    audit.compare(spec.key, stored, {"study": made, "id": made}, source)
-    try:
-        return from_mapping(spec.fact.settings).race
-    except SettingsError as error:
-        audit.note(spec.key, str(error))
+def _study(audit: Audit, id_: str) -> Study | None:
+    """Compare a study's spec.json with its id; return the study that can be read."""
+    spec = audit.read(facts.spec_key(id_), Spec)
+    if spec is None:
         return None
+    made = recorded_id(spec.fact.settings, spec.fact.dataset.digest, spec.fact.training_version)
+    audit.compare(spec, {"study": id_}, "its key")
+    audit.compare(spec, {"study": made}, "its settings, data set and training version")
+    with audit.noting(spec.key):
+        return load_study(audit.store, id_)
+    return None
 
 
-def _check(recorded: RecordedFacts) -> None:
-    for promotion in recorded.promotions:
-        check_promotion(recorded, promotion)
-    for decision in recorded.decisions:
-        check_decision(recorded, decision)
-    for failure in recorded.failures:
-        check_failure(recorded.audit, failure)
-    for validation in recorded.validations:
-        check_validation(recorded.audit, validation)
-    checkpoints = check_checkpoints(recorded)
-    for report in recorded.reports:
-        check_report(recorded, report)
-        check_reported(recorded, report, checkpoints)
-    check_results(recorded)
+def _check_checkpoints(rung_facts: RungFacts) -> None:
+    """Compare checkpoints with their manifests, and reports with those; some may be deleted."""
+    audit = rung_facts.audit
+    # Reports of an extended study may name checkpoints of the study that it extends.
+    studies = ids(audit.store, rung_facts.study.id)
+    keys = [key for id_ in studies for key in audit.store.keys(facts.all_checkpoints_prefix(id_))]
+    prefixes = [key.removesuffix(MANIFEST) for key in keys if key.endswith("/" + MANIFEST)]
+    checkpoints = {prefix: audit.bundle(prefix) for prefix in prefixes}
+    audit.checked["checkpoints"] = len(checkpoints)
+    for report in rung_facts.reports.values():
+        if (manifest := checkpoints.get(report.fact.checkpoint)) is not None:
+            best = manifest.fact.files.get("best.safetensors")
+            hashes = {"weights_sha256": best and best.sha256, "checkpoint_sha256": manifest.sha256}
+            audit.compare(report, hashes, f"'{manifest.key}'")
+        elif report.fact.checkpoint not in checkpoints:
+            audit.checked["collected"] += 1
+
+
+def _check_result(rung_facts: RungFacts, entry: Entry[Result]) -> None:
+    """Note what keeps a result and its model from following from its arm's last report."""
+    audit, study = rung_facts.audit, rung_facts.study
+    arm: Arm = "baseline" if entry.key == facts.result_key(study.id, "baseline") else "multi"
+    end = rung_facts.decisions.get(len(study.rungs) - 1)
+    won = {i.sha256 for i in end.fact.inputs if i.seed in end.fact.promoted} if end else set()
+    reports = [
+        report
+        for report in rung_facts.reports.values()
+        if (report.sha256 in won if arm == "multi" else report.fact.rung == "baseline")
+    ]
+    expected = [result_of(study.id, arm, report.fact) for report in reports]
+    if not reports:
+        audit.note(entry.key, "there is no report that it rests on")
+    elif entry.fact not in expected:
+        audit.compare(entry, vars(expected[0]), f"'{reports[0].key}'")
+    prefix = facts.model_prefix(study.id, arm)
+    manifest = audit.bundle(prefix)
+    weights = manifest.fact.files.get("model.safetensors") if manifest else None
+    hashes = {"weights_sha256": weights and weights.sha256}
+    audit.compare(entry, hashes, f"'{prefix}{MANIFEST}'")
+    model = audit.read(prefix + "model.json", dict[str, Any])
+    if model is not None:
+        audit.checked["models"] += 1
+        described = describe(entry.fact, study.id, to_mapping(study.settings), study.dataset)
+        audit.compare(model, described, f"'{entry.key}' and spec.json")
