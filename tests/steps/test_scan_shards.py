@@ -225,13 +225,24 @@ def test_a_scan_that_has_ended_cannot_be_collected_again(data, store):
     assert ended.value.code == 6
 
 
-def test_a_scan_task_cut_short_at_any_write_opens_the_same_study_when_repeated(data, store):
-    expected = scanned(data, store)
+def test_a_scan_that_ends_before_its_records_are_removed_opens_the_same_study_when_repeated(
+    data, store, monkeypatch
+):
     scan_id = begun(data, store)
     for number in range(2):
         scan_shards.check_shard(store, scan_id, number)
-    # The data set and the study are there, the records not removed yet.
-    assert tasks.scan(store.url, scan_id) == expected
+
+    def refuse(_self, key):
+        raise StoreError(f"no right to delete {key}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete", refuse)
+        with pytest.raises(SystemExit) as ended:
+            tasks.scan(store.url, scan_id)
+    assert ended.value.code == 4
+    study = tasks.scan(store.url, scan_id)
+    assert {key.split("/")[1] for key in store.keys("studies/")} == {study}
+    assert store.keys("scans/") == []
 
 
 def test_cases_can_be_excluded_and_are_named(data, store):

@@ -44,7 +44,7 @@ class ScannedCase:
     lesion_ml: dict[str, float] = field(default_factory=dict)
     """Contoured volume by rater."""
     prepared: bool = False
-    """Was in the store before this scan."""
+    """Was in the store before it was checked."""
     role: Role | None = None
     """None before all cases are known, and where the split itself is wrong."""
 

@@ -61,8 +61,8 @@ def begin(
     Args:
         data: A folder, or URL or URL@VERSION, as `liverseg dataset push` prints it.
         store: Where the scan is recorded.
-        settings: As for `scan.run`, and so is `split`.
-        split: None for the one that lies beside the cases, if there is one.
+        settings: Of the study; they are recorded for the other tasks.
+        split: As for `scan.run`.
         shards: Number of parts in which the cases are checked.
 
     Raises:
@@ -91,7 +91,7 @@ def check_shard(store: ObjectStore, scan_id: str, number: int) -> list[ScannedCa
     names = scan.cases[number :: scan.shards]
     folder = local_folder(scan.data, names)
     cases = check_cases(folder, names, store, from_mapping(scan.settings), keep=True)
-    record.write(store, _prefix(scan_id) + _shard(number), {"cases": [asdict(c) for c in cases]})
+    record.write(store, _prefix(scan_id) + _shard(number), asdict(Shard(tuple(cases))))
     return cases
 
 
