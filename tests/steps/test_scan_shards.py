@@ -88,6 +88,7 @@ def test_finding_the_cases_opens_none_of_their_files(data, store):
     assert opens == {"split.json": 1}
 
 
+@pytest.mark.slow
 def test_a_url_is_scanned_as_a_folder_is_and_every_object_is_fetched_once(
     data, store, tmp_path, monkeypatch
 ):
@@ -115,6 +116,7 @@ def test_a_url_is_scanned_as_a_folder_is_and_every_object_is_fetched_once(
     assert sum(fetched.values()) == 5 * 5 + 1
 
 
+@pytest.mark.slow
 def test_what_is_pushed_while_a_scan_runs_is_left_to_the_next_run(data, store, tmp_path):
     expected = scanned(data, FolderStore(tmp_path / "other"))
     pushed = open_store(f"file://{tmp_path}/pushed")
