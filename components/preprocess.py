@@ -1,4 +1,4 @@
-"""Task `preprocess`: bring one shard of the cases to the network's grid."""
+"""Task `preprocess`: check one shard of the cases and bring them to the network's grid."""
 
 from kfp import dsl
 
@@ -6,7 +6,7 @@ from components import CONTROLLER_IMAGE
 
 
 @dsl.component(base_image=CONTROLLER_IMAGE, install_kfp_package=False)
-def preprocess(data: str, store: str, shard: str) -> None:
+def preprocess(store: str, shard: str) -> None:
     from liverseg.steps import tasks
 
-    tasks.preprocess(data, store, shard)
+    tasks.preprocess(store, shard)

@@ -1,4 +1,4 @@
-"""The training pipeline, from `scan` to `report`, with one task per rung.
+"""The training pipeline, from `find cases` to `report`, with one task per rung.
 
 The same definition is compiled for a cluster and run on one machine.
 """
@@ -8,6 +8,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.baseline import baseline
 from components.evaluate import evaluate
+from components.find_cases import find_cases
 from components.postprocess import postprocess
 from components.predict import predict
 from components.preprocess import preprocess
@@ -82,7 +83,8 @@ def define(cluster: Cluster | None) -> BaseComponent:
             gpus: Trainers at a time; on a machine without GPU, processes at a time.
             max_gpu_hours: Spent that much, nothing more is started and the run fails as stopped; a
                 larger limit lets it continue. 0: no limit.
-            shards: Parts in which the cases are prepared side by side; each costs two pods.
+            shards: Parts in which the cases are checked and prepared side by side; each costs two
+                pods.
             compare_baseline: Also train one network without a race, as the paper's A2.
             take_over: Take the study from a controller that still holds it, instead of waiting for
                 it. What that one does then fails.
@@ -92,12 +94,17 @@ def define(cluster: Cluster | None) -> BaseComponent:
         """
         last = configured(summary(store=store), cached=False)
         with dsl.ExitHandler(last, name="study"):
-            scanned = scan(
+            # What lies in `data` may have changed since the last run: only looking tells, so that
+            # no task up to `scan` is skipped.
+            found = find_cases(
                 data=data, store=store, preset=preset, split=split, settings=settings, shards=shards
-            )
-            # What lies in `data` may have changed since the last run: only looking tells.
-            configured(scanned, cached=False)
-            study = scanned.outputs["study"]
+            ).set_display_name("find cases")
+            configured(found, cached=False)
+            with dsl.ParallelFor(found.outputs["Output"], name="preprocess") as shard:
+                prepared = configured(preprocess(store=store, shard=shard), cached=False)
+            scanned = scan(store=store, scan_id=found.outputs["scan_id"])
+            before = configured(scanned, cached=False).after(prepared)
+            study = scanned.output
             race = {
                 "store": store,
                 "study": study,
@@ -108,8 +115,6 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 "pods": pods,
                 **trainers,
             }
-            with dsl.ParallelFor(scanned.outputs["Output"], name="preprocess") as shard:
-                before = configured(preprocess(data=data, store=store, shard=shard), cached=True)
             for index in range(RUNGS):
                 until = "end" if index == RUNGS - 1 else str(index)
                 raced = rung(until=until, **race).set_display_name(f"rung {index}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _OPENED, _CLOSED = 0x20, 0x08 | 0x10  # IN_OPEN, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
+_IS_FOLDER = 0x40000000  # IN_ISDIR
 _EVENT = struct.Struct("iIII")
 
 
@@ -23,14 +24,14 @@ def counted_opens(data: Path) -> Iterator[Counter[str]]:
     queue = _LIBC.inotify_init1(os.O_NONBLOCK)
     assert queue >= 0, os.strerror(ctypes.get_errno())
     try:
-        folders = [path for path in data.rglob("*") if path.is_dir()]
+        folders = [data, *(path for path in data.rglob("*") if path.is_dir())]
         names = {
             _LIBC.inotify_add_watch(queue, bytes(path), _OPENED | _CLOSED): path for path in folders
         }
         yield opens
         while events := _read(queue):
             for watch, mask, name in events:
-                if mask & _OPENED and name:
+                if mask & _OPENED and name and not mask & _IS_FOLDER:
                     opens[(names[watch] / name).relative_to(data).as_posix()] += 1
     finally:
         os.close(queue)

@@ -22,7 +22,7 @@ CONTROLLER_SIDE = (
     "liverseg.steps.tasks",
     "liverseg.steps.race.race",
     "liverseg.steps.data.scan",
-    "liverseg.steps.data.preprocess",
+    "liverseg.steps.data.scan_shards",
     "liverseg.steps.results.disagreement",
     "liverseg.steps.results.postprocess",
     "liverseg.steps.results.evaluate",

@@ -65,7 +65,7 @@ def run(
     take_over: bool,
     as_json: bool,
 ) -> None:
-    """Run the pipeline on this machine: scan, preprocess, race, predict, evaluate, report.
+    """Run the pipeline on this machine: preprocess, scan, race, predict, evaluate, report.
 
     Everything goes into the store; the report is STORE/studies/ID/report.html, the winner's
     network STORE/studies/ID/model, and STORE/.local/kfp/log.txt has every line of every task; for

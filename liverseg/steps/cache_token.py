@@ -14,23 +14,13 @@ from hashlib import sha256
 from liverseg.errors import NotFound
 from liverseg.race.records import facts
 from liverseg.race.records.study import Study
-from liverseg.steps.data.cases import case_prefix, prediction_prefix, segmentation_prefix
+from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
 
 # What a report is made of, below a study's prefix; every one of these keys is written once.
 FACTS = ("curves/", "results/", "rungs/")
-
-
-def prepared_token(store: ObjectStore, study: Study) -> str:
-    """Return the token for the study's prepared cases."""
-    keys = frozenset(store.keys("cases/"))
-    complete = all(case_prefix(c.key) + MANIFEST in keys for c in study.dataset.cases)
-    # The study's id stands for all cases and for how they are prepared.
-    return _token(
-        store, facts.study_prefix(study.id) + "cache-tokens/prepared.json", study.id, complete
-    )
 
 
 def results_token(store: ObjectStore, study: Study) -> str:
@@ -49,16 +39,13 @@ def results_token(store: ObjectStore, study: Study) -> str:
                 where = prefix_of(weights, case.key)
                 wanted.add(where + MANIFEST)
                 existing.update(store.keys(where))
-    return _token(store, prefix + "cache-tokens/results.json", digest, wanted <= existing)
-
-
-def _token(store: ObjectStore, key: str, inputs: str, complete: bool) -> str:
+    token_key = prefix + "cache-tokens/results.json"
     try:
-        issued = record.read(store, key)
+        issued = record.read(store, token_key)
     except NotFound:
         issued = {}
-    if complete and issued.get("inputs") == inputs:
+    if wanted <= existing and issued.get("inputs") == digest:
         return str(issued["token"])
     token = uuid.uuid4().hex
-    record.write(store, key, {"inputs": inputs, "token": token})
+    record.write(store, token_key, {"inputs": digest, "token": token})
     return token

@@ -25,9 +25,9 @@ from liverseg.race.decide.reconcile import Capacity, Until
 from liverseg.race.records import facts
 from liverseg.race.records.study import Study, load_study, open_study
 from liverseg.settings import from_mapping, preset
-from liverseg.steps.cache_token import prepared_token, results_token
+from liverseg.steps.cache_token import results_token
 from liverseg.steps.data.cases import require_prepared
-from liverseg.steps.data.transfer import local_file, local_folder
+from liverseg.steps.data.transfer import local_file
 from liverseg.steps.race.pod_overlay import overlaid
 from liverseg.steps.race.race_logger import RaceLogger, log, start_log
 from liverseg.steps.race.trainer_backend import LOCAL, TrainerBackend
@@ -46,7 +46,7 @@ def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         start_log()
-        log.info("== %s", function.__name__)
+        log.info("== %s", function.__name__.replace("_", " "))
         try:
             return function(*args, **kwargs)
         except (LiversegError, OSError) as raised:
@@ -62,48 +62,61 @@ def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
 
 
 @task
-def scan(
+def find_cases(
     data: str, store: str, preset_name: str, split: str, settings: str, shards: int
 ) -> tuple[str, list[str]]:
-    """Check all data and open the study; return its id and the names of the shards.
+    """Find the cases and begin a scan; return its id and the names of its shards.
 
     A shard's name holds all that `preprocess` has to know, since kfp.local hands a loop's tasks
-    the item and nothing else that was computed before; and the token of steps/cache_token.py.
+    the item and nothing else that was computed before.
     """
-    from liverseg.steps.data import scan as step
+    from liverseg.steps.data import scan_shards
 
     if shards < 1:
         raise SettingsError(f"shards ({shards}) must be at least 1")
     chosen = from_mapping(_json(settings), preset(preset_name))
     opened = open_store(store)
-    folder = local_folder(data)
-    result = step.run(folder, opened, chosen, local_file(split) if split else None)
-    for finding in result.findings:
-        log.info("%s %s: %s", finding.case, finding.file, finding.problem)
-    if result.dataset is None:
-        raise result.error(folder)
-    if result.excluded:
-        log.info("left out, since they cannot be used: %s", ", ".join(result.excluded))
-    study = open_study(opened, chosen, result.dataset)
-    roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
-    log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
-    token = prepared_token(opened, study)
-    return study.id, [f"{study.id}:{shard}/{shards}:{token}" for shard in range(shards)]
+    lists = local_file(split) if split else None
+    scan_id = scan_shards.begin(data, opened, chosen, lists, shards)
+    return scan_id, [f"{scan_id}/{number}" for number in range(shards)]
 
 
 @task
-def preprocess(data: str, store: str, shard: str) -> None:
-    """Prepare the cases of one shard, named by `scan`, that are not in the store yet."""
-    from liverseg.steps.data import preprocess as step
+def preprocess(store: str, shard: str) -> None:
+    """Check the cases of one shard, named by `find_cases`, and prepare those that are not yet."""
+    from liverseg.steps.data import scan_shards
 
-    study, part, _token = shard.split(":")
-    number, shards = (int(word) for word in part.split("/"))
+    scan_id, _, number = shard.partition("/")
+    cases = scan_shards.check_shard(open_store(store), scan_id, int(number))
+    refused = sum(bool(case.problems) for case in cases)
+    reused = sum(case.prepared for case in cases)
+    counts = len(cases) - reused - refused, reused, refused
+    log.info("shard %s: %d cases prepared, %d reused, %d cannot be used", number, *counts)
+
+
+@task
+def scan(store: str, scan_id: str) -> str:
+    """Collect what the shards have learned and open the study; return its id.
+
+    What is wrong is told for all cases at once, and then neither data set nor study is written.
+    """
+    from liverseg.steps.data import scan_shards
+
     opened = open_store(store)
-    loaded = load_study(opened, study)
-    folder = local_folder(data, step.missing(opened, loaded.dataset, number, shards))
-    result = step.run(folder, opened, loaded.dataset, loaded.settings, number, shards)
-    counts = len(result.done), len(result.reused)
-    log.info("shard %d of %d: %d cases prepared, %d reused", number + 1, shards, *counts)
+    scanned = scan_shards.load(opened, scan_id)
+    result = scan_shards.collect_shards(opened, scan_id)
+    for finding in result.findings:
+        log.info("%s %s: %s", finding.case, finding.file, finding.problem)
+    if result.dataset is None:
+        scan_shards.remove(opened, scan_id)
+        raise result.error(scanned.data)
+    if result.excluded:
+        log.info("left out, since they cannot be used: %s", ", ".join(result.excluded))
+    study = open_study(opened, from_mapping(scanned.settings), result.dataset)
+    roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
+    log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
+    scan_shards.remove(opened, scan_id)
+    return study.id
 
 
 @task

@@ -110,5 +110,5 @@ def test_a_failed_run_says_which_task_and_still_tells_where_it_stands(profile: K
     code, failed = profile.submit(preset="nothing")
     assert code == 6
     assert failed["state"] == "FAILED"
-    assert failed["tasks"]["scan"] == "FAILED"
+    assert failed["tasks"]["find cases"] == "FAILED"
     assert failed["tasks"]["summary"] == "SUCCEEDED"

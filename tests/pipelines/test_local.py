@@ -13,6 +13,7 @@ from liverseg.steps.data import phantom
 from liverseg.steps.race.race_logger import MARK
 from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
+from tests.file_opens import counted_opens
 
 # The smallest study that still has rungs, resumed seeds and a network that runs.
 TINY = {
@@ -52,8 +53,10 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     roles = {"test": [folders[0].name], "validation": [folders[1].name]}
     split.write_text(json.dumps(roles), encoding="utf-8")
 
-    first = pipeline(data, store, "--split", split)
+    with counted_opens(data) as opens:
+        first = pipeline(data, store, "--split", split)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert opens == {p.relative_to(data).as_posix(): 1 for p in data.glob("*/*")}
     found = status(store)
     assert [(len(r["seeds"]), len(r["promoted"])) for r in found["rungs"]] == [
         (4, 2),
@@ -112,7 +115,7 @@ def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> Non
     store, work = str(tmp_path), FolderStore(tmp_path).work / "kfp"
     work.mkdir(parents=True)
     with pytest.raises(SystemExit) as first:
-        tasks.scan(str(tmp_path / "nowhere"), store, "demo", "", "{}", 1)
+        tasks.find_cases(str(tmp_path / "nowhere"), store, "demo", "", "{}", 1)
     with pytest.raises(SystemExit) as second:
         tasks.evaluate(store, "0123456789ab", "")
     assert (first.value.code, second.value.code) == (2, 6)

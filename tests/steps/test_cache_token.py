@@ -4,13 +4,13 @@ import pytest
 
 from liverseg.race.records import facts
 from liverseg.race.records.study import Study
-from liverseg.steps.cache_token import prepared_token, results_token
-from liverseg.steps.data.cases import case_prefix, prediction_prefix, segmentation_prefix
+from liverseg.steps.cache_token import results_token
+from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
 from liverseg.steps.results import evaluate
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
-from tests.steps.tiny_study import finished_study, study_in
+from tests.steps.tiny_study import finished_study
 
 REPORT = b"<html></html>"
 
@@ -28,35 +28,6 @@ def copy_of(store: ObjectStore) -> MemoryStore:
     for key in store.keys(""):
         other.put(key, store.get(key))
     return other
-
-
-def test_the_word_of_prepared_cases_stays_while_all_of_them_are_there() -> None:
-    store = MemoryStore()
-    study = study_in(store)
-    bundle.delete(store, case_prefix("key1"))
-    before = prepared_token(store, study)
-    study_in(store)
-    # What the run with this word has prepared is what the next run finds.
-    assert prepared_token(store, study) == before
-    bundle.delete(store, case_prefix("key2"))
-    after = prepared_token(store, study)
-    assert after != before
-    study_in(store)
-    assert prepared_token(store, study) == after
-
-
-def test_a_run_that_ended_halfway_leaves_no_word() -> None:
-    store = MemoryStore()
-    study = study_in(store)
-    bundle.delete(store, case_prefix("key1"))
-    assert prepared_token(store, study) != prepared_token(store, study)
-
-
-def test_an_emptied_store_has_another_word() -> None:
-    words = set()
-    for store in (MemoryStore(), MemoryStore()):
-        words.add(prepared_token(store, study_in(store)))
-    assert len(words) == 2
 
 
 def test_the_word_of_the_results_stays_while_nothing_changes(

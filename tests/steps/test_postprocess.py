@@ -10,7 +10,7 @@ from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, StudyError
 from liverseg.race.records.study import Study
 from liverseg.settings import Settings
-from liverseg.steps.data import preparation, preprocess, scan
+from liverseg.steps.data import preparation, scan
 from liverseg.steps.data.cases import load_case, prediction_prefix, segmentation_prefix
 from liverseg.steps.results import postprocess
 from liverseg.storage import bundle
@@ -85,8 +85,8 @@ def store():
 
 @pytest.fixture
 def study(data, store):
-    dataset = scan.run(data, store, SETTINGS, data.parent / "split.json").dataset
-    preprocess.run(data, store, dataset, SETTINGS)
+    split = data.parent / "split.json"
+    dataset = scan.run(data, store, SETTINGS, split, keep_prepared=True).dataset
     return Study("0123456789ab", SETTINGS, dataset, "0a1b2c3d")
 
 

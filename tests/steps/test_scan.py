@@ -15,9 +15,9 @@ from liverseg.settings import (
     digest,
     from_mapping,
 )
-from liverseg.steps.data import preprocess, scan
+from liverseg.steps.data import scan
 from liverseg.steps.data.case_files import case_key
-from liverseg.steps.data.cases import case_prefix, load_dataset
+from liverseg.steps.data.cases import case_prefix, load_dataset, require_prepared
 from liverseg.storage.memory import MemoryStore
 from tests.file_opens import counted_opens
 
@@ -72,9 +72,8 @@ def test_names_with_spaces_and_umlauts_work(tmp_path, store, write_case):
     )
     result = scan.run(data, store, SETTINGS, split)
     assert result.findings == []
-    assert preprocess.run(data, store, result.dataset, SETTINGS).done == sorted(
-        ["Fall 1", "größer, später", "Ünï côdé"]
-    )
+    names = sorted(["Fall 1", "größer, später", "Ünï côdé"])
+    assert [case.name for case in result.dataset.cases] == names
 
 
 def test_everything_wrong_is_listed_not_only_the_first(data, store, split, write_case, tiny_case):
@@ -293,8 +292,7 @@ def test_the_voxels_beside_an_mhd_header_are_part_of_the_key(data, store, split)
 
 
 def test_prepared_cases_are_recognised_and_give_the_same_data_set(data, store, split):
-    first = scan.run(data, store, SETTINGS, split)
-    preprocess.run(data, store, first.dataset, SETTINGS)
+    first = scan.run(data, store, SETTINGS, split, keep_prepared=True)
     second = scan.run(data, store, SETTINGS, split)
     assert second.dataset == first.dataset
     assert [c.prepared for c in first.cases + second.cases] == [False] * 4 + [True] * 4
@@ -325,30 +323,41 @@ def test_the_voxels_beside_a_header_are_read_once_too(data, store, split):
     assert opens["a/image.raw"] == 1
 
 
-def test_preparing_during_the_scan_gives_the_same_objects_as_preparing_after_it(data, store, split):
-    other = MemoryStore()
-    dataset = scan.run(data, other, SETTINGS, split).dataset
-    preprocess.run(data, other, dataset, SETTINGS)
+def test_preparing_during_the_scan_gives_the_data_set_of_a_scan_alone(data, store, split):
+    dataset = scan.run(data, MemoryStore(), SETTINGS, split).dataset
     result = scan.run(data, store, SETTINGS, split, keep_prepared=True)
     assert [c.prepared for c in result.cases] == [False] * 4
-    assert store.objects == other.objects
-    assert preprocess.run(data, store, result.dataset, SETTINGS).done == []
+    assert result.dataset == dataset
+    require_prepared(store, dataset)
 
 
-def test_a_scan_that_prepares_keeps_usable_cases_only(data, store, split):
+def manifests(result, names):
+    return {case_prefix(c.key) + "manifest.json" for c in result.cases if c.name in names}
+
+
+def test_a_scan_that_prepares_keeps_what_the_network_could_use_and_no_data_set(data, store, split):
+    # Only its role asks for the rater; as a test case it could be used.
     (data / "a" / "tumor_R1.nii.gz").unlink()
     (data / "b" / "liver.nii.gz").write_bytes(b"nothing")
     result = scan.run(data, store, SETTINGS, split, keep_prepared=True)
     assert result.dataset is None
-    usable = {case_prefix(c.key) + "manifest.json" for c in result.cases if c.name in "cd"}
-    assert {key for key in store.keys("") if key.endswith(".json")} == usable
+    assert {key for key in store.keys("") if key.endswith(".json")} == manifests(result, "acd")
 
 
-def test_a_scan_with_a_wrong_split_prepares_nothing(data, store, tmp_path):
-    path = tmp_path / "split.json"
+def test_a_wrong_split_writes_no_data_set_and_costs_no_second_preparation(
+    data, store, split, tmp_path
+):
+    path = tmp_path / "wrong.json"
     path.write_text('{"test": ["nobody"], "validation": ["c"]}')
-    scan.run(data, store, SETTINGS, path, keep_prepared=True)
-    assert store.keys("") == []
+    result = scan.run(data, store, SETTINGS, path, keep_prepared=True)
+    assert {key for key in store.keys("") if key.endswith(".json")} == manifests(result, "abcd")
+    assert all(c.prepared for c in scan.run(data, store, SETTINGS, split).cases)
+
+
+def test_progress_names_every_case(data, store, split):
+    seen = []
+    scan.run(data, store, SETTINGS, split, progress=lambda *step: seen.append(step))
+    assert seen == [(f"check {n}", i, 4) for i, n in enumerate("abcd")] + [("check", 4, 4)]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

@@ -5,7 +5,6 @@ import pytest
 
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StoreError
 from liverseg.settings import Settings
-from liverseg.steps import tasks
 from liverseg.steps.data import scan, transfer
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
@@ -117,8 +116,8 @@ def test_an_older_version_stays_what_it_was(data, store, tmp_path, write_case):
 
 def test_a_pull_goes_on_where_it_was_cut_short(data, store, tmp_path):
     transfer.push(data, store, SETTINGS)
-    transfer.pull(store, tmp_path / "back", cases=["a"])
-    assert sorted(p.name for p in (tmp_path / "back").iterdir()) == ["a", "split.json"]
+    transfer.pull(store, tmp_path / "back", names=["a"])
+    assert [p.name for p in (tmp_path / "back").iterdir()] == ["a"]
     fetched, files = transfer.pull(store, tmp_path / "back")
     assert 0 < fetched < files
     assert transfer.pull(store, tmp_path / "back") == (0, files)
@@ -178,7 +177,7 @@ def test_voxels_outside_the_cases_folder_are_refused(tmp_path, store, write_case
 def test_a_url_is_a_folder_to_every_step(data, tmp_path):
     store = open_store(f"file://{tmp_path}/pushed")
     version = transfer.push(data, store, SETTINGS).version
-    folder = transfer.local_folder(f"{store.url}@{version}", ["a"])
+    folder = transfer.local_folder(f"{store.url}@{version}", ["a", "split.json"])
     assert sorted(p.name for p in folder.iterdir()) == ["a", "split.json"]
     assert sorted(p.name for p in transfer.local_folder(store.url).iterdir()) == [
         "a", "b", "c", "split.json",
@@ -190,7 +189,7 @@ def test_a_split_may_lie_in_a_store(tmp_path):
     (tmp_path / "store" / "lists").mkdir(parents=True)
     (tmp_path / "store" / "lists" / "mine.json").write_text(json.dumps(SPLIT))
     path = transfer.local_file(f"file://{tmp_path}/store/lists/mine.json")
-    assert scan.read_split(path) == SPLIT
+    assert scan.read_split(path) == scan.Split("mine.json", SPLIT)
 
 
 def test_the_datas_own_split_is_taken_unless_another_is_given(data, store, tmp_path):
@@ -201,19 +200,14 @@ def test_the_datas_own_split_is_taken_unless_another_is_given(data, store, tmp_p
     assert scan.run(data, store, SETTINGS, other).dataset.role("test")[0].name == "a"
 
 
-def test_scan_and_preprocess_take_a_url_as_they_take_a_folder(data, tmp_path):
-    url = f"file://{tmp_path}/pushed"
-    transfer.push(data, open_store(url), SETTINGS)
-    studies = {}
-    for source in (str(data), url):
-        store = f"file://{tmp_path}/store-{len(studies)}"
-        study, shards = tasks.scan(source, store, "demo", "", "{}", 2)
-        for shard in shards:
-            tasks.preprocess(source, store, shard)
-        prepared = open_store(store).keys("cases/")
-        studies[source] = study, [key for key in prepared if key.endswith("manifest.json")]
-    assert studies[url] == studies[str(data)]
-    assert len(studies[url][1]) == 3
+def test_the_cases_at_a_url_are_named_without_fetching_one(data, tmp_path):
+    store = open_store(f"file://{tmp_path}/pushed")
+    version = transfer.push(data, store, SETTINGS).version
+    at_version = f"{store.url}@{version}"
+    assert transfer.cases_at(store.url) == (at_version, ["a", "b", "c"])
+    assert transfer.cases_at(at_version) == (at_version, ["a", "b", "c"])
+    assert transfer.cases_at(str(data)) == (str(data), ["a", "b", "c"])
+    assert not (store.work / "data").exists()
 
 
 def test_what_lies_below_a_url_is_a_folder(tmp_path):

@@ -12,6 +12,7 @@ from liverseg.core.data.dataset import Role
 from liverseg.core.volumes.volume import Spacing
 from liverseg.errors import SettingsError
 from liverseg.imaging.files import SUFFIXES
+from liverseg.storage.record import Sha256
 
 _STEM = re.compile(r"image|liver|tumor_(R[1-9][0-9]*)")
 Problem = tuple[str, str]
@@ -19,9 +20,9 @@ Problem = tuple[str, str]
 
 @dataclass(frozen=True)
 class ScannedCase:
-    """A case on this machine's disk, and what the scan has learned about it so far.
+    """A case of the data folder, and what the scan has learned about it so far.
 
-    `find_cases` fills the first fields, `check_case` those after `problems`.
+    `find_case` fills the first fields, `check_case` those after `problems` but for the role.
     """
 
     name: str
@@ -29,11 +30,11 @@ class ScannedCase:
     patient: str
     """Pseudonym from case.json, or the folder's name."""
     synthetic: bool
-    files: dict[str, Path]
-    """By "image", "liver", "R1", ...; raters in order."""
+    files: dict[str, str]
+    """Path below the data folder by "image", "liver", "R1", ..."""
     problems: tuple[Problem, ...]
     """(file, what is wrong with it)."""
-    sha256: dict[str, str] = field(default_factory=dict)
+    sha256: dict[str, Sha256] = field(default_factory=dict)
     """SHA-256 (hex) of every file that can be read, by the same names as `files`."""
     key: str = ""
     """Of the prepared case; empty unless every file can be read."""
@@ -43,41 +44,44 @@ class ScannedCase:
     lesion_ml: dict[str, float] = field(default_factory=dict)
     """Contoured volume by rater."""
     prepared: bool = False
-    """Was in the store before this scan."""
+    """Was in the store before it was checked."""
     role: Role | None = None
-    """None where the split itself is wrong."""
+    """None before all cases are known, and where the split itself is wrong."""
 
     @property
     def raters(self) -> tuple[str, ...]:
         """Raters that have a contour, in order."""
-        return tuple(name for name in self.files if name not in ("image", "liver"))
+        names = (name for name in self.files if name not in ("image", "liver"))
+        return tuple(sorted(names, key=lambda name: (len(name), name)))
 
 
-def find_cases(data: Path) -> list[ScannedCase]:
-    """Return every case of the folder, sorted by name; what begins with a dot is ignored.
+def case_names(data: Path) -> list[str]:
+    """Return the name of every case of the folder, sorted; what begins with a dot is ignored.
 
     Raises SettingsError if there is no such folder or no case in it.
     """
     if not data.is_dir():
         raise SettingsError(f"data folder '{data}' does not exist or is not a folder")
     try:
-        folders = sorted(p for p in data.iterdir() if p.is_dir() and not p.name.startswith("."))
+        names = sorted(p.name for p in data.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise SettingsError(f"data folder '{data}' cannot be read: {error.strerror}") from error
-    if not folders:
+    if not names:
         raise SettingsError(
             f"data folder '{data}' has no case: it needs one folder per case with image, liver and "
             f"tumor_R1 as {', '.join(SUFFIXES)}"
         )
-    return [_case(folder) for folder in folders]
+    return names
 
 
-def _case(folder: Path) -> ScannedCase:
+def find_case(data: Path, name: str) -> ScannedCase:
+    """Return the case with this name: which files it has, none of which but case.json is read."""
+    folder = data / name
     try:
         paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         problem = ("", f"the folder cannot be read: {error.strerror}")
-        return ScannedCase(folder.name, folder.name, False, {}, (problem,))
+        return ScannedCase(name, name, False, {}, (problem,))
     problems: list[Problem] = []
     paths_by_name: dict[str, list[Path]] = {}
     for path in paths:
@@ -90,12 +94,12 @@ def _case(folder: Path) -> ScannedCase:
     for same in (p for p in paths_by_name.values() if len(p) > 1):
         names = ", ".join(f"'{p.name}'" for p in same)
         problems.append((same[0].name, f"there are several: {names}; keep one"))
-    missing = [name for name in ("image", "liver") if name not in paths_by_name]
-    problems += [(name, f"there is no '{name}' file") for name in missing]
+    missing = [file for file in ("image", "liver") if file not in paths_by_name]
+    problems += [(file, f"there is no '{file}' file") for file in missing]
     patient, synthetic, in_description = _description(folder)
     ordered = sorted(paths_by_name, key=lambda n: (n not in ("image", "liver"), len(n), n))
-    files = {name: paths_by_name[name][0] for name in ordered}
-    return ScannedCase(folder.name, patient, synthetic, files, tuple(problems + in_description))
+    files = {file: paths_by_name[file][0].relative_to(data).as_posix() for file in ordered}
+    return ScannedCase(name, patient, synthetic, files, tuple(problems + in_description))
 
 
 def _description(folder: Path) -> tuple[str, bool, list[Problem]]:

@@ -1,12 +1,15 @@
 """Check all data before a study is opened, and say everything that is wrong.
 
+First each case alone (`check_cases`), then all of them together (`collect`). On one machine that is
+`run`; in the pipeline scan_shards.py does the first part in several tasks side by side.
+
 The way of a case: `case_folder` finds its files, `case_check` reads them with `case_files` and
 prepares it with `preparation`, which also writes it to the store; `cases` reads it from there for
 every later step, and network/patches.py cuts it into patches.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,14 +19,23 @@ from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import CaseError, SettingsError
 from liverseg.settings import Settings
 from liverseg.steps.data.case_check import check_case
-from liverseg.steps.data.case_folder import Problem, ScannedCase, find_cases
+from liverseg.steps.data.case_folder import Problem, ScannedCase, case_names
 from liverseg.steps.data.cases import save_dataset
-from liverseg.steps.data.preparation import save
 from liverseg.storage.port import ObjectStore
 
 Progress = Callable[[str, int, int], None]
 # Beside the cases; taken where no other split is given.
 SPLIT_FILE = "split.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split file."""
+
+    file: str
+    """Its name, for messages."""
+    lists: dict[str, list[str]]
+    """Names of cases by role."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class ScanResult:
     excluded: list[str]
     """Cases left out because data.refused_cases is "exclude"."""
 
-    def error(self, data: Path) -> CaseError | SettingsError:
+    def error(self, data: Path | str) -> CaseError | SettingsError:
         """Return what to raise where there is no dataset: the split's fault, or the cases'."""
         text = f"{len(self.findings)} problems in '{data}'; no data set was written"
         if all(not finding.case for finding in self.findings):
@@ -71,47 +83,80 @@ def run(
         split: JSON {"test": [case, ...], "validation": [...]}; None for the data folder's
             `split.json`, or without one the rule on the patient.
         progress: Called before each case.
-        keep_prepared: Write each usable case, which the check has prepared in memory, to the store:
-            scan and preprocess in one pass over the files.
+        keep_prepared: Write each case that can be used, which the check has prepared in memory, to
+            the store: scan and preprocess in one pass over the files.
 
     Raises:
         SettingsError: No such folder, no case in it, no readable split file, or a patch that the
             network cannot take.
     """
+    names = case_names(data)
+    chosen = chosen_split(data, split, settings)
+    cases = check_cases(data, names, store, settings, progress, keep=keep_prepared)
+    return collect(cases, chosen, store, settings)
+
+
+def chosen_split(data: Path, split: Path | None, settings: Settings) -> Split | None:
+    """Return the split that `run` takes, after what can be refused before a case is read.
+
+    Raises SettingsError as `run`.
+    """
     NetworkGrid(settings.network).output_size(settings.training.patch)
-    cases = find_cases(data)
     if split is None and (data / SPLIT_FILE).is_file():
         split = data / SPLIT_FILE
-    lists = None if split is None else read_split(split)
-    roles, findings = _roles(cases, lists, settings)
+    return None if split is None else read_split(split)
+
+
+def check_cases(
+    data: Path,
+    names: Sequence[str],
+    store: ObjectStore,
+    settings: Settings,
+    progress: Progress = lambda _what, _done, _total: None,
+    *,
+    keep: bool = False,
+) -> list[ScannedCase]:
+    """Check each of these cases alone; see `check_case`. `progress` is called before each."""
+    cases = []
+    for number, name in enumerate(names):
+        progress(f"check {name}", number, len(names))
+        cases.append(check_case(data, name, store, settings, keep=keep))
+    progress("check", len(names), len(names))
+    return cases
+
+
+def collect(
+    cases: Sequence[ScannedCase], split: Split | None, store: ObjectStore, settings: Settings
+) -> ScanResult:
+    """Check what only all cases together show; write the data set only if it can be used.
+
+    That is each case's role and what it asks for, copies of an image that have two roles, and roles
+    that no case has.
+    """
+    roles, findings = _roles(cases, split, settings)
     images: dict[str, ScannedCase] = {}
-    for number, folder in enumerate(cases):
-        progress(f"check {folder.name}", number, len(cases))
-        case = replace(folder, role=roles.get(folder.name))
-        case, prepared = check_case(case, store, settings, keep=keep_prepared)
-        case = _with_problems(case, _missing_rater(case, settings), _leak(case, images))
-        if prepared is not None and roles and not case.problems:
-            save(store, case.key, prepared)
-        cases[number] = case
-    progress("check", len(cases), len(cases))
-    usable = [case for case in cases if not case.problems]
+    judged = []
+    for checked in cases:
+        case = replace(checked, role=roles.get(checked.name))
+        judged.append(_with_problems(case, _missing_rater(case, settings), _leak(case, images)))
+    usable = [case for case in judged if not case.problems]
     findings += _missing_roles(usable, split) if roles else []
     dataset = None
-    if not findings and (len(usable) == len(cases) or settings.data.refused_cases == "exclude"):
-        refused = [case for case in cases if case.problems]
+    if not findings and (len(usable) == len(judged) or settings.data.refused_cases == "exclude"):
+        refused = [case for case in judged if case.problems]
         dataset = Dataset(
-            tuple(_record(case, data) for case in usable),
+            tuple(_record(case) for case in usable),
             settings.preparation,
             tuple((case.name, case.problems[0][1]) for case in refused),
         )
         save_dataset(store, dataset)
-    of_cases = [Finding(case.name, *problem) for case in cases for problem in case.problems]
+    of_cases = [Finding(case.name, *problem) for case in judged for problem in case.problems]
     excluded = [name for name, _ in dataset.excluded] if dataset else []
-    return ScanResult(dataset, of_cases + findings, cases, excluded)
+    return ScanResult(dataset, of_cases + findings, judged, excluded)
 
 
-def read_split(path: Path) -> dict[str, list[str]]:
-    """Return the lists of a split file; raises SettingsError."""
+def read_split(path: Path) -> Split:
+    """Return a split file; raises SettingsError."""
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -124,13 +169,14 @@ def read_split(path: Path) -> dict[str, list[str]]:
             f"split file '{path}' must look like "
             '{"test": ["case_02"], "validation": ["case_08"]}; all other cases train'
         )
-    return lists
+    return Split(path.name, lists)
 
 
 def _roles(
-    cases: Sequence[ScannedCase], lists: Mapping[str, Sequence[str]] | None, settings: Settings
+    cases: Sequence[ScannedCase], split: Split | None, settings: Settings
 ) -> tuple[dict[str, Role], list[Finding]]:
     """Return every case's role; a split that is wrong is one finding beside the others."""
+    lists = None if split is None else split.lists
     fractions = settings.data.validation_fraction, settings.data.test_fraction
     try:
         return assign({c.name: c.patient for c in cases}, lists, *fractions), []
@@ -175,12 +221,12 @@ def _leak(case: ScannedCase, images: dict[str, ScannedCase]) -> Problem | None:
     )
 
 
-def _missing_roles(usable: Sequence[ScannedCase], split: Path | None) -> list[Finding]:
+def _missing_roles(usable: Sequence[ScannedCase], split: Split | None) -> list[Finding]:
     advice = (
         "name one in a split file (--split) or raise data.validation_fraction and "
         "data.test_fraction"
         if split is None
-        else f"change '{split.name}' so that one is left for it"
+        else f"change '{split.file}' so that one is left for it"
     )
     missing = [role for role in ROLES if role not in {case.role for case in usable}]
     return [
@@ -188,7 +234,7 @@ def _missing_roles(usable: Sequence[ScannedCase], split: Path | None) -> list[Fi
     ]
 
 
-def _record(case: ScannedCase, data: Path) -> CaseRecord:
+def _record(case: ScannedCase) -> CaseRecord:
     assert case.role is not None
     assert case.shape is not None
     assert case.spacing_mm is not None
@@ -198,7 +244,7 @@ def _record(case: ScannedCase, data: Path) -> CaseRecord:
         role=case.role,
         key=case.key,
         raters=case.raters,
-        files={name: path.relative_to(data).as_posix() for name, path in case.files.items()},
+        files=case.files,
         shape=case.shape,
         spacing_mm=case.spacing_mm,
         synthetic=case.synthetic,

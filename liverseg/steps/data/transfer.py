@@ -17,9 +17,8 @@ from typing import Any
 from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError
 from liverseg.imaging.stored_file import data_file
 from liverseg.settings import Settings, digest
-from liverseg.steps.data.case_check import check_case
-from liverseg.steps.data.case_folder import ScannedCase, find_cases
-from liverseg.steps.data.scan import SPLIT_FILE, Finding
+from liverseg.steps.data.case_folder import ScannedCase, case_names
+from liverseg.steps.data.scan import SPLIT_FILE, Finding, check_cases
 from liverseg.storage import record
 from liverseg.storage.files import CHUNK_BYTES
 from liverseg.storage.keys import is_key
@@ -61,15 +60,11 @@ def push(
         settings: `preparation` decides what a usable case is.
         progress: Called before each case and each file.
     """
-    cases = find_cases(folder)
-    findings = []
-    for number, case in enumerate(cases):
-        progress(f"check {case.name}", number, len(cases))
-        checked, _ = check_case(case, MemoryStore(), settings)
-        findings += [Finding(case.name, *problem) for problem in checked.problems]
+    cases = check_cases(folder, case_names(folder), MemoryStore(), settings, progress)
+    findings = [Finding(case.name, *problem) for case in cases for problem in case.problems]
     if findings:
         return Pushed("", len(cases), 0, 0, 0, findings)
-    paths = [path for case in cases for path in _files(folder / case.name, case)]
+    paths = [path for case in cases for path in _files(folder, case)]
     paths += [path for path in [folder / SPLIT_FILE] if path.is_file()]
     for path in paths:
         if not is_key(path.relative_to(folder).as_posix()):
@@ -98,7 +93,7 @@ def pull(
     store: ObjectStore,
     folder: Path,
     version: str = "",
-    cases: Collection[str] | None = None,
+    names: Collection[str] | None = None,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> tuple[int, int]:
     """Write a version's files into a folder; return how many were fetched, and how many it has.
@@ -110,7 +105,7 @@ def pull(
         store: Where `push` has put it.
         folder: Made where it is missing.
         version: Its digest, or the beginning; empty: the current one.
-        cases: Names of the cases wanted; None: all.
+        names: Of the cases wanted, or of files beside them; None: everything.
         progress: Called before each file.
 
     Raises:
@@ -118,8 +113,8 @@ def pull(
         IntegrityError: A blob is not what its name promises.
     """
     files = _version(store, version)
-    if cases is not None:
-        files = {n: f for n, f in files.items() if "/" not in n or n.split("/")[0] in cases}
+    if names is not None:
+        files = {path: file for path, file in files.items() if path.split("/")[0] in names}
     missing = {name: described for name, described in files.items() if not (folder / name).exists()}
     for name in files.keys() - missing.keys():
         existing = _described(folder / name)
@@ -135,12 +130,29 @@ def pull(
     return len(missing), len(files)
 
 
-def local_folder(data: str, cases: Collection[str] | None = None) -> Path:
+def cases_at(data: str) -> tuple[str, list[str]]:
+    """Return where the data lies and the names of its cases, sorted; nothing is fetched.
+
+    Args:
+        data: As for `local_folder`. Of a URL without a version the current one is returned, so that
+            whoever looks later finds the same files.
+
+    Raises SettingsError where there is no such data or no case in it.
+    """
+    if "://" not in data:
+        return data, case_names(Path(data))
+    url, _, version = data.partition("@")
+    store = open_store(url)
+    whole = version_of(store, version)
+    return f"{url}@{whole}", sorted({n.split("/")[0] for n in _version(store, whole) if "/" in n})
+
+
+def local_folder(data: str, names: Collection[str] | None = None) -> Path:
     """Return the folder of a folder's path, or of a pushed data set's URL after fetching it.
 
     Args:
         data: A path, or URL or URL@VERSION, as `liverseg dataset push` prints it.
-        cases: Names of the cases to fetch; None: all.
+        names: Of the cases to fetch, or of files beside them; None: everything.
 
     Raises SettingsError where a URL holds no such data set.
     """
@@ -150,7 +162,7 @@ def local_folder(data: str, cases: Collection[str] | None = None) -> Path:
     store = open_store(url)
     whole = version_of(store, version)
     folder = store.work / "data" / whole
-    pull(store, folder, whole, cases)
+    pull(store, folder, whole, names)
     return folder
 
 
@@ -212,8 +224,9 @@ def _version(store: ObjectStore, version: str) -> dict[str, dict[str, Any]]:
 
 def _files(folder: Path, case: ScannedCase) -> list[Path]:
     """Return all files of a case: headers, the voxels beside them, and case.json."""
-    paths = [*case.files.values(), folder / "case.json"]
-    paths += [beside for path in case.files.values() if (beside := data_file(path)) is not None]
+    volumes = [folder / path for path in case.files.values()]
+    paths = [*volumes, folder / case.name / "case.json"]
+    paths += [beside for path in volumes if (beside := data_file(path)) is not None]
     return sorted(path for path in set(paths) if path.is_file())
 
 
