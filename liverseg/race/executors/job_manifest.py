@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from liverseg.platform.pod_settings import QUEUE, PodSettings
+from liverseg.race.executors.port import arguments
 from liverseg.race.records.job import Job
 from liverseg.settings import digest
 
@@ -126,10 +127,7 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
         "args": [
             "train",
             f"--store={store}",
-            f"--study={job.study}",
-            f"--seed={job.seed}",
-            f"--rung={job.rung_name}",
-            f"--attempt={job.attempt}",
+            *arguments(job),
             f"--orphan-grace={settings.orphan_grace:g}",
             # Kueue, and whoever suspends a Job by hand, makes another pod for it.
             "--pod=$(POD_UID)",

@@ -6,6 +6,16 @@ from typing import Protocol
 from liverseg.race.records.job import Job, JobState
 
 
+def arguments(job: Job) -> list[str]:
+    """Return what `liverseg train` is told of its attempt, whatever runs it."""
+    return [
+        f"--study={job.study}",
+        f"--seed={job.seed}",
+        f"--rung={job.rung_name}",
+        f"--attempt={job.attempt}",
+    ]
+
+
 class Executor(Protocol):
     """Runs trainers. Jobs outlive the controller; a later one finds them under their names."""
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from liverseg.errors import StoreError
 from liverseg.platform.process_identity import boot_id
+from liverseg.race.executors.port import arguments
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.job_name import job_name
 
@@ -34,10 +35,10 @@ _STARTED: list[subprocess.Popen[bytes]] = []
 
 @dataclass
 class ProcessExecutor:
-    """An Executor that starts `[*command, --study ID --seed N --rung K --attempt A ...]`.
+    """An Executor that starts `[*command, --study=ID --seed=N --rung=K --attempt=A ...]`.
 
-    The last options are `--device-index I`, which chooses the GPU: a number below the number of
-    trainers at a time; and `--clock-offset S`, the unix time minus the monotonic clock, so that
+    The last options are `--device-index=I`, which chooses the GPU: a number below the number of
+    trainers at a time; and `--clock-offset=S`, the unix time minus the monotonic clock, so that
     trainer and executor tell the same time, whatever is done to the machine's clock meanwhile.
     """
 
@@ -71,7 +72,9 @@ class ProcessExecutor:
                 wall, monotonic = self.wall(), self.monotonic()
                 start = {"wall": wall, "monotonic": monotonic, "boot_id": boot_id()}
                 _write_whole(folder / "start.json", start | {"device_index": device_index})
-                child = self._start(job, folder, lock, device_index, wall - monotonic)
+                clock_offset = f"--clock-offset={wall - monotonic!r}"
+                options = f"--device-index={device_index}", clock_offset
+                child = self._start(job, folder, lock, options)
         except OSError as exc:
             raise StoreError(f"cannot start a trainer in {folder}: {exc.strerror}") from exc
         _STARTED.append(child)
@@ -145,20 +148,11 @@ class ProcessExecutor:
         return next(index for index in itertools.count() if index not in taken)
 
     def _start(
-        self, job: Job, folder: Path, lock: IO[bytes], device_index: int, clock_offset: float
+        self, job: Job, folder: Path, lock: IO[bytes], options: Sequence[str]
     ) -> subprocess.Popen[bytes]:
-        arguments = {
-            "--study": job.study,
-            "--seed": str(job.seed),
-            "--rung": str(job.rung_name),
-            "--attempt": str(job.attempt),
-            "--device-index": str(device_index),
-            "--clock-offset": repr(clock_offset),
-        }
-        options = [word for pair in arguments.items() for word in pair]
         with (folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
-                [*_LAUNCH, str(folder / "pid"), *self.command, *options],
+                [*_LAUNCH, str(folder / "pid"), *self.command, *arguments(job), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
