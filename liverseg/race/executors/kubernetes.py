@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from liverseg.errors import StudyError
 from liverseg.platform.kubernetes_api import Conflict, KubernetesApi, Object
@@ -28,7 +27,7 @@ class KubernetesExecutor:
     """URL that trainers are given."""
     study: Study
     settings: PodSettings
-    owner: Mapping[str, Any] | None = None
+    owner: Object | None = None
     """Owner reference of the Jobs: deleting the owner deletes them."""
     monotonic: Callable[[], float] = time.monotonic
     """Clock in seconds; it is compared with no other machine's."""
@@ -37,7 +36,7 @@ class KubernetesExecutor:
     _pods: dict[str, Object] = field(default_factory=dict, init=False)
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
     _deleted: dict[str, float] = field(default_factory=dict, init=False)
-    _unexplained: pod_waits.Unexplained = field(default_factory=pod_waits.Unexplained, init=False)
+    _waits: dict[str, pod_waits.Wait] = field(default_factory=dict, init=False)
     local = False
 
     def submit(self, job: Job) -> bool:
@@ -80,8 +79,9 @@ class KubernetesExecutor:
         # What has ended once has ended, whatever a node that comes back says of it.
         states |= {name: state for name, state in self._known.items() if not state.running}
         waiting = {name: state.waits_for for name, state in states.items()}
-        for name, reason in self._unexplained.explain(waiting, now, self._event).items():
-            states[name] = replace(states[name], waits_for=reason)
+        self._waits = pod_waits.unexplained(self._waits, waiting, now, self._event)
+        for name, wait in self._waits.items():
+            states[name] = replace(states[name], waits_for=wait.event or wait.own)
         self._known = states
         return dict(states)
 

@@ -7,13 +7,7 @@ status.conditions DisruptionTarget, metadata.deletionGracePeriodSeconds).
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from liverseg.race.executors.pod_waits import (
-    NO_POD,
-    Object,
-    is_alive,
-    is_suspended,
-    waits_for,
-)
+from liverseg.race.executors.pod_waits import NO_POD, Object, is_alive, is_suspended, waits_for
 from liverseg.race.records.job import ASKED_TO_END, JobState
 
 JOB_NAME = "batch.kubernetes.io/job-name"

@@ -1,4 +1,4 @@
-"""Why a Job's trainer does not run yet, in the platform's own words. Pure, but for its memory.
+"""Why a Job's trainer does not run yet, in the platform's own words. Pure, but for what it asks.
 
 Sources: batch/v1 Job (spec.suspend, status.conditions), core/v1 Pod (status.conditions
 PodScheduled, containerStatuses[].state.waiting), core/v1 Event.
@@ -87,44 +87,38 @@ def _joined(values: Object, *names: str) -> str:
 
 
 @dataclass
-class _Wait:
+class Wait:
+    """A Job that waits without a reason of its own."""
+
     own: str
     """What the Job and its pod say, which is no reason."""
     since: float
     asked: float = -math.inf
     event: str = ""
-    """What the events said."""
+    """What the events said last."""
 
 
-class Unexplained:
-    """Records which Jobs wait without a reason of their own, and what their events said."""
+def unexplained(
+    before: Mapping[str, Wait], waiting: Mapping[str, str], now: float, event: Callable[[str], str]
+) -> dict[str, Wait]:
+    """Return the Jobs that wait without a reason of their own, and what their events said.
 
-    def __init__(self) -> None:
-        self._waits: dict[str, _Wait] = {}
-
-    def explain(
-        self, waiting: Mapping[str, str], now: float, event: Callable[[str], str]
-    ) -> dict[str, str]:
-        """Return what the events of waiting Jobs said last, by Job.
-
-        Args:
-            waiting: What each Job waits for in its own words; "" if it does not wait.
-            now: Seconds.
-            event: Asks for a Job's newest event; "" leaves what was said before. Called for a few
-                Jobs at a time, since each is a request; for those first that it never was for.
-        """
-        kept = {name: wait for name, wait in self._waits.items() if waiting.get(name) == wait.own}
-        self._waits = {
-            name: kept.get(name) or _Wait(own, now)
-            for name, own in waiting.items()
-            if own in (NO_POD, STARTING)
-        }
-        due = [
-            (wait.asked, wait.since, name)
-            for name, wait in self._waits.items()
-            if now - wait.since >= _ASK_AFTER_SECONDS and now - wait.asked >= _ASK_AGAIN_SECONDS
-        ]
-        for *_, name in sorted(due)[:_ASKED_AT_ONCE]:
-            wait = self._waits[name]
-            wait.asked, wait.event = now, event(name) or wait.event
-        return {name: wait.event for name, wait in self._waits.items() if wait.event}
+    Args:
+        before: What was returned at the look before.
+        waiting: What each Job waits for in its own words; "" if it does not wait.
+        now: Seconds.
+        event: Asks for a Job's newest event; "" leaves what was said before. Called for a few Jobs
+            at a time, since each is a request; for those first that it never was called for.
+    """
+    kept = {name: wait for name, wait in before.items() if waiting.get(name) == wait.own}
+    new = {name: Wait(own, now) for name, own in waiting.items() if own in (NO_POD, STARTING)}
+    waits = new | kept
+    due = [
+        (wait.asked, wait.since, name)
+        for name, wait in waits.items()
+        if now - wait.since >= _ASK_AFTER_SECONDS and now - wait.asked >= _ASK_AGAIN_SECONDS
+    ]
+    for *_, name in sorted(due)[:_ASKED_AT_ONCE]:
+        wait = waits[name]
+        wait.asked, wait.event = now, event(name) or wait.event
+    return waits
