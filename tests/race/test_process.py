@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from liverseg.errors import StoreError
+from liverseg.race.controller import Controller
+from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.job import Job
 from tests.race.executor_contract import ExecutorContract
-from tests.race.rehearsal import NONCE
+from tests.race.rehearsal import NONCE, Rehearsal
 
 JOB = Job.of("study1", NONCE, 7, 2, 0, 20_000)
 SLEEPS = "import time; time.sleep(30)"
@@ -196,6 +198,7 @@ def test_a_trainer_that_does_not_listen_is_killed_after_the_grace(tmp_path, fold
     )
     executor.submit(JOB)
     wait_for(folder / "log.txt", "ready")
+    assert executor.last_line(JOB.name) == ""
     executor.cancel(JOB.name)
     # However long it takes on a busy machine: a kill before it would leave nothing in the log.
     wait_for(folder / "log.txt", "heard")
@@ -287,3 +290,17 @@ def test_how_long_a_job_took_is_not_known_after_the_machine_was_booted_again(
     wait(executor)
     state = executor.states()[JOB.name]
     assert (state.exit_code, state.ended) == (0, None)
+
+
+def test_ctrl_c_on_a_controller_ends_its_trainers(tmp_path: Path) -> None:
+    rehearsal, executor = Rehearsal(), make(tmp_path, SLEEPS)
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    controller = Controller(
+        rehearsal.store, executor, rehearsal.study, Capacity(2, False), sleep=interrupted
+    )
+    with pytest.raises(KeyboardInterrupt):
+        controller.run("end")
+    assert [wait(executor, name) for name in executor.states()] == [-15, -15]
