@@ -174,7 +174,7 @@ class ForkingExecutor(ProcessExecutor):
         super().__init__(work, ())
         self._store = store
 
-    def _start(self, job: Job, folder: Path, lock: object, start: object) -> Child:
+    def _start(self, job: Job, folder: Path, lock: object, options: object) -> Child:
         def train() -> int:
             from liverseg.steps.training import train as step
 

@@ -14,7 +14,8 @@ import click
 import pytest
 
 from liverseg import errors
-from liverseg.cli import main, root
+from liverseg.cli import main
+from liverseg.cli.root import root
 from liverseg.exit_codes import ExitCode
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
@@ -57,9 +58,13 @@ class CommandLine:
 
 
 @pytest.fixture
-def liverseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+def liverseg(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[CommandLine]:
     monkeypatch.delenv("LIVERSEG_STORE", raising=False)
-    return CommandLine(monkeypatch, capsys)
+    before = signal.getsignal(signal.SIGTERM)
+    yield CommandLine(monkeypatch, capsys)
+    signal.signal(signal.SIGTERM, before)
 
 
 def commands(group: click.Group = root, above: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -43,10 +43,16 @@ def is_dead(process: str) -> bool:
     return state in _ENDED or now_started != started
 
 
+def boot_id() -> str:
+    """Return what tells this boot of the machine from others; "" where the system does not tell."""
+    with suppress(OSError):
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
 def _numbering() -> str:
     """Return what pids and start times are relative to: the boot and the pid namespace."""
-    boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
+    return f"{boot_id()} {(_PROC / 'self/ns/pid').readlink()}"
 
 
 def _stat(pid: int) -> tuple[str, str]:

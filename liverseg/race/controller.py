@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from liverseg.errors import (
@@ -143,14 +144,20 @@ class Controller:
                 if not acted:
                     self._sleep(self._poll_seconds)
         except KeyboardInterrupt:
-            with suppress(PlatformError):
-                self._executor.leave(self._study.id, self._study.nonce)
+            if self._executor.local:
+                with suppress(PlatformError):
+                    self._interrupt()
             raise
         except Stopped:
             # Without an answer they find out that they are alone.
             with suppress(PlatformError, StoreError):
-                self._borne(lambda: self._executor.interrupt(self._study.id, self._study.nonce))
+                self._borne(self._interrupt)
             raise
+
+    def _interrupt(self) -> None:
+        """Let the study's trainers save and end; they are resumed later."""
+        for name in self._running(self._executor.states()):
+            self._executor.cancel(name)
 
     def take_over(self) -> None:
         """Become the study's controller: the one before, if it still lives, is fenced."""
@@ -289,12 +296,13 @@ class Controller:
             self._away = None
 
     def _apply(self, actions: Actions, state: RaceState) -> None:
-        for failure in actions.failures:
+        failures = [self._with_last_line(failure) for failure in actions.failures]
+        for failure in failures:
             key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
             self._record(key, "failed", failure.to_mapping())
         for ended in actions.closed:
             self._close(ended)
-        self._stop_if_mending_is_needed(actions.failures, state)
+        self._stop_if_mending_is_needed(failures, state)
         for promotion in actions.promotions:
             key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
             self._record(key, "promoted", promotion.to_mapping())
@@ -336,7 +344,13 @@ class Controller:
         event = spans.closed(job.started, job.ended, job.exit_code)
         spans.write(self._store, self._study, attempt_of(parts), event)
 
-    def _stop_if_mending_is_needed(self, failures: tuple[Failure, ...], state: RaceState) -> None:
+    def _with_last_line(self, failure: Failure) -> Failure:
+        """Add what the trainer wrote last: of a job on a cluster it costs a request."""
+        attempt = (failure.seed, failure.rung, failure.attempt)
+        line = self._executor.last_line(job_name(self._study.id, self._study.nonce, *attempt))
+        return replace(failure, reason=f"{failure.reason}; last line: {line}") if line else failure
+
+    def _stop_if_mending_is_needed(self, failures: Iterable[Failure], state: RaceState) -> None:
         for failure in failures:
             kind = _STOPPING.get(failure.exit_code or 0)
             seed_state = state.seed_state(failure.seed, failure.rung)

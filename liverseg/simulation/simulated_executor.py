@@ -48,6 +48,8 @@ class SimulatedExecutor:
         lifetime: Seconds after which a job's node is taken away and its trainer killed.
     """
 
+    local = True
+
     def __init__(
         self,
         store: ObjectStore,
@@ -127,6 +129,10 @@ class SimulatedExecutor:
         """Return every job that was ever submitted, by name."""
         return {name: process.state for name, process in self.processes.items()}
 
+    def last_line(self, name: str) -> str:  # noqa: ARG002 - the port's
+        """Return nothing: a simulated trainer writes no log."""
+        return ""
+
     def cancel(self, name: str) -> None:
         """End the job at once, without a word; an unknown name or an ended job is no error."""
         process = self.processes.get(name)
@@ -138,16 +144,6 @@ class SimulatedExecutor:
         process = self.processes.get(name)
         if process is not None and not process.state.running:
             del self.processes[name]
-
-    def interrupt(self, study: str, nonce: str) -> None:
-        """Cancel every job of the study."""
-        for process in tuple(self.processes.values()):
-            if (process.job.study, process.job.nonce) == (study, nonce):
-                self.cancel(process.job.name)
-
-    def leave(self, study: str, nonce: str) -> None:
-        """Cancel every job of the study."""
-        self.interrupt(study, nonce)
 
     def step(self, process: SimulatedProcess) -> None:
         """Let a trainer run until it waits for time to pass, or ends."""

@@ -22,13 +22,13 @@ from tests.race.executor_contract import ExecutorContract
 def executor_of(
     race: Race,
     api: KubernetesApi | None = None,
-    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
     **pods: object,
 ) -> Executor:
     settings = PodSettings.from_json(json.dumps(race.pods | pods))
     settings = PodSettings(**(vars(settings) | {"image": race.cluster.images["trainer"]}))
     api = api or connect(race.namespace)
-    return KubernetesExecutor(api, race.store.url, race.study, settings, clock=clock)
+    return KubernetesExecutor(api, race.store.url, race.study, settings, monotonic=monotonic)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
     state = executor.states()[wrong.name]
     assert state.exit_code == 2
-    assert "rung (9) must be in 0 .. 2" in state.message
+    assert "rung (9) must be in 0 .. 2" in executor.last_line(wrong.name)
 
 
 RULES = [
@@ -151,9 +151,9 @@ def everything_a_controller_does(race: Race) -> None:
     assert executor.submit(wrong)
     assert not executor_of(race, api).submit(wrong)  # adopted
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
-    assert "rung (9) must be" in executor.states()[wrong.name].message, "the last line is missing"
+    assert "rung (9) must be" in executor.last_line(wrong.name)
     # Twice as fast, so that what it waits for is asked for soon.
-    hasty = executor_of(race, api, lambda: 2 * time.time(), service_account="nobody")
+    hasty = executor_of(race, api, lambda: 2 * time.monotonic(), service_account="nobody")
     refused = Job.of(race.study.id, race.study.nonce, 1, 0, 0, 1)
     hasty.submit(refused)
     race.wait(lambda: "nobody" in hasty.states()[refused.name].waits_for, 60)

@@ -91,15 +91,12 @@ class ExecutorContract:
         executor.cancel("lv-study1-0a1b2c3d-s0000-r0-a0")
         assert dict(executor.states()) == {}
 
-    def test_an_interrupt_ends_the_jobs_of_the_study_only(self):
+    def test_a_job_that_runs_or_that_nobody_knows_has_no_last_line(self):
         executor = self.make()
         executor.submit(self.short())
-        executor.interrupt("another", self.nonce)
-        executor.interrupt(self.study, "ffffffff")
-        assert executor.states()[self.short().name].running
-        executor.interrupt(self.study, self.nonce)
+        assert executor.last_line(self.short().name) == ""
+        assert executor.last_line(self.short(1).name) == ""
         self.wait(executor, self.short().name)
-        assert executor.states()[self.short().name].exit_code != 0
 
     def test_a_job_that_ended_is_removed_and_one_that_runs_stays(self):
         executor = self.make()

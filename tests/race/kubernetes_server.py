@@ -132,6 +132,12 @@ class KubernetesServer:
         with self._turn:
             self.jobs[name]["spec"]["suspend"] = suspended
 
+    def lose_node(self, job: str) -> None:
+        """Cut off the nodes of a Job's pods: nothing more is heard of them."""
+        with self._turn:
+            for pod in self._pods_of(job):
+                self._containers.pop(pod["metadata"]["name"], None)
+
     def delete_pod(self, job: str) -> None:
         """Delete the pods of a Job, as a drain does."""
         with self._turn:
@@ -243,7 +249,9 @@ class KubernetesServer:
         name, metadata = pod["metadata"]["name"], pod["metadata"]
         if "deletionTimestamp" in metadata or pod["status"]["phase"] in _ENDED:
             return
-        metadata["deletionTimestamp"] = self._time(pod["spec"]["terminationGracePeriodSeconds"])
+        grace = pod["spec"]["terminationGracePeriodSeconds"]
+        metadata["deletionTimestamp"] = self._time(grace)
+        metadata["deletionGracePeriodSeconds"] = grace
         self._containers[name] = _Container(short([]), self.now + SAVE_SECONDS)
         job = self.jobs.get(metadata["labels"][JOB_NAME])
         if job is not None and not job["spec"].get("suspend"):
@@ -284,7 +292,7 @@ class KubernetesServer:
             if log:
                 return self._log(name, int(query["tailLines"]))
             if verb == "create":
-                return self._create(json.loads(body))
+                return self.create(json.loads(body))
             if name not in self.jobs:
                 raise Refusal(404, f'jobs.batch "{name}" not found')
             return self._delete(name, json.loads(body)) if verb == "delete" else self.jobs[name]
@@ -301,7 +309,8 @@ class KubernetesServer:
                 f'group "{group}" in the namespace "{NAMESPACE}"',
             )
 
-    def _create(self, job: Object) -> Object:
+    def create(self, job: Object) -> Object:
+        """Create a Job, whoever asks for it."""
         name = job["metadata"]["name"]
         if name in self.jobs:
             raise Refusal(409, f'jobs.batch "{name}" already exists')

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from liverseg.errors import SettingsError
+from liverseg.errors import SettingsError, Stopped
 from liverseg.platform.kubernetes_api import KubernetesApi
 from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
+from liverseg.race.executors import job_manifest
 from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Failure
@@ -39,6 +40,8 @@ class ClusterRace:
         self.server = KubernetesServer(self._program)
         self.study = open_study(self.store, SETTINGS, DATASET, clock=self.server.clock)
         self.settings = PodSettings(image="trainer@sha256:1", poll_seconds=5.0, **pods)
+        self.wrong: set[int] = set()
+        """Seeds whose trainers end with 1, once each."""
         self.started: list[str] = []
         """Names of the Jobs of which a pod has begun, once for each pod."""
         self.told: list[dict[str, Any]] = []
@@ -66,6 +69,9 @@ class ClusterRace:
         if self.started.count(job.name) > 1:
             yield 1.0
             return 75  # as train.py, which finds the start of another pod
+        if job.seed in self.wrong and job.attempt == 0:
+            yield 1.0
+            return 1
         trainer = self._elsewhere.trainer(job)
         trainer.clock = self.server.clock
         return (yield from trainer.run())
@@ -78,7 +84,7 @@ class ClusterRace:
         return Controller(
             self.store,
             KubernetesExecutor(
-                api, "s3://bucket/store", self.study, self.settings, clock=self.server.clock
+                api, "s3://bucket/store", self.study, self.settings, monotonic=self.server.clock
             ),
             self.study,
             Capacity(4, False),
@@ -271,3 +277,53 @@ def test_why_pods_cannot_be_created_is_in_the_heartbeat_and_in_the_log_after_a_m
     assert all(60 <= event["at"] <= 70 for event in waits)
     assert waiting[0] == "its pod has not been created"
     assert race.outcome() == undisturbed()
+
+
+def test_a_log_is_asked_for_only_when_a_failure_is_recorded(race_of) -> None:
+    race = race_of(100.0)
+    race.wrong = {0, 1, 2}
+    for seed in race.wrong:
+        name = job_name(race.study.id, race.study.nonce, seed, 0, 0)
+        race.server.logs[name] = f"starts\nseed {seed} went wrong\n"
+    controller = race.controller()
+    controller.take_over()
+    while len(race.failures()) < 3:
+        controller.reconcile("end")
+        race.server.sleep(5)
+    assert [f.reason.split("; ")[-1] for f in race.failures()] == [
+        f"last line: seed {seed} went wrong" for seed in range(3)
+    ]
+    assert race.server.asked("get", "pods/log") == 3
+    # A new controller knows the three Jobs by their records.
+    later = race.controller()
+    later.take_over()
+    later.reconcile("end")
+    later.reconcile("end")
+    assert race.server.asked("get", "pods/log") == 3
+
+
+def test_a_study_that_is_stopped_ends_what_runs_of_it_and_nothing_of_another(race_of) -> None:
+    race = race_of(100.0)
+    theirs = race.study.id, "ffffffff", 0, 0, 0, 2
+    other = job_manifest.manifest(Job.of(*theirs), "s3://other/store", race.settings, None)
+    race.server.create(other)
+
+    def stopped(seconds: float) -> None:
+        assert len(race.server.jobs) == 5
+        facts.set_stopped(race.store, race.study.id, True, race.server.now)
+        race.server.sleep(seconds)
+
+    with pytest.raises(Stopped):
+        race.controller(stopped).run("end")
+    assert set(race.server.jobs) == {other["metadata"]["name"]}
+
+
+def test_ctrl_c_ends_a_controller_and_none_of_its_pods(race_of) -> None:
+    race = race_of(100.0)
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        race.controller(interrupted).run("end")
+    assert len(race.server.jobs) == 4

@@ -17,15 +17,16 @@ LATER = "2026-11-23T12:00:30Z"
 
 
 def told(
-    *listed: dict[str, Any], job: dict[str, Any] | None = None, now: float = NOON_UNIX
+    *listed: dict[str, Any], job: dict[str, Any] | None = None, deleted: float = 0.0
 ) -> JobState:
     jobs = [] if job is None else [{"metadata": {"name": JOB.name}, "spec": {}, "status": job}]
-    return pod_states.states(jobs, listed, now)[JOB.name]
+    return pod_states.states(jobs, pod_states.by_job(listed), {"uid-1": deleted})[JOB.name]
 
 
 def pod(phase: str, container: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     metadata = {
         "name": "pod-1",
+        "uid": "uid-1",
         "creationTimestamp": NOON,
         "labels": {"batch.kubernetes.io/job-name": JOB.name},
     }
@@ -78,7 +79,7 @@ def test_a_job_whose_pod_has_ended_and_that_has_not_counted_it_waits_for_nothing
 
 def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
     settings = PodSettings(image="trainer@sha256:1", queue="gpus")
-    found = pod_states.states([manifest(JOB, "s3://bucket/store", settings, None)], [], NOON_UNIX)
+    found = pod_states.states([manifest(JOB, "s3://bucket/store", settings, None)], {}, {})
     assert "queue has not admitted it" in found[JOB.name].waits_for
     assert found[JOB.name].suspended
 
@@ -86,11 +87,11 @@ def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
 def test_a_job_that_somebody_suspended_and_that_is_in_no_queue_says_so() -> None:
     job = manifest(JOB, "s3://bucket/store", PodSettings(image="trainer@sha256:1"), None)
     job["spec"]["suspend"] = True
-    state = pod_states.states([job], [], NOON_UNIX)[JOB.name]
+    state = pod_states.states([job], {}, {})[JOB.name]
     assert (state.running, state.suspended) == (True, True)
     assert "in no queue" in state.waits_for
     saving = pod("Running", {"running": {}}, deletionTimestamp=LATER)
-    assert not pod_states.states([job], [saving], NOON_UNIX)[JOB.name].suspended
+    assert not pod_states.states([job], {JOB.name: [saving]}, {})[JOB.name].suspended
 
 
 def test_an_image_that_cannot_be_pulled_is_named() -> None:
@@ -152,9 +153,9 @@ def test_the_pod_of_a_deleted_job_runs_until_it_has_saved() -> None:
 
 
 def test_a_pod_that_outlives_its_deletion_is_on_a_node_that_was_cut_off() -> None:
-    lost = pod("Running", {"running": {}}, deletionTimestamp=NOON)
-    assert told(lost, job={}, now=NOON_UNIX + 59).running
-    state = told(lost, job={}, now=NOON_UNIX + 61)
+    lost = pod("Running", {"running": {}}, deletionTimestamp=NOON, deletionGracePeriodSeconds=120)
+    assert told(lost, job={}, deleted=180).running
+    state = told(lost, job={}, deleted=181)
     assert (state.running, state.exit_code) == (False, -15)
     assert state.message == "its node node1 does not answer"
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from liverseg.errors import StoreError
+from liverseg.race.controller import Controller
+from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.job import Job
 from tests.race.executor_contract import ExecutorContract
-from tests.race.rehearsal import NONCE
+from tests.race.rehearsal import NONCE, Rehearsal
 
 JOB = Job.of("study1", NONCE, 7, 2, 0, 20_000)
 SLEEPS = "import time; time.sleep(30)"
@@ -74,20 +76,9 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
     executor.submit(JOB)
     assert wait(executor) == 0
     log = (folder / "log.txt").read_text()
-    expected = [
-        "--study",
-        "study1",
-        "--seed",
-        "7",
-        "--rung",
-        "2",
-        "--attempt",
-        "0",
-        "--device-index",
-        "0",
-        "--clock-offset",
-    ]
+    expected = ["--study=study1", "--seed=7", "--rung=2", "--attempt=0", "--device-index=0"]
     assert str(expected)[:-1] in log
+    assert "'--clock-offset=" in log
     assert "'LIVERSEG_TEST'" in log
     assert "HOME" not in log
 
@@ -98,16 +89,15 @@ def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
     executor.submit(baseline)
     wait(executor, baseline.name)
     log = (tmp_path / "jobs" / baseline.name / "log.txt").read_text()
-    assert "'--seed', '9999', '--rung', 'baseline'" in log
+    assert "'--seed=9999', '--rung=baseline'" in log
 
 
 def test_a_failure_is_told_with_its_exit_code_its_last_line_and_its_log(tmp_path, folder):
     executor = make(tmp_path, "import sys; print('went wrong\\n'); sys.exit(78)")
     executor.submit(JOB)
     assert wait(executor) == 78
-    message = executor.states()[JOB.name].message
-    assert "went wrong" in message
-    assert str(folder / "log.txt") in message
+    assert executor.last_line(JOB.name) == "went wrong"
+    assert executor.states()[JOB.name].message == f"log: {folder / 'log.txt'}"
 
 
 def test_a_killed_trainer_is_told_with_its_signal(tmp_path):
@@ -165,15 +155,7 @@ def test_an_adopted_trainer_that_ended_unseen_has_no_known_exit_code(tmp_path):
     controller_that_is_killed(tmp_path, "import sys; print('last words'); sys.exit(3)")
     later = make(tmp_path, SLEEPS)
     assert wait(later) is None
-    assert "last words" in later.states()[JOB.name].message
-
-
-def test_an_adopted_trainer_is_interrupted_with_the_study(tmp_path, folder):
-    controller_that_is_killed(tmp_path, SLEEPS)
-    later = make(tmp_path, SLEEPS)
-    wait_for(folder / "pid")
-    later.interrupt("study1", NONCE)
-    assert wait(later) is None
+    assert later.last_line(JOB.name) == "last words"
 
 
 def test_a_job_whose_controller_died_before_starting_it_can_be_started(tmp_path, folder):
@@ -193,7 +175,6 @@ def test_nobody_is_signalled_once_the_trainer_is_gone_and_its_pid_may_be_another
         (folder / "pid").write_text(f"{bystander.pid}\n")
         executor = make(tmp_path, SLEEPS, grace_seconds=0.0)
         executor.cancel(JOB.name)
-        executor.interrupt("study1", NONCE)
         executor.cancel(JOB.name)
         time.sleep(0.05)
         assert bystander.poll() is None
@@ -217,6 +198,7 @@ def test_a_trainer_that_does_not_listen_is_killed_after_the_grace(tmp_path, fold
     )
     executor.submit(JOB)
     wait_for(folder / "log.txt", "ready")
+    assert executor.last_line(JOB.name) == ""
     executor.cancel(JOB.name)
     # However long it takes on a busy machine: a kill before it would leave nothing in the log.
     wait_for(folder / "log.txt", "heard")
@@ -252,7 +234,8 @@ def test_concurrent_trainers_have_device_indices_of_their_own_and_hand_them_on(t
     # Another controller, which is nobody's parent, hands on the device index that has become free.
     make(tmp_path, "import time; time.sleep(30)").submit(jobs[3])
     assert device_index(jobs[3]) == "1"
-    executor.interrupt("study1", NONCE)
+    for job in jobs:
+        executor.cancel(job.name)
 
 
 def test_an_attempt_gets_another_device_index_than_the_one_before_it(tmp_path: Path) -> None:
@@ -275,7 +258,7 @@ def test_a_clock_that_is_set_forward_two_hours_makes_no_job_longer(tmp_path: Pat
     def executor(script: str) -> ProcessExecutor:
         return make(tmp_path, script, wall=lambda: time.time() + ahead[0])
 
-    running = executor("import sys; print(sys.argv[-1]); sys.stdin.read()")
+    running = executor("import sys; print(sys.argv[-1].split('=')[1]); sys.stdin.read()")
     running.submit(JOB)
     ahead[0] = 7200.0
     wait(running)
@@ -307,3 +290,17 @@ def test_how_long_a_job_took_is_not_known_after_the_machine_was_booted_again(
     wait(executor)
     state = executor.states()[JOB.name]
     assert (state.exit_code, state.ended) == (0, None)
+
+
+def test_ctrl_c_on_a_controller_ends_its_trainers(tmp_path: Path) -> None:
+    rehearsal, executor = Rehearsal(), make(tmp_path, SLEEPS)
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    controller = Controller(
+        rehearsal.store, executor, rehearsal.study, Capacity(2, False), sleep=interrupted
+    )
+    with pytest.raises(KeyboardInterrupt):
+        controller.run("end")
+    assert [wait(executor, name) for name in executor.states()] == [-15, -15]

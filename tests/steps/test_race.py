@@ -29,7 +29,7 @@ from liverseg.race.records.reports import write_report
 from liverseg.race.records.study import load_study
 from liverseg.storage import bundle
 from liverseg.storage.folder import FolderStore
-values = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+values = dict(word.split("=", 1) for word in sys.argv[2:])
 store, study = FolderStore(Path(sys.argv[1])), values["--study"]
 seed, attempt = int(values["--seed"]), int(values["--attempt"])
 rung = values["--rung"] if values["--rung"] == "baseline" else int(values["--rung"])

@@ -66,6 +66,8 @@ def study_in(store: ObjectStore, settings: Settings = SETTINGS, factor: float = 
 class InThisProcess:
     """An executor that trains at once; the real trainer, without a process of its own."""
 
+    local = True
+
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._ended: dict[str, JobState] = {}
@@ -83,13 +85,10 @@ class InThisProcess:
     def states(self) -> Mapping[str, JobState]:
         return self._ended
 
+    def last_line(self, name: str) -> str:
+        return ""
+
     def cancel(self, name: str) -> None:
-        """Nothing ever runs."""
-
-    def interrupt(self, study: str, nonce: str) -> None:
-        """Nothing ever runs."""
-
-    def leave(self, study: str, nonce: str) -> None:
         """Nothing ever runs."""
 
 

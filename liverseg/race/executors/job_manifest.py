@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from liverseg.platform.pod_settings import QUEUE, PodSettings
+from liverseg.race.executors.port import arguments
 from liverseg.race.records.job import Job
 from liverseg.settings import digest
 
@@ -34,14 +35,9 @@ def manifest(
     owner: Mapping[str, Any] | None,
     avoid: Sequence[str] = (),
 ) -> Manifest:
-    """Return the batch/v1 Job of an attempt.
+    """Return the batch/v1 Job of an attempt, which the object of an owner reference may own.
 
-    Args:
-        job: What it does.
-        store: URL of the store.
-        settings: How its pod looks.
-        owner: An owner reference, or None.
-        avoid: Nodes on which earlier attempts ended; another one is preferred.
+    Its pod prefers other nodes than those to `avoid`, on which earlier attempts ended.
     """
     labels = settings.labels | {
         "app.kubernetes.io/name": "liverseg",
@@ -78,19 +74,14 @@ def manifest(
         "annotations": {SPEC_SHA256: digest(spec)},
     }
     if avoid:  # after the digest: which nodes these are, only one controller may know
-        spec["template"]["spec"]["affinity"] = _elsewhere(avoid)
+        term = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(avoid)}
+        preferred = {"weight": 100, "preference": {"matchExpressions": [term]}}
+        affinity = {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}
+        spec["template"]["spec"]["affinity"] = {"nodeAffinity": affinity}
     if owner is not None:
-        metadata["ownerReferences"] = [
-            # `controller: true` would make Kueue leave the Job to its owner.
-            {**owner, "controller": False, "blockOwnerDeletion": False}
-        ]
+        # `controller: true` would make Kueue leave the Job to its owner.
+        metadata["ownerReferences"] = [{**owner, "controller": False, "blockOwnerDeletion": False}]
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
-
-
-def _elsewhere(nodes: Sequence[str]) -> Manifest:
-    term = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(nodes)}
-    preferred = {"weight": 100, "preference": {"matchExpressions": [term]}}
-    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
 
 
 def difference(wanted: Manifest, existing: Mapping[str, Any]) -> str | None:
@@ -136,10 +127,7 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
         "args": [
             "train",
             f"--store={store}",
-            f"--study={job.study}",
-            f"--seed={job.seed}",
-            f"--rung={job.rung_name}",
-            f"--attempt={job.attempt}",
+            *arguments(job),
             f"--orphan-grace={settings.orphan_grace:g}",
             # Kueue, and whoever suspends a Job by hand, makes another pod for it.
             "--pod=$(POD_UID)",
@@ -175,12 +163,10 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
         "containers": [container],
         "volumes": volumes,
     }
-    if settings.gpus and settings.tolerations:
-        spec["tolerations"] = list(settings.tolerations)
-    if settings.node_selector:
-        spec["nodeSelector"] = dict(settings.node_selector)
-    if settings.priority_class:
-        spec["priorityClassName"] = settings.priority_class
-    if settings.image_pull_secret:
-        spec["imagePullSecrets"] = [{"name": settings.image_pull_secret}]
-    return spec
+    chosen = {
+        "tolerations": settings.gpus and list(settings.tolerations),
+        "nodeSelector": settings.node_selector,
+        "priorityClassName": settings.priority_class,
+        "imagePullSecrets": settings.image_pull_secret and [{"name": settings.image_pull_secret}],
+    }
+    return spec | {name: value for name, value in chosen.items() if value}

@@ -1,13 +1,13 @@
 """What Jobs and their pods say of an attempt. Pure.
 
 Sources: batch/v1 Job (status.conditions), core/v1 Pod (status.phase, containerStatuses,
-status.conditions DisruptionTarget).
+status.conditions DisruptionTarget, metadata.deletionGracePeriodSeconds).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
-from liverseg.race.executors.pod_waits import NO_POD, is_suspended, unix_time, waits_for
+from liverseg.race.executors.pod_waits import NO_POD, Object, is_alive, is_suspended, waits_for
 from liverseg.race.records.job import ASKED_TO_END, JobState
 
 JOB_NAME = "batch.kubernetes.io/job-name"
@@ -15,39 +15,37 @@ JOB_NAME = "batch.kubernetes.io/job-name"
 CUT_OFF_SECONDS = 60.0
 
 
-def states(
-    jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]], now: float
-) -> dict[str, JobState]:
-    """Return what Jobs and pods say, by the Job's name; `now`: unix time.
-
-    Pods are looked at on their own, since they outlive a deleted Job until they have saved.
-    """
-    of: dict[str, list[Mapping[str, Any]]] = {}
-    for pod in pods:
+def by_job(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    """Return the pods of each Job, the newest last, by the Job's name."""
+    found: dict[str, list[Object]] = {}
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
         name = pod["metadata"].get("labels", {}).get(JOB_NAME)
         if name is not None:
-            of.setdefault(name, []).append(pod)
-    by_name = {job["metadata"]["name"]: job for job in jobs}
-    names = sorted(by_name.keys() | of.keys())
-    return {name: _state(name, by_name.get(name), of.get(name, []), now) for name in names}
-
-
-def last_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the newest pod of each Job, by the Job's name."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for pod in sorted(pods, key=_created):
-        name = pod["metadata"].get("labels", {}).get(JOB_NAME)
-        if name is not None:
-            found[name] = pod
+            found.setdefault(name, []).append(pod)
     return found
 
 
+def states(
+    jobs: Iterable[Object], pods: Mapping[str, Sequence[Object]], deleted: Mapping[str, float]
+) -> dict[str, JobState]:
+    """Return what Jobs and their pods say, by the Job's name.
+
+    Args:
+        jobs: All of a study.
+        pods: Those of each Job (`by_job`); they outlive a deleted Job until they have saved.
+        deleted: By uid, for how many seconds a pod has been seen to be deleted.
+    """
+    by_name = {job["metadata"]["name"]: job for job in jobs}
+    names = sorted(by_name.keys() | pods.keys())
+    return {name: _state(name, by_name.get(name), pods.get(name, ()), deleted) for name in names}
+
+
 def _state(
-    name: str, job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]], now: float
+    name: str, job: Object | None, pods: Sequence[Object], deleted: Mapping[str, float]
 ) -> JobState:
-    last = max(pods, key=_created, default=None)
-    alive = [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
-    cut_off = [pod for pod in alive if _should_be_gone_for(pod, now) > CUT_OFF_SECONDS]
+    last = pods[-1] if pods else None
+    alive = [pod for pod in pods if is_alive(pod)]
+    cut_off = [pod for pod in alive if _is_cut_off(pod["metadata"], deleted)]
     conditions = [] if job is None else job.get("status", {}).get("conditions", [])
     ended = {c["type"]: c for c in conditions if c["status"] == "True"}
     over = job is None or "Complete" in ended or "Failed" in ended
@@ -72,12 +70,12 @@ def _state(
     return _ended(name, last, detail)
 
 
-def _ended(name: str, pod: Mapping[str, Any], detail: str) -> JobState:
+def _ended(name: str, pod: Object, detail: str) -> JobState:
     """Return how a pod ended."""
     status = pod["status"]
-    where = _where(pod)
-    terminated = _terminated(status) or {}
-    code = int(terminated["exitCode"]) if terminated else None
+    containers = [c.get("state", {}) for c in status.get("containerStatuses", [])]
+    terminated: Object = next((s["terminated"] for s in containers if "terminated" in s), {})
+    code: int | None = terminated.get("exitCode")
     reason = status.get("reason") or terminated.get("reason", "")
     message = status.get("message") or terminated.get("message", "")
     # Out of memory it will be again: the trainer's own doing, not its node's.
@@ -89,30 +87,21 @@ def _ended(name: str, pod: Mapping[str, Any], detail: str) -> JobState:
             if code is None or code < 0:
                 code = ASKED_TO_END
     reason = f"{reason}: {message}" if reason and message else reason or message
-    words = [word for word in (reason, detail, where) if word and word != "Error"]
-    finished = unix_time(terminated.get("finishedAt"))
+    words = [word for word in (reason, detail, _where(pod)) if word and word != "Error"]
+    finished = _unix_time(terminated.get("finishedAt"))
     # From here on the pod has its GPU, the pull of its image included.
-    started = unix_time(status.get("startTime"))
+    started = _unix_time(status.get("startTime"))
     return JobState(name, False, code, started, finished, "; ".join(words))
 
 
-def _created(pod: Mapping[str, Any]) -> str:
-    return str(pod["metadata"]["creationTimestamp"])
+def _is_cut_off(metadata: Object, deleted: Mapping[str, float]) -> bool:
+    grace = metadata.get("deletionGracePeriodSeconds") or 0
+    return deleted.get(metadata["uid"], 0.0) > grace + CUT_OFF_SECONDS
 
 
-def _where(pod: Mapping[str, Any]) -> str:
+def _where(pod: Object) -> str:
     return f"pod {pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no node')}"
 
 
-def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for container in status.get("containerStatuses", []):
-        terminated: Mapping[str, Any] | None = container.get("state", {}).get("terminated")
-        if terminated is not None:
-            return terminated
-    return None
-
-
-def _should_be_gone_for(pod: Mapping[str, Any], now: float) -> float:
-    """Return for how many seconds a pod has outlived its deletion and its grace period."""
-    until = unix_time(pod["metadata"].get("deletionTimestamp"))
-    return 0.0 if until is None else now - until
+def _unix_time(text: str | None) -> float | None:
+    return None if text is None else datetime.fromisoformat(text).timestamp()

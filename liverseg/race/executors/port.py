@@ -6,8 +6,21 @@ from typing import Protocol
 from liverseg.race.records.job import Job, JobState
 
 
+def arguments(job: Job) -> list[str]:
+    """Return what `liverseg train` is told of its attempt, whatever runs it."""
+    return [
+        f"--study={job.study}",
+        f"--seed={job.seed}",
+        f"--rung={job.rung_name}",
+        f"--attempt={job.attempt}",
+    ]
+
+
 class Executor(Protocol):
     """Runs trainers. Jobs outlive the controller; a later one finds them under their names."""
+
+    local: bool
+    """It is this machine: a user who interrupts the controller (Ctrl-C) means its trainers too."""
 
     def submit(self, job: Job) -> bool:
         """Start the job and return True; a name that exists is left as it is: False."""
@@ -15,6 +28,10 @@ class Executor(Protocol):
 
     def states(self) -> Mapping[str, JobState]:
         """Return every job that was ever submitted and is still known, by name."""
+        ...
+
+    def last_line(self, name: str) -> str:
+        """Return the last line that an ended job wrote; "" where there is none, or it runs."""
         ...
 
     def cancel(self, name: str) -> None:
@@ -25,9 +42,3 @@ class Executor(Protocol):
 
     def remove(self, name: str) -> None:
         """Delete a job that has ended, with its log; an unknown name is no error."""
-
-    def interrupt(self, study: str, nonce: str) -> None:
-        """The study is stopped, by hand or by its budget: let its trainers save and end."""
-
-    def leave(self, study: str, nonce: str) -> None:
-        """Somebody ends the controller: stop what would not be left to another one."""

@@ -15,17 +15,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from liverseg.errors import StoreError
+from liverseg.platform.process_identity import boot_id
+from liverseg.race.executors.port import arguments
 from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.job_name import job_name
 
-# How long a cancelled trainer may take to save before it is killed; as a pod's grace period.
-GRACE_SECONDS = 120.0
 # The shell writes its own pid and becomes the trainer: no moment without a pid on record.
 _LAUNCH = ("/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"')
 _TAIL_BYTES = 4096
@@ -33,54 +33,48 @@ _TAIL_BYTES = 4096
 _STARTED: list[subprocess.Popen[bytes]] = []
 
 
+@dataclass
 class ProcessExecutor:
-    """An Executor that starts `[*command, --study ID --seed N --rung K --attempt A ...]`.
+    """An Executor that starts `[*command, --study=ID --seed=N --rung=K --attempt=A ...]`.
 
-    The last options are `--device-index I`, which chooses the GPU: a number below the number of
-    trainers at a time; and `--clock-offset S`, the unix time minus the monotonic clock, so that
+    The last options are `--device-index=I`, which chooses the GPU: a number below the number of
+    trainers at a time; and `--clock-offset=S`, the unix time minus the monotonic clock, so that
     trainer and executor tell the same time, whatever is done to the machine's clock meanwhile.
-
-    Args:
-        work: Folder for locks, pids and logs; one per store, on a local file system.
-        command: The beginning of the command line, such as `python -m liverseg.cli train`.
-        environment: The whole environment of a trainer; None: that of this process.
-        grace_seconds: From SIGTERM to SIGKILL for a cancelled trainer.
-        monotonic: Clock for the grace and for how long a job took; the same for all processes of
-            this machine since it was booted.
-        wall: Unix time.
     """
 
-    def __init__(
-        self,
-        work: Path,
-        command: Sequence[str],
-        environment: Mapping[str, str] | None = None,
-        *,
-        grace_seconds: float = GRACE_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._jobs = work / "jobs"
-        self._command = tuple(command)
-        self._environment = None if environment is None else dict(environment)
-        self._grace_seconds = grace_seconds
-        self._monotonic, self._wall = monotonic, wall
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._ended: dict[str, JobState] = {}
-        self._asked: dict[str, float] = {}
+    work: Path
+    """Folder for locks, pids and logs; one per store, on a local file system."""
+    command: Sequence[str]
+    """The beginning of the command line, such as `python -m liverseg.cli train`."""
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
+    """The whole environment of a trainer; None: that of this process."""
+    grace_seconds: float = 120.0
+    """From SIGTERM to SIGKILL for a cancelled trainer: the time to save, as in a pod."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Clock for the grace and for how long a job took; the same for all processes of this machine
+    since it was booted."""
+    wall: Callable[[], float] = time.time
+    """Unix time."""
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
+    _ended: dict[str, JobState] = field(default_factory=dict, init=False)
+    _asked: dict[str, float] = field(default_factory=dict, init=False)
+    local = True
 
     def submit(self, job: Job) -> bool:
         """Start the trainer in a session of its own; False if it runs or ever ran."""
-        folder = self._jobs / job.name
+        folder = self._folder(job.name)
         device_index = self._free_device_index(job)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder) as lock:
                 if lock is None or (folder / "pid").exists():
                     return False
-                start = _Start(self._wall(), self._monotonic(), _boot_id(), device_index)
-                _write_whole(folder / "start.json", asdict(start))
-                child = self._start(job, folder, lock, start)
+                wall, monotonic = self.wall(), self.monotonic()
+                start = {"wall": wall, "monotonic": monotonic, "boot_id": boot_id()}
+                _write_whole(folder / "start.json", start | {"device_index": device_index})
+                clock_offset = f"--clock-offset={wall - monotonic!r}"
+                options = f"--device-index={device_index}", clock_offset
+                child = self._start(job, folder, lock, options)
         except OSError as exc:
             raise StoreError(f"cannot start a trainer in {folder}: {exc.strerror}") from exc
         _STARTED.append(child)
@@ -89,44 +83,52 @@ class ProcessExecutor:
 
     def states(self) -> Mapping[str, JobState]:
         """Return all jobs of this work folder, those of earlier controllers included."""
-        names = sorted(path.name for path in self._jobs.glob("lv-*"))
+        names = sorted(path.name for path in self._folder("").glob("lv-*"))
         states = (self._state(name) for name in names)
         return {state.name: state for state in states if state is not None}
+
+    def last_line(self, name: str) -> str:
+        """Return the last line of an ended job's log; "" if it is empty, or the job runs."""
+        state, path = self._state(name), self._folder(name) / "log.txt"
+        if state is None or state.running or not path.exists():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def cancel(self, name: str) -> None:
         """SIGTERM to the trainer's process group; SIGKILL at a call after the grace."""
         state = self._state(name)
         if state is None or not state.running:
             return
-        now = self._monotonic()
+        # Its lock is held, so that the pid is its own.
+        child = self._children.get(name)
+        pid = child.pid if child is not None else _pid(self._folder(name))
+        if pid is None:
+            return
+        now = self.monotonic()
         asked = self._asked.setdefault(name, now)
-        if asked == now:
-            self._signal(name, signal.SIGTERM)
-        elif now - asked >= self._grace_seconds:
-            self._signal(name, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            if asked == now:
+                os.killpg(pid, signal.SIGTERM)
+            elif now - asked >= self.grace_seconds:
+                os.killpg(pid, signal.SIGKILL)
 
     def remove(self, name: str) -> None:
         """Delete the folder of a job that has ended, with its log; one that runs stays."""
-        state = self._state(name)
+        state, folder = self._state(name), self._folder(name)
         if state is None or state.running:
             return
         self._ended.pop(name, None)
         self._children.pop(name, None)
         try:
-            shutil.rmtree(self._jobs / name)
+            shutil.rmtree(folder)
         except OSError as exc:
-            raise StoreError(f"cannot delete {self._jobs / name}: {exc.strerror}") from exc
+            raise StoreError(f"cannot delete {folder}: {exc.strerror}") from exc
 
-    def interrupt(self, study: str, nonce: str) -> None:
-        """SIGTERM to every trainer of the study: they save and end, and are resumed later."""
-        for name, state in self.states().items():
-            parts = parse_job_name(name)
-            if state.running and parts is not None and parts.belongs_to(study, nonce):
-                self._signal(name, signal.SIGTERM)
-
-    def leave(self, study: str, nonce: str) -> None:
-        """As `interrupt`: whoever presses Ctrl-C wants the machine back."""
-        self.interrupt(study, nonce)
+    def _folder(self, name: str) -> Path:
+        return self.work / "jobs" / name
 
     def _free_device_index(self, job: Job) -> int:
         """Return a number that no running trainer has; a GPU each, where there are any.
@@ -134,37 +136,27 @@ class ProcessExecutor:
         The lowest one; but an attempt goes to another index than the one before it, if any is free
         that was ever used: a straggler is moved.
         """
-        starts = {name: _start_of(self._jobs / name) for name in self.states()}
-        indices = {name: start.device_index if start else None for name, start in starts.items()}
-        taken = {indices[name] for name, state in self.states().items() if state.running}
+        states = self.states()
+        starts = {name: _read(self._folder(name) / "start.json") for name in states}
+        indices = {name: start.get("device_index") for name, start in starts.items()}
+        taken = {indices[name] for name, state in states.items() if state.running}
         before = job_name(job.study, job.nonce, job.seed, job.rung_name, job.attempt - 1)
-        others = {
-            device_index for device_index in indices.values() if device_index is not None
-        } - taken
-        free = sorted(others - {indices.get(before)})
+        known: set[int] = {index for index in indices.values() if index is not None}
+        free = known - taken - {indices.get(before)}
         if job.attempt and free:
-            return free[0]
-        return next(device_index for device_index in itertools.count() if device_index not in taken)
+            return min(free)
+        return next(index for index in itertools.count() if index not in taken)
 
     def _start(
-        self, job: Job, folder: Path, lock: IO[bytes], start: "_Start"
+        self, job: Job, folder: Path, lock: IO[bytes], options: Sequence[str]
     ) -> subprocess.Popen[bytes]:
-        arguments = {
-            "--study": job.study,
-            "--seed": str(job.seed),
-            "--rung": str(job.rung_name),
-            "--attempt": str(job.attempt),
-            "--device-index": str(start.device_index),
-            "--clock-offset": repr(start.wall - start.monotonic),
-        }
-        options = [word for pair in arguments.items() for word in pair]
         with (folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
-                [*_LAUNCH, str(folder / "pid"), *self._command, *options],
+                [*_LAUNCH, str(folder / "pid"), *self.command, *arguments(job), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self.environment,
                 pass_fds=[lock.fileno()],
                 # Ctrl-C in a terminal reaches the controller only, which then asks the trainers.
                 start_new_session=True,
@@ -174,7 +166,7 @@ class ProcessExecutor:
         """Return what is known of a job, or None if it was never started."""
         if name in self._ended:
             return self._ended[name]
-        folder = self._jobs / name
+        folder = self._folder(name)
         log = f"log: {folder / 'log.txt'}"
         child = self._children.get(name)
         if child is not None:
@@ -188,28 +180,21 @@ class ProcessExecutor:
                     return JobState(name, running=True, message=log) if running else None
             if not (folder / "pid").exists():
                 return None
-        self._ended[name] = _end(name, folder, log)
+        end, start = _read(folder / "exit.json"), _read(folder / "start.json")
+        times = start.get("wall"), end.get("ended")
+        self._ended[name] = JobState(name, False, end.get("exit_code"), *times, log)
         return self._ended[name]
 
     def _write_exit(self, folder: Path, exit_code: int) -> None:
         """Keep exit code and end for later controllers, which are not the trainer's parent."""
-        start = _start_of(folder)
-        ended = None
+        start, ended = _read(folder / "start.json"), None
         # The monotonic clock begins anew with every boot.
-        if start is not None and start.boot_id == _boot_id():
-            ended = start.wall + self._monotonic() - start.monotonic
+        if start.get("boot_id") == boot_id():
+            ended = start["wall"] + self.monotonic() - start["monotonic"]
         try:
             _write_whole(folder / "exit.json", {"exit_code": exit_code, "ended": ended})
         except OSError as exc:
             raise StoreError(f"cannot write {folder / 'exit.json'}: {exc.strerror}") from exc
-
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        """Signal the process group of a trainer whose lock is held, so that the pid is its own."""
-        child = self._children.get(name)
-        pid = child.pid if child is not None else _number(self._jobs / name / "pid")
-        if pid is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, number)
 
 
 @contextmanager
@@ -218,80 +203,30 @@ def _locked(folder: Path, create: bool = True) -> Iterator[IO[bytes] | None]:
 
     Closing the file leaves the lock to a trainer that has inherited it.
     """
-    try:
-        file = (folder / "lock").open("ab" if create else "rb")
-    except FileNotFoundError:
-        yield None
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield file
+    with ExitStack() as stack:
+        file: IO[bytes] | None = None
+        with suppress(FileNotFoundError, BlockingIOError):
+            opened = stack.enter_context((folder / "lock").open("ab" if create else "rb"))
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = opened
+        yield file
 
 
-def _number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except FileNotFoundError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-@dataclass(frozen=True)
-class _Start:
-    """When a job was started and where; written just before its trainer is."""
-
-    wall: float
-    monotonic: float
-    boot_id: str
-    device_index: int
-
-
-def _start_of(folder: Path) -> _Start | None:
-    with suppress(FileNotFoundError):
-        return _Start(**json.loads((folder / "start.json").read_text()))
+def _pid(folder: Path) -> int | None:
+    """Return the pid of an adopted trainer, or None until its shell has written it."""
+    with suppress(FileNotFoundError, ValueError):
+        return int((folder / "pid").read_text())
     return None
 
 
-def _boot_id() -> str:
-    """Return what tells this boot of the machine from others; empty where nobody knows it."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
+def _read(path: Path) -> dict[str, Any]:
+    """Return the values of a JSON file; none where it is absent."""
+    with suppress(FileNotFoundError):
+        return dict(json.loads(path.read_text()))
+    return {}
 
 
 def _write_whole(path: Path, values: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(values))
     temporary.replace(path)
-
-
-def _end(name: str, folder: Path, log: str) -> JobState:
-    """Return the state of a job that has ended, with the last line it wrote."""
-    exit_values: dict[str, float | None] = {"exit_code": None, "ended": None}
-    with suppress(FileNotFoundError):
-        exit_values = json.loads((folder / "exit.json").read_text())
-    start = _start_of(folder)
-    code, line = exit_values["exit_code"], _last_line(folder / "log.txt")
-    message = f"{line} ({log})" if line else log
-    return JobState(
-        name,
-        False,
-        None if code is None else int(code),
-        None if start is None else start.wall,
-        exit_values["ended"],
-        message,
-    )
-
-
-def _last_line(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
-    except FileNotFoundError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

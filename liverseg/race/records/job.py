@@ -52,7 +52,7 @@ class JobState:
     ended: float | None = None
     """Unix time of the end by the clock of the trainer's machine, where it is known."""
     message: str = ""
-    """Where its output is to be read and, of an ended job, the last line of it."""
+    """Where its output is to be read, and what the platform says of its end."""
     waits_for: str = ""
     """Why it does not run yet, in the platform's words; empty: it runs, or has ended."""
     suspended: bool = False

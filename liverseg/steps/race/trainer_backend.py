@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from liverseg.errors import SettingsError
-from liverseg.platform.clock import Clock
 from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
@@ -64,8 +63,7 @@ class TrainerBackend:
         api = connect(self.pods.namespace)
         pod = os.environ.get("KFP_POD_NAME")
         owner = api.workflow_of(pod) if pod else None
-        words = (api, store.url, study, self.pods)
-        executor = KubernetesExecutor(*words, owner=owner, clock=Clock())
+        executor = KubernetesExecutor(api, store.url, study, self.pods, owner)
         return executor, self.pods.poll_seconds
 
 
