@@ -3,6 +3,7 @@
 Trainers are simulated ones in its pods, and time is the server's.
 """
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -140,7 +141,7 @@ def test_a_race_on_a_cluster_ends_as_it_does_elsewhere(race_of) -> None:
 def test_a_reconcile_in_which_nothing_happens_is_two_requests(race_of) -> None:
     race = race_of(100.0)
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     while controller.reconcile("end")[1]:
         pass
     race.server.sleep(30)
@@ -197,7 +198,7 @@ def test_a_new_controller_knows_an_evicted_job_by_its_start(race_of) -> None:
     race.server.suspend(name)
     race.server.sleep(30)
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     for _ in range(4):
         controller.reconcile("end")
     assert name not in race.server.jobs
@@ -209,7 +210,7 @@ def test_a_job_that_is_let_in_while_the_controller_looks_is_not_taken_for_an_evi
 ) -> None:
     race = race_of(60.0, queue="gpus")
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     controller.reconcile("end")
     states = controller._executor.states  # between the lists and the facts
     looked = []

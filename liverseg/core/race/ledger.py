@@ -47,6 +47,12 @@ class Span:
         """From the start to the last that was heard."""
         return self.samples[-1].time - self.samples[0].time
 
+    @property
+    def stretches(self) -> list[tuple[int, float]]:
+        """(iterations, seconds) between two samples, from the one at which it resumed."""
+        pairs = pairwise(self.samples[1:])
+        return [(b.iteration - a.iteration, b.time - a.time) for a, b in pairs]
+
 
 @dataclass(frozen=True)
 class Bar:
