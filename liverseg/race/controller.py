@@ -88,20 +88,14 @@ class Controller:
         self._executor = executor
         self._study = study
         self._capacity = capacity
-        self._sleep = sleep
+        self._monotonic, self._sleep = monotonic, sleep
         self._poll_seconds = poll_seconds
         self._listener = listener
         self.lease = Lease(
-            store,
-            study,
-            process=this_process(),
-            clock=clock,
-            monotonic=monotonic,
-            is_dead=is_dead,
+            store, study, process=this_process(), clock=clock, monotonic=monotonic, is_dead=is_dead
         )
         self._reader = SnapshotReader(store, study.id)
         self._heard: set[str] | None = None
-        self._monotonic = monotonic
         self._away, self._away_since = "", 0.0
         self._stalls = StallDetector()
         self._seen: set[Attempt] = set()
@@ -224,12 +218,11 @@ class Controller:
                 answer = act()
             except (PlatformError, StoreAway) as error:
                 what = "store" if isinstance(error, StoreAway) else "platform"
-                now = self._monotonic()
                 if what != self._away:
                     self._tell_back()
-                    self._away, self._away_since = what, now
+                    self._away, self._away_since = what, self._monotonic()
                     self._tell("away", what=what, reason=str(error))
-                if now - self._away_since > OUTAGE_SECONDS:
+                if self._monotonic() - self._away_since > OUTAGE_SECONDS:
                     raise
                 self._sleep(self._poll_seconds)
             else:
@@ -252,8 +245,8 @@ class Controller:
             self._record(key, "promoted", promotion)
         for decision in actions.decisions:
             self._record(facts.decision_key(id_, decision.rung), "decided", decision)
-        for arm, key_of_report in actions.results.items():
-            report = read_report(self._store, id_, key_of_report)
+        for arm, named in actions.results.items():
+            report = read_report(self._store, id_, named)
             result = write_result(self._store, self._study, arm, report)
             self._tell("finished", arm=arm, **result.to_mapping())
         for job in actions.jobs:

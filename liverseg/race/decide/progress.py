@@ -115,9 +115,8 @@ def remaining_seconds(
     whole, before = 0.0, 0
     for rung in state.rungs:
         target = rung.rung.iterations
-        waiting = [by_seed[seed] for seed in rung.waiting]
         lengths = [(target - before) / usual] * rung.coming
-        for row in waiting:
+        for row in (by_seed[seed] for seed in rung.waiting):
             left = (target - row.iteration) / (row.iterations_per_second or usual)
             lengths.append(left if row.remaining_seconds is None else row.remaining_seconds)
         whole += makespan(lengths, trainers)
@@ -136,12 +135,9 @@ def makespan(lengths: Iterable[float], trainers: int) -> float:
 
 def most_at_once(spans: Iterable[Span]) -> int:
     """Return how many trainers of the race have lived at the same time at most; A2 is not one."""
-    changes = []
-    for span in spans:
-        if span.seed != BASELINE_SEED:
-            changes.append((span.samples[0].time, 1))
-            if span.ended:
-                changes.append((span.samples[-1].time, -1))
+    race = [span for span in spans if span.seed != BASELINE_SEED]
+    changes = [(span.samples[0].time, 1) for span in race]
+    changes += [(span.samples[-1].time, -1) for span in race if span.ended]
     # An end and a beginning at one time are one GPU passed on, so ends come first.
     return max(accumulate((change for _, change in sorted(changes)), initial=0))
 
@@ -164,5 +160,4 @@ def _iteration(state: RaceState, rung: RungState, seed: int, newest: Span | None
     if rung.seeds[seed].report is not None:
         return rung.rung.iterations
     before = state.rungs[rung.index - 1].rung.iterations if rung.index else 0
-    reached = newest.samples[-1].iteration if newest is not None else 0
-    return max(before, reached)
+    return max(before, newest.samples[-1].iteration if newest else 0)

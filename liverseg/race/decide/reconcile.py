@@ -101,16 +101,15 @@ def reconcile(
         return record
     _require_survivors(state)
     running = [at for at, job in jobs.items() if job.running]
-    free = max(0, capacity.gpus - len(running))
-    if capacity.exhausted(snapshot.spent_seconds):
-        free = 0
-    due = list(_due(study, state, {at.seed for at in running}, capacity))
+    exhausted = capacity.exhausted(snapshot.spent_seconds)
+    free = 0 if exhausted else max(0, capacity.gpus - len(running))
+    chosen = tuple(_due(study, state, {at.seed for at in running}, capacity))[:free]
     return Actions(
-        jobs=tuple(due[:free]),
+        jobs=chosen,
         cancelled=tuple(
             at for at in running if at in stalled or at in evicted or _is_stray(state, at)
         ),
-        waits=not running and not due[:free],
+        waits=not running and not chosen,
     )
 
 
@@ -251,11 +250,9 @@ def _most_at_once(state: RaceState) -> int:
     current = state.current
     if current is None:
         return 0
-    waiting = len(current.waiting)
-    if current is state.rungs[-1]:
-        return waiting
     slots = current.promotion_slots
-    return max(waiting, min(slots, len(hopeful(current.scores, current.waiting, slots))))
+    may_go_on = hopeful(current.scores, current.waiting, slots)
+    return max(len(current.waiting), min(slots, len(may_go_on)))
 
 
 def _is_stray(state: RaceState, at: Attempt) -> bool:

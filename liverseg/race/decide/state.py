@@ -82,13 +82,12 @@ class RungState:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """What a promotion or a decision rests on: everybody of whom nothing more is heard."""
-        counted = ((seed, self.seeds[seed].report) for seed in sorted(self.scores))
-        return tuple(
-            Input(seed, report.attempt, self.scores[seed], report.sha256)
-            if report
-            else Input(seed, None, None, None)
-            for seed, report in counted
-        )
+        inputs = []
+        for seed in sorted(self.scores):
+            report = self.seeds[seed].report
+            attempt, sha256 = (report.attempt, report.sha256) if report else (None, None)
+            inputs.append(Input(seed, attempt, self.scores[seed], sha256))
+        return tuple(inputs)
 
 
 @dataclass(frozen=True)
