@@ -8,9 +8,11 @@ import pytest
 from liverseg.core.race.halving import Rung
 from liverseg.core.race.ledger import Sample, Span
 from liverseg.errors import StudyError
+from liverseg.race.decide.checkpoint_retention import needed_reports, useless
 from liverseg.race.decide.reconcile import Actions, Capacity, own_jobs, reached, reconcile
 from liverseg.race.decide.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
+from liverseg.race.records.facts import Checkpoint
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot, rests_on
@@ -124,6 +126,27 @@ def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is
     assert after(failed).cancelled == (attempt(job(0)),)
     reported = after(report(0, 0.5))
     assert (reported.failures, reported.cancelled) == ((), (attempt(job(0)),))
+
+
+def test_a_job_that_is_silent_for_too_long_has_failed_and_is_cancelled():
+    jobs = {attempt(job(0)): JobState(job(0).name, running=True, message="on node-1")}
+
+    def after(*recorded: Failure) -> Actions:
+        seen = snapshot(*recorded)
+        state = fold(RUNGS, RACE, seen, GENERATION)
+        return reconcile(STUDY, state, seen, jobs, Capacity(1, False), GENERATION, jobs)
+
+    (failed,) = after().failures
+    assert (failed.exit_code, failed.kind) == (None, "infrastructure")
+    assert failed.reason == "has said nothing for too long; on node-1"
+    assert after(failed).cancelled == (attempt(job(0)),)
+
+
+def test_an_attempt_of_a_seed_that_failed_for_good_is_cancelled_and_fails_no_more():
+    failures = [failure(0, attempt) for attempt in range(ATTEMPTS)]
+    late = job(0, attempt=ATTEMPTS)
+    assert planned(*failures, running=(late,)).cancelled == (attempt(late),)
+    assert planned(*failures, ended={late: -9}).failures == ()
 
 
 def test_a_seed_that_runs_gets_no_second_job():
@@ -345,6 +368,21 @@ def test_the_baseline_leaves_a_gpu_free_that_the_race_will_need():
     )
 
 
+def test_the_baseline_does_not_wait_for_slots_that_nobody_can_take():
+    lost = [failure(seed, exit_code=78) for seed in (0, 1, 2)]
+    actions = planned(*lost, running=(job(3),), gpus=2, compare_baseline=True)
+    assert actions.jobs == (baseline_job(),)
+
+
+def test_a_baseline_that_reported_or_failed_for_good_gets_no_job():
+    lost = Failure(9999, "baseline", 0, 78, "broke", "model", 0, GENERATION)
+    done = dataclasses.replace(report(9999, 0.5), rung="baseline")
+    written = frozenset({"baseline"})
+    for recorded in (lost, done):
+        actions = planned(*ALL, DECIDED, recorded, results=written, gpus=8, compare_baseline=True)
+        assert seeds(actions) == [2, 3]
+
+
 def test_the_single_training_starts_beside_the_last_survivor():
     final = Decision(1, 4, (), (3,), (2,))
     recorded = (*ALL, DECIDED, report(2, 0.2, 1), report(3, 0.3, 1), final)
@@ -359,6 +397,15 @@ def test_a_closed_span_is_due_for_a_job_that_ended_without_a_report():
     assert actions.closed == (attempt(job(0)),)
     running = planned(running=(job(0),), spans=begun)
     assert running.closed == ()
+
+
+def test_what_a_promoted_seed_resumes_from_is_kept_and_what_a_pruned_one_left_is_not():
+    # Rung 0 is not among the last three, whose reports name what is kept of everybody.
+    rungs = (*RUNGS, Rung(1, 16), Rung(1, 32))
+    state = fold(rungs, RACE, snapshot(*ALL, DECIDED), GENERATION)
+    assert needed_reports(state) == []
+    saved = {seed: [Checkpoint(2, 0, f"{seed}/")] for seed in range(4)}
+    assert [checkpoint.prefix for checkpoint in useless(state, saved, ())] == ["0/", "1/"]
 
 
 def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():
