@@ -42,8 +42,8 @@ class SeedState:
 
     def awaits(self, attempt: int) -> bool:
         """Return whether a report of this attempt would count: it has not failed, nor the seed."""
-        failed = any(failure.attempt == attempt for failure in self.failures)
-        return not (self.report or self.lost or failed)
+        ended = self.report or self.lost
+        return not ended and all(failure.attempt != attempt for failure in self.failures)
 
 
 @dataclass(frozen=True)
