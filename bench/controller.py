@@ -89,7 +89,7 @@ class Race:
 
     def taken_over(self, store: ObjectStore) -> Controller:
         controller = self.controller(store)
-        controller.take_over()
+        controller.lease.acquire(time.sleep, take_over=True)
         return controller
 
 

@@ -85,7 +85,7 @@ def test_a_race_with_a_winner_has_ended_however_its_controller_did(killed):
     rehearsal = Rehearsal()
     if killed:
         controller = rehearsal.controller()
-        controller.take_over()
+        controller.lease.acquire(time.sleep, take_over=True)
         while not controller.reconcile("end")[0]:
             rehearsal.executor.wait(1.0)
     else:

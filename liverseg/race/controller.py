@@ -25,20 +25,20 @@ from liverseg.errors import (
 )
 from liverseg.exit_codes import ExitCode
 from liverseg.platform.process_identity import is_dead, this_process
-from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
+from liverseg.race.decide.reconcile import Actions, Capacity, Until, own_jobs, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
-from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, SeedState, fold
+from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
-from liverseg.race.records.facts import Arm, Heartbeat
+from liverseg.race.records.facts import Fact, Heartbeat
 from liverseg.race.records.job import JobState
-from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.job_name import job_name
 from liverseg.race.records.lease import WAIT_SECONDS, Lease
-from liverseg.race.records.reports import ReportKey, read_report
+from liverseg.race.records.reports import read_report
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import Snapshot, SnapshotReader
-from liverseg.race.records.spans import Attempt, attempt_of
+from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, require_current
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -52,14 +52,9 @@ WAITING_SECONDS = 60.0
 OUTAGE_SECONDS = 900.0
 # A trainer that ends with one of our own errors met something that only a person can mend; the
 # next attempt would meet it too, and a race decided without that seed would be another race.
-_MENDABLE: tuple[type[LiversegError], ...] = (
-    SettingsError,
-    CaseError,
-    StoreError,
-    IntegrityError,
-    StudyError,
-)
-_STOPPING = {kind.exit_code: kind for kind in _MENDABLE} | {ExitCode.SETTINGS_DIFFER: StudyError}
+_KINDS = (SettingsError, CaseError, StoreError, IntegrityError, StudyError)
+_MENDABLE: dict[int, type[LiversegError]] = {int(kind.exit_code): kind for kind in _KINDS}
+_MENDABLE[ExitCode.SETTINGS_DIFFER] = StudyError
 
 
 class Controller:
@@ -94,26 +89,20 @@ class Controller:
         self._executor = executor
         self._study = study
         self._capacity = capacity
-        self._sleep = sleep
+        self._monotonic, self._sleep = monotonic, sleep
         self._poll_seconds = poll_seconds
         self._listener = listener
-        self._lease = Lease(
-            store,
-            study,
-            process=this_process(),
-            clock=clock,
-            monotonic=monotonic,
-            is_dead=is_dead,
+        self.lease = Lease(
+            store, study, process=this_process(), clock=clock, monotonic=monotonic, is_dead=is_dead
         )
         self._reader = SnapshotReader(store, study.id)
         self._heard: set[str] | None = None
-        self._monotonic = monotonic
-        self._away: tuple[str, float] | None = None
+        self._away, self._away_since = "", 0.0
         self._stalls = StallDetector()
-        self._seen: set[str] = set()
+        self._seen: set[Attempt] = set()
         self._begun: frozenset[Attempt] = frozenset()
-        self._cancelled: set[str] = set()
-        self._waiting: dict[str, float] = {}
+        self._cancelled: set[Attempt] = set()
+        self._waiting: dict[Attempt, float] = {}
 
     def run(self, until: Until, take_over: bool = False) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs continue to run.
@@ -131,283 +120,214 @@ class Controller:
         budget, means the trainers too; so does whoever interrupts a controller whose executor is
         this machine.
         """
-        with self._lease.released_at_the_end():
-            self._borne(lambda: self._lease.acquire(self._sleep, take_over, self._tell_holder))
-            self._run(until)
-
-    def _run(self, until: Until) -> None:
-        try:
-            while True:
-                over, acted = self._borne(lambda: self.reconcile(until))
-                if over:
-                    return
-                if not acted:
-                    self._sleep(self._poll_seconds)
-        except KeyboardInterrupt:
-            if self._executor.local:
-                with suppress(PlatformError):
-                    self._interrupt()
-            raise
-        except Stopped:
-            # Without an answer they find out that they are alone.
-            with suppress(PlatformError, StoreError):
-                self._borne(self._interrupt)
-            raise
-
-    def _interrupt(self) -> None:
-        """Let the study's trainers save and end; they are resumed later."""
-        for name in self._running(self._executor.states()):
-            self._executor.cancel(name)
-
-    def take_over(self) -> None:
-        """Become the study's controller: the one before, if it still lives, is fenced."""
-        self._lease.acquire(self._sleep, take_over=True)
-
-    def beat(self) -> None:
-        """Renew the lease, if there is one; for a thread, as long reads and waits take longer."""
-        self._lease.beat()
-
-    def _tell_holder(self, heartbeat: Heartbeat) -> None:
-        self._listener({"event": "held", "owner": heartbeat.owner, "seconds": WAIT_SECONDS})
+        with self.lease.released_at_the_end():
+            self._borne(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
+            try:
+                while True:
+                    over, acted = self._borne(lambda: self.reconcile(until))
+                    if over:
+                        return
+                    if not acted:
+                        self._sleep(self._poll_seconds)
+            except KeyboardInterrupt:
+                if self._executor.local:
+                    with suppress(PlatformError):
+                        self._interrupt()
+                raise
+            except Stopped:
+                # Without an answer they find out that they are alone.
+                with suppress(PlatformError, StoreError):
+                    self._borne(self._interrupt)
+                raise
 
     def reconcile(self, until: Until) -> tuple[bool, bool]:
         """Look once and act; return whether the race is there, and whether anything was done."""
-        self._lease.renew()
+        self.lease.renew()
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
         # did both in between would look like one that ended without a report.
-        states = dict(self._executor.states())
-        self._tell_waiting(states)
-        snapshot = self._reader.read(self._attempts(states))
+        jobs = self._jobs()
+        self._tell_waiting(jobs)
+        snapshot = self._reader.read(jobs)
         if snapshot.unknown:
-            states |= self._gone(snapshot.unknown)
+            jobs = self._jobs(snapshot.unknown)
             # Jobs before facts again: one of these may have reported and ended in between.
-            snapshot = self._reader.read(self._attempts(states))
-        state = fold(self._study.rungs, self._study.settings.race, snapshot, self._lease.generation)
+            snapshot = self._reader.read(jobs)
+        state = fold(self._study.rungs, self._study.settings.race, snapshot, self.lease.generation)
         self._tell_reports(snapshot)
         is_reached = reached(state, snapshot, until)
-        if is_reached and self._is_over(until, states, snapshot):
+        if is_reached and self._is_over(until, jobs, snapshot):
             return True, False
         if snapshot.stopped and not is_reached:
             self._stop(facts.STOPPED_BY_HAND, "`liverseg study resume` allows it to continue")
+        running = [at for at, job in jobs.items() if job.running]
         actions = reconcile(
             self._study,
             state,
             snapshot,
-            states,
+            jobs,
             self._capacity,
-            self._lease.generation,
-            self._stalls.look(
-                self._monotonic(), self._attempts(self._running(states)), snapshot.spans
-            ),
+            self.lease.generation,
+            stalled=self._stalls.look(self._monotonic(), running, snapshot.spans),
             # Begun before this look: one that is admitted meanwhile is suspended, then begins.
-            self._begun.intersection(self._attempts(n for n, s in states.items() if s.suspended)),
+            evicted=self._begun.intersection(at for at, job in jobs.items() if job.suspended),
         )
         self._begun = frozenset(snapshot.spans)
         if actions.waits and not is_reached and self._capacity.exhausted(snapshot.spent_seconds):
             spent, most = snapshot.spent_seconds / 3600, self._capacity.max_gpu_hours
             reason = f"{spent:.2f} of {most:g} GPU-hours are spent; start again with a larger limit"
             self._stop("stopped: budget", reason)
-        self._apply(actions, state)
+        self._apply(actions, state, jobs)
         return False, bool(actions.facts or actions.jobs)
 
-    def _is_over(self, until: Until, states: Mapping[str, JobState], snapshot: Snapshot) -> bool:
+    def _jobs(self, begun: Iterable[Attempt] = ()) -> dict[Attempt, JobState]:
+        """Return the study's jobs, and remember those that run.
+
+        Of `begun` the executor knew no job when it was asked before; one that was started in
+        between is among them. What it still does not know was deleted, or belongs to another
+        machine: its attempt is over, and its name is not used again.
+        """
+        study = self._study
+        names = [job_name(study.id, study.nonce, at.seed, at.rung, at.attempt) for at in begun]
+        gone = {name: JobState(name, False, message="its job is gone") for name in names}
+        jobs = own_jobs(study, gone | dict(self._executor.states()))
+        self._seen.update(at for at, job in jobs.items() if job.running)
+        return jobs
+
+    def _is_over(self, until: Until, jobs: Mapping[Attempt, JobState], snapshot: Snapshot) -> bool:
         """Return whether nothing is left to end or to record; a rung is over with its decision."""
         if until not in ("end", "baseline") and int(until) < len(self._study.rungs) - 1:
             return True
         return not any(
-            parts.belongs_to(self._study.id, self._study.nonce)
-            and (until == "baseline" or parts.rung != "baseline")
-            and (state.running or attempt_of(parts) not in snapshot.closed)
-            for name, state in states.items()
-            if (parts := parse_job_name(name)) is not None
+            (until == "baseline" or at.rung != "baseline")
+            and (job.running or at not in snapshot.closed)
+            for at, job in jobs.items()
         )
-
-    def _running(self, states: Mapping[str, JobState]) -> list[str]:
-        """Return the study's running jobs, and remember that this controller has seen them."""
-        running = [
-            name
-            for name, state in states.items()
-            if state.running
-            and (parts := parse_job_name(name)) is not None
-            and parts.belongs_to(self._study.id, self._study.nonce)
-        ]
-        self._seen.update(running)
-        return running
-
-    def _attempts(self, names: Iterable[str]) -> list[Attempt]:
-        """Return the attempts of this study that jobs of these names are."""
-        jobs = map(parse_job_name, names)
-        return [
-            attempt_of(job)
-            for job in jobs
-            if job is not None and job.belongs_to(self._study.id, self._study.nonce)
-        ]
-
-    def _gone(self, unknown: Iterable[Attempt]) -> dict[str, JobState]:
-        """Return the states of jobs that the executor did not know when it was asked.
-
-        Asked again, since one that was started in between is among those. What it still does not
-        know was deleted, or belongs to another machine: its attempt is over, and its name is not
-        used again.
-        """
-        states = self._executor.states()
-        names = [
-            job_name(self._study.id, self._study.nonce, at.seed, at.rung, at.attempt)
-            for at in unknown
-        ]
-        return {
-            name: states.get(name, JobState(name, False, message="its job is gone"))
-            for name in names
-        }
 
     def _stop(self, state: str, reason: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
-        self._lease.waiting = {}
-        self._lease.say(state)
+        self.lease.waiting = {}
+        self.lease.say(state)
         raise Stopped(f"{state}: {reason}")
 
     def _borne(self, act: Callable[[], Answer]) -> Answer:
-        """Return what `act` does, once platform and store answer; act must be safe to repeat."""
+        """Return what `act` does, once platform and store answer; act must be safe to repeat.
+
+        After 15 minutes without an answer it is the user's turn: PlatformError or StoreAway.
+        """
         while True:
             try:
                 answer = act()
             except (PlatformError, StoreAway) as error:
-                self._bear(error)
+                what = "store" if isinstance(error, StoreAway) else "platform"
+                if what != self._away:
+                    self._tell_back()
+                    self._away, self._away_since = what, self._monotonic()
+                    self._tell("away", what=what, reason=str(error))
+                if self._monotonic() - self._away_since > OUTAGE_SECONDS:
+                    raise
+                self._sleep(self._poll_seconds)
             else:
-                self._back()
+                self._tell_back()
                 return answer
 
-    def _bear(self, error: PlatformError | StoreAway) -> None:
-        """Wait while the platform or the store is away; after 15 minutes it is the user's turn."""
-        what, now = "store" if isinstance(error, StoreAway) else "platform", self._monotonic()
-        if self._away is None or self._away[0] != what:
-            self._back()
-            self._away = what, now
-            self._listener({"event": "away", "what": what, "reason": str(error)})
-        if now - self._away[1] > OUTAGE_SECONDS:
-            raise error
-        self._sleep(self._poll_seconds)
+    def _interrupt(self) -> None:
+        """Let the study's trainers save and end; they are resumed later."""
+        for job in self._jobs().values():
+            if job.running:
+                self._executor.cancel(job.name)
 
-    def _back(self) -> None:
-        if self._away is not None:
-            what, since = self._away
-            seconds = self._monotonic() - since
-            self._listener({"event": "back", "what": what, "seconds": seconds})
-            self._away = None
-
-    def _apply(self, actions: Actions, state: RaceState) -> None:
-        failures = [self._with_last_line(failure) for failure in actions.failures]
+    def _apply(self, actions: Actions, state: RaceState, jobs: Mapping[Attempt, JobState]) -> None:
+        id_ = self._study.id
+        failures = []
+        for failure in actions.failures:
+            # Asked for here only: of a job on a cluster it costs a request.
+            ended = jobs[Attempt(failure.rung, failure.seed, failure.attempt)]
+            if line := self._executor.last_line(ended.name):
+                failure = replace(failure, reason=f"{failure.reason}; last line: {line}")
+            key = facts.failure_key(id_, failure.rung, failure.seed, failure.attempt)
+            self._record(key, "failed", failure)
+            failures.append(failure)
+        for at in actions.closed:
+            # From and until when it occupied a GPU, as its platform tells it.
+            closed = spans.closed(jobs[at].started, jobs[at].ended, jobs[at].exit_code)
+            spans.write(self._store, self._study, at, closed)
         for failure in failures:
-            key = facts.failure_key(self._study.id, failure.rung, failure.seed, failure.attempt)
-            self._record(key, "failed", failure.to_mapping())
-        for ended in actions.closed:
-            self._close(ended)
-        self._stop_if_mending_is_needed(failures, state)
+            self._stop_if_mending_is_needed(failure, state)
         for promotion in actions.promotions:
-            key = facts.promotion_key(self._study.id, promotion.rung, promotion.seed)
-            self._record(key, "promoted", promotion.to_mapping())
+            key = facts.promotion_key(id_, promotion.rung, promotion.seed)
+            self._record(key, "promoted", promotion)
         for decision in actions.decisions:
-            key = facts.decision_key(self._study.id, decision.rung)
-            self._record(key, "decided", decision.to_mapping())
-        for arm in actions.results:
-            report = read_report(self._store, self._study.id, _final_report(state, arm))
+            self._record(facts.decision_key(id_, decision.rung), "decided", decision)
+        for arm, named in actions.results.items():
+            report = read_report(self._store, id_, named)
             result = write_result(self._store, self._study, arm, report)
-            self._listener({"event": "finished", "arm": arm} | result.to_mapping())
+            self._tell("finished", arm=arm, **result.to_mapping())
         for job in actions.jobs:
-            self._seen.add(job.name)
-            attempt = Attempt(job.rung_name, job.seed, job.attempt)
-            if self._store.keys(spans.span_prefix(self._study, attempt)):
+            at = Attempt(job.rung_name, job.seed, job.attempt)
+            self._seen.add(at)
+            if self._store.keys(spans.span_prefix(self._study, at)):
                 # Begun, and its job gone since the executor was asked: for the next reconcile.
                 continue
             if self._executor.submit(job):
                 self.started += 1
-                who = {"seed": job.seed, "rung": job.rung_name, "attempt": job.attempt}
-                self._listener({"event": "started", "iterations": job.iterations} | who)
-        for name in actions.cancelled:
-            self._executor.cancel(name)
-            parts = parse_job_name(name)
+                self._tell("started", iterations=job.iterations, **at._asdict())
+        for at in actions.cancelled:
+            self._executor.cancel(jobs[at].name)
             # Asked again at every reconcile until it has ended, but reported once.
-            if parts is not None and name not in self._cancelled:
-                self._cancelled.add(name)
-                who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
-                self._listener({"event": "cancelled"} | who)
+            if at not in self._cancelled:
+                self._cancelled.add(at)
+                self._tell("cancelled", **at._asdict())
 
-    def _record(self, key: str, event: str, values: Mapping[str, Any]) -> None:
+    def _record(self, key: str, event: str, fact: Fact) -> None:
         """Write a fact once; another controller may have been faster with the same one."""
-        record.write_new(self._store, key, values)
-        self._listener({"event": event} | dict(values))
+        record.write_new(self._store, key, fact.to_mapping())
+        self._tell(event, **fact.to_mapping())
 
-    def _close(self, job: JobState) -> None:
-        """Record from and until when an ended job occupied a GPU, as its platform tells it."""
-        parts = parse_job_name(job.name)
-        assert parts is not None
-        event = spans.closed(job.started, job.ended, job.exit_code)
-        spans.write(self._store, self._study, attempt_of(parts), event)
-
-    def _with_last_line(self, failure: Failure) -> Failure:
-        """Add what the trainer wrote last: of a job on a cluster it costs a request."""
-        attempt = (failure.seed, failure.rung, failure.attempt)
-        line = self._executor.last_line(job_name(self._study.id, self._study.nonce, *attempt))
-        return replace(failure, reason=f"{failure.reason}; last line: {line}") if line else failure
-
-    def _stop_if_mending_is_needed(self, failures: Iterable[Failure], state: RaceState) -> None:
-        for failure in failures:
-            kind = _STOPPING.get(failure.exit_code or 0)
+    def _stop_if_mending_is_needed(self, failure: Failure, state: RaceState) -> None:
+        kind = _MENDABLE.get(failure.exit_code or 0)
+        # What stopped an earlier controller may have been mended since.
+        at = Attempt(failure.rung, failure.seed, failure.attempt)
+        if kind is None or at not in self._seen:
+            return
+        # One node without a way to the store is not the store: that nothing got any further in as
+        # many attempts as a seed has does tell.
+        if kind is StoreError:
             seed_state = state.seed_state(failure.seed, failure.rung)
-            # One node without a way to the store is not the store: that nothing got any further
-            # in as many attempts as a seed has does tell.
-            if kind is StoreError and seed_state is not None and not _is_last(failure, seed_state):
-                continue
-            attempt = (failure.seed, failure.rung, failure.attempt)
-            # What stopped an earlier controller may have been mended since.
-            name = job_name(self._study.id, self._study.nonce, *attempt)
-            if kind is not None and name in self._seen:
-                raise kind(
-                    f"the trainer of seed {failure.seed} at rung {failure.rung} cannot continue: "
-                    f"{failure.reason}; the other trainers continue, `liverseg study stop` ends "
-                    "them"
-                )
+            codes = [(f.exit_code, f.generation) for f in seed_state.failures] if seed_state else []
+            if codes.count((failure.exit_code, failure.generation)) + 1 < LOST_ATTEMPTS:
+                return
+        raise kind(
+            f"the trainer of seed {failure.seed} at rung {failure.rung} cannot continue: "
+            f"{failure.reason}; the other trainers continue, `liverseg study stop` ends them"
+        )
 
-    def _tell_waiting(self, states: Mapping[str, JobState]) -> None:
+    def _tell(self, event: str, **values: Any) -> None:
+        self._listener({"event": event} | values)
+
+    def _tell_holder(self, heartbeat: Heartbeat) -> None:
+        self._tell("held", owner=heartbeat.owner, seconds=WAIT_SECONDS)
+
+    def _tell_back(self) -> None:
+        if self._away:
+            self._tell("back", what=self._away, seconds=self._monotonic() - self._away_since)
+            self._away = ""
+
+    def _tell_waiting(self, jobs: Mapping[Attempt, JobState]) -> None:
         """Record what jobs wait for, and tell the listener, once, of those that wait for long."""
-        running = self._running(states)
-        self._lease.waiting = {n: states[n].waits_for for n in running if states[n].waits_for}
+        reasons = {at: job.waits_for for at, job in jobs.items() if job.waits_for}
+        self.lease.waiting = {jobs[at].name: reason for at, reason in reasons.items()}
         now = self._monotonic()
-        self._waiting = {name: self._waiting.get(name, now) for name in self._lease.waiting}
-        for name, since in self._waiting.items():
-            parts = parse_job_name(name)
-            if now - since >= WAITING_SECONDS and parts is not None:
-                who = {"seed": parts.seed, "rung": parts.rung, "attempt": parts.attempt}
-                self._listener({"event": "waits", "reason": self._lease.waiting[name]} | who)
-                self._waiting[name] = math.inf
+        self._waiting = {at: self._waiting.get(at, now) for at in reasons}
+        for at, since in self._waiting.items():
+            if now - since >= WAITING_SECONDS:
+                self._tell("waits", reason=reasons[at], **at._asdict())
+                self._waiting[at] = math.inf
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
         """Tell the listener what was reported since the last reconcile."""
-        reported = {report.sha256 for report in snapshot.reports}
         for report in snapshot.reports:
             if self._heard is not None and report.sha256 not in self._heard:
+                at = Attempt(report.rung, report.seed, report.attempt)
                 jaccard = report.score(self._study.settings.race.rung_metric)
-                who = {"seed": report.seed, "rung": report.rung, "attempt": report.attempt}
-                self._listener({"event": "reported", "jaccard": jaccard} | who)
-        self._heard = reported
-
-
-def _is_last(failure: Failure, seed_state: SeedState) -> bool:
-    """Return whether the seed has failed in the same way as often as it may."""
-    alike = [
-        f
-        for f in seed_state.failures
-        if (f.exit_code, f.generation) == (failure.exit_code, failure.generation)
-    ]
-    return len(alike) + 1 >= LOST_ATTEMPTS
-
-
-def _final_report(state: RaceState, arm: Arm) -> ReportKey:
-    """Return the report that an arm ends with."""
-    seed_state = state.baseline
-    if arm == "multi":
-        last = state.rungs[-1]
-        assert last.decision is not None
-        seed_state = last.seeds[last.decision.promoted[0]]
-    assert seed_state.report is not None
-    return seed_state.report
+                self._tell("reported", jaccard=jaccard, **at._asdict())
+        self._heard = {report.sha256 for report in snapshot.reports}

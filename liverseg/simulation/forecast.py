@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 
 from liverseg.core.data.dataset import Dataset
@@ -104,12 +103,7 @@ def calibrated(store: ObjectStore, study: Study) -> Load | None:
     """
     snapshot = SnapshotReader(store, study.id).read()
     spans = [span for span in snapshot.spans.values() if len(span.samples) > 1]
-    rates = [
-        (b.time - a.time) / (b.iteration - a.iteration)
-        for span in spans
-        for a, b in pairwise(span.samples[1:])
-        if b.iteration > a.iteration
-    ]
+    rates = [s / i for span in spans for i, s in span.stretches if i > 0]
     if not rates or not spans:
         return None
     lost = sum(f.kind == "infrastructure" for f in read_failures(store, study.id))

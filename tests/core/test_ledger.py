@@ -22,6 +22,12 @@ def account(*spans: Span, covered: int, decided: float | None = None) -> Account
     return total(cost_by_attempt(spans, {0: covered}, times).values())
 
 
+def test_the_stretches_of_a_span_begin_where_it_resumed():
+    samples = (Sample(0, 10.0), Sample(500, 25.0), Sample(600, 35.0), Sample(700, 55.0))
+    assert Span(0, 0, 0, samples, False, None).stretches == [(100, 10.0), (100, 20.0)]
+    assert Span(0, 0, 0, samples[:1], False, None).stretches == []
+
+
 def test_a_clean_training_is_useful_but_for_its_start_and_end():
     book = account(span((0, 0), (0, 7), (5, 17), (10, 27), (10, 28)), covered=10)
     assert book["useful"] == Spent(10, 20)

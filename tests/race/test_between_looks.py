@@ -1,6 +1,7 @@
 """What others do while a controller looks and acts: it looks at jobs, then at facts, then acts."""
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
 
 from liverseg.race.controller import Controller
@@ -24,7 +25,7 @@ def controller_of(rehearsal: Rehearsal, store: View, executor: FaultyExecutor) -
         monotonic=executor.clock,
         sleep=executor.wait,
     )
-    made.take_over()
+    made.lease.acquire(time.sleep, take_over=True)
     return made
 
 

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from liverseg.race.decide import cost
@@ -65,7 +67,7 @@ def test_pruning_at_any_moment_changes_no_result_and_nothing_is_trained_again() 
 def test_before_the_first_decision_nothing_goes_but_what_newer_ones_replace() -> None:
     rehearsal = Rehearsal(settings=SIXTEEN, score=None, gpus=16)
     controller = rehearsal.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     controller.reconcile("end")
     rehearsal.executor.sleep(4999)
     assert prune(rehearsal)["deleted"] == []

@@ -3,19 +3,28 @@
 import dataclasses
 import itertools
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
 import pytest
 
-from liverseg.errors import Fenced, IntegrityError, SettingsError, StoreError, StudyError
+from liverseg.errors import (
+    Fenced,
+    IntegrityError,
+    PlatformError,
+    SettingsError,
+    StoreAway,
+    StoreError,
+    StudyError,
+)
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.job import JobState
+from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.job_name import job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
@@ -566,3 +575,50 @@ def test_no_gpus_and_a_study_of_another_version_are_refused():
     foreign = Study("0123456789ab", SETTINGS, DATASET, NONCE)
     with pytest.raises(StudyError, match="another version"):
         Controller(rehearsal.store, rehearsal.executor, foreign, Capacity(1, False))
+
+
+def test_a_job_that_takes_its_time_to_end_is_asked_again_and_told_once() -> None:
+    rehearsal, asked = Rehearsal(gpus=1), []
+    # Of a rung that its seed has not reached.
+    stray = Job.of(rehearsal.study.id, NONCE, 0, 1, 0, 4)
+    rehearsal.executor.submit(stray)
+    rehearsal.executor.cancel = asked.append  # type: ignore[method-assign]
+    controller = rehearsal.controller()
+    controller.lease.acquire(time.sleep, take_over=True)
+    controller.reconcile("end")
+    controller.reconcile("end")
+    assert asked == [stray.name] * 2
+    assert rehearsal.told("cancelled") == [
+        {"event": "cancelled", "seed": 0, "rung": 1, "attempt": 0}
+    ]
+
+
+def test_an_outage_of_the_store_and_one_of_the_platform_are_told_apart() -> None:
+    rehearsal = Rehearsal()
+    states, errors = rehearsal.executor.states, [StoreAway("closed"), PlatformError("no answer")]
+
+    def refused() -> Mapping[str, JobState]:
+        if errors:
+            raise errors.pop(0)
+        return states()
+
+    rehearsal.executor.states = refused  # type: ignore[method-assign]
+    rehearsal.run()
+    told = [(e["event"], e["what"]) for e in rehearsal.events if "what" in e]
+    assert told == [
+        ("away", "store"),
+        ("back", "store"),
+        ("away", "platform"),
+        ("back", "platform"),
+    ]
+
+
+def test_the_end_of_the_race_does_not_wait_for_the_baseline() -> None:
+    slow = SlowNode(9999, "baseline", 100.0)
+    rehearsal = Rehearsal(gpus=4, compare_baseline=True, faults=[slow])
+    rehearsal.run("end")
+    assert [name for name, job in rehearsal.executor.states().items() if job.running] == [
+        job_name(rehearsal.study.id, NONCE, 9999, "baseline", 0)
+    ]
+    rehearsal.run("baseline")
+    assert facts.read_result(rehearsal.store, rehearsal.study.id, "baseline") is not None

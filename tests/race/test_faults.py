@@ -1,6 +1,7 @@
 """The real controller and the trainer's protocol, with one thing at a time going wrong."""
 
 import math
+import time
 
 import pytest
 
@@ -235,11 +236,12 @@ def test_nodes_that_are_taken_away_cost_time_and_no_seed_its_race() -> None:
     assert list(replay(rehearsal.store, rehearsal.study.id).findings) == []
 
 
-def test_what_stopped_an_earlier_controller_does_not_stop_the_next() -> None:
-    refused = [Killed(seed, 0, 200, exit_code=StoreError.exit_code) for seed in (0, 1)]
+@pytest.mark.parametrize("code", [ExitCode.STORE, ExitCode.INTEGRITY, ExitCode.SETTINGS_DIFFER])
+def test_what_stopped_an_earlier_controller_does_not_stop_the_next(code: int) -> None:
+    refused = [Killed(seed, 0, 200, exit_code=code) for seed in (0, 1)]
     rehearsal = Rehearsal(settings=LONG, score=long_score, gpus=4, faults=refused)
     first = rehearsal.controller()
-    first.take_over()
+    first.lease.acquire(time.sleep, take_over=True)
     first.reconcile("end")
     rehearsal.executor.sleep(300)
     rehearsal.run()

@@ -3,6 +3,7 @@
 Trainers are simulated ones in its pods, and time is the server's.
 """
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -146,7 +147,7 @@ def test_a_race_on_a_cluster_ends_as_it_does_elsewhere(race_of) -> None:
 def test_a_reconcile_in_which_nothing_happens_is_two_requests(race_of) -> None:
     race = race_of(100.0)
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     while controller.reconcile("end")[1]:
         pass
     race.server.sleep(30)
@@ -203,7 +204,7 @@ def test_a_new_controller_knows_an_evicted_job_by_its_start(race_of) -> None:
     race.server.suspend(name)
     race.server.sleep(30)
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     for _ in range(4):
         controller.reconcile("end")
     assert name not in race.server.jobs
@@ -215,7 +216,7 @@ def test_a_job_that_is_let_in_while_the_controller_looks_is_not_taken_for_an_evi
 ) -> None:
     race = race_of(60.0, queue="gpus")
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     controller.reconcile("end")
     states = controller._executor.states  # between the lists and the facts
     looked = []
@@ -286,7 +287,7 @@ def test_a_log_is_asked_for_only_when_a_failure_is_recorded(race_of) -> None:
         name = job_name(race.study.id, race.study.nonce, seed, 0, 0)
         race.server.logs[name] = f"starts\nseed {seed} went wrong\n"
     controller = race.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     while len(race.failures()) < 3:
         controller.reconcile("end")
         race.server.sleep(5)
@@ -296,7 +297,7 @@ def test_a_log_is_asked_for_only_when_a_failure_is_recorded(race_of) -> None:
     assert race.server.asked("get", "pods/log") == 3
     # A new controller knows the three Jobs by their records.
     later = race.controller()
-    later.take_over()
+    later.lease.acquire(time.sleep, take_over=True)
     later.reconcile("end")
     later.reconcile("end")
     assert race.server.asked("get", "pods/log") == 3

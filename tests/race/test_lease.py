@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -242,19 +243,19 @@ def test_a_second_controller_elsewhere_waits_and_records_no_running_trainer_as_f
     settings = from_mapping({"race": {"seeds": 16}}, SETTINGS)
     rehearsal = Rehearsal(settings=settings, gpus=16)
     first = rehearsal.controller()
-    first.take_over()
+    first.lease.acquire(time.sleep, take_over=True)
     first.reconcile("end")
     assert rehearsal.executor.most_at_once == 16
 
     def sleep(seconds: float) -> None:
         rehearsal.executor.sleep(seconds)
-        if first._lease.held and first.reconcile("end")[0]:
-            first._lease.release()
+        if first.lease.held and first.reconcile("end")[0]:
+            first.lease.release()
 
     elsewhere(rehearsal, sleep).run("end")
     assert rehearsal.told("failed") == []
     (held,) = rehearsal.told("held")
-    assert held["owner"] == first._lease.owner
+    assert held["owner"] == first.lease.owner
     assert facts.read_result(rehearsal.store, rehearsal.study.id) is not None
     # Each took it once, and neither from the other.
     assert heartbeat(rehearsal).generation == 2
@@ -264,14 +265,14 @@ def test_two_controllers_that_are_started_again_and_again_do_not_fence_each_othe
     long = from_mapping({"race": {"maximum_iterations": 4096, "seeds": 2}}, SETTINGS)
     rehearsal = Rehearsal(settings=long, score=lambda seed, _: 0.1 * seed)
     first = rehearsal.controller()
-    first.take_over()
+    first.lease.acquire(time.sleep, take_over=True)
 
     def sleep(seconds: float) -> None:
         rehearsal.executor.sleep(seconds)
         first.reconcile("end")
 
     for _ in range(2):  # as KFP tries a task again
-        with pytest.raises(StudyHeld, match=first._lease.owner):
+        with pytest.raises(StudyHeld, match=first.lease.owner):
             elsewhere(rehearsal, sleep).run("end")
     assert heartbeat(rehearsal).generation == 1
     assert rehearsal.told("failed") == []
@@ -284,7 +285,7 @@ def interrupted(_seconds: float) -> None:
 def test_who_is_interrupted_while_waiting_touches_nothing_of_the_holder() -> None:
     rehearsal = Rehearsal()
     first = rehearsal.controller()
-    first.take_over()
+    first.lease.acquire(time.sleep, take_over=True)
     first.reconcile("end")
     before = dict(rehearsal.store.objects)
     with pytest.raises(KeyboardInterrupt):

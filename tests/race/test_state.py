@@ -8,9 +8,11 @@ import pytest
 from liverseg.core.race.halving import Rung
 from liverseg.core.race.ledger import Sample, Span
 from liverseg.errors import StudyError
-from liverseg.race.decide.reconcile import Actions, Capacity, reached, reconcile
+from liverseg.race.decide.checkpoint_retention import needed_reports, useless
+from liverseg.race.decide.reconcile import Actions, Capacity, own_jobs, reached, reconcile
 from liverseg.race.decide.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
+from liverseg.race.records.facts import Checkpoint
 from liverseg.race.records.job import Job, JobState
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot, rests_on
@@ -76,7 +78,8 @@ def planned(
     for job, code in (ended or {}).items():
         states[job.name] = JobState(job.name, running=False, exit_code=code)
     capacity = Capacity(gpus, compare_baseline)
-    return reconcile(STUDY, fold(RUNGS, RACE, seen, GENERATION), seen, states, capacity, GENERATION)
+    jobs, state = own_jobs(STUDY, states), fold(RUNGS, RACE, seen, GENERATION)
+    return reconcile(STUDY, state, seen, jobs, capacity, GENERATION)
 
 
 def job(seed: int, rung: int = 0, attempt: int = 0) -> Job:
@@ -108,21 +111,42 @@ def test_running_jobs_occupy_gpus_whatever_they_are():
 
 def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is_cancelled_only():
     span = Span(0, 0, 0, (Sample(2, 100.0),), False, None, "")
-    states = {job(0).name: JobState(job(0).name, running=True, suspended=True)}
+    jobs = {attempt(job(0)): JobState(job(0).name, running=True, suspended=True)}
 
     def after(*recorded: ReportKey | Failure) -> Actions:
         seen = snapshot(*recorded, spans={attempt(job(0)): span})
         state = fold(RUNGS, RACE, seen, GENERATION)
         return reconcile(
-            STUDY, state, seen, states, Capacity(1, False), GENERATION, (), [attempt(job(0))]
+            STUDY, state, seen, jobs, Capacity(1, False), GENERATION, (), [attempt(job(0))]
         )
 
     (failed,) = after().failures
     assert (failed.exit_code, failed.iteration) == (-15, 2)
     assert "suspended after it had begun" in failed.reason
-    assert after(failed).cancelled == (job(0).name,)
+    assert after(failed).cancelled == (attempt(job(0)),)
     reported = after(report(0, 0.5))
-    assert (reported.failures, reported.cancelled) == ((), (job(0).name,))
+    assert (reported.failures, reported.cancelled) == ((), (attempt(job(0)),))
+
+
+def test_a_job_that_is_silent_for_too_long_has_failed_and_is_cancelled():
+    jobs = {attempt(job(0)): JobState(job(0).name, running=True, message="on node-1")}
+
+    def after(*recorded: Failure) -> Actions:
+        seen = snapshot(*recorded)
+        state = fold(RUNGS, RACE, seen, GENERATION)
+        return reconcile(STUDY, state, seen, jobs, Capacity(1, False), GENERATION, jobs)
+
+    (failed,) = after().failures
+    assert (failed.exit_code, failed.kind) == (None, "infrastructure")
+    assert failed.reason == "has said nothing for too long; on node-1"
+    assert after(failed).cancelled == (attempt(job(0)),)
+
+
+def test_an_attempt_of_a_seed_that_failed_for_good_is_cancelled_and_fails_no_more():
+    failures = [failure(0, attempt) for attempt in range(ATTEMPTS)]
+    late = job(0, attempt=ATTEMPTS)
+    assert planned(*failures, running=(late,)).cancelled == (attempt(late),)
+    assert planned(*failures, ended={late: -9}).failures == ()
 
 
 def test_a_seed_that_runs_gets_no_second_job():
@@ -212,7 +236,7 @@ def test_after_a_failure_the_next_attempt_is_due():
 def test_every_job_that_has_ended_is_closed_once():
     ended = {job(0): 0, job(1): 0}
     actions = planned(*ALL, DECIDED, ended=ended, closed=frozenset({attempt(job(0))}))
-    assert [state.name for state in actions.closed] == [job(1).name]
+    assert actions.closed == (attempt(job(1)),)
 
 
 def test_after_three_attempts_that_got_no_further_a_seed_has_failed_for_good():
@@ -303,7 +327,7 @@ def test_if_all_seeds_of_a_rung_failed_every_failure_is_named():
 
 def test_a_stray_attempt_of_a_pruned_seed_is_cancelled():
     stray = job(0, attempt=1)
-    assert planned(*ALL, DECIDED, running=(stray,)).cancelled == (stray.name,)
+    assert planned(*ALL, DECIDED, running=(stray,)).cancelled == (attempt(stray),)
 
 
 def test_a_job_that_has_just_reported_is_left_to_end_by_itself():
@@ -311,7 +335,7 @@ def test_a_job_that_has_just_reported_is_left_to_end_by_itself():
 
 
 def test_a_job_of_a_rung_that_its_seed_never_reached_is_cancelled():
-    assert planned(*ALL, DECIDED, running=(job(0, 1),)).cancelled == (job(0, 1).name,)
+    assert planned(*ALL, DECIDED, running=(job(0, 1),)).cancelled == (attempt(job(0, 1)),)
 
 
 def test_jobs_of_other_studies_and_other_names_are_not_touched():
@@ -344,6 +368,21 @@ def test_the_baseline_leaves_a_gpu_free_that_the_race_will_need():
     )
 
 
+def test_the_baseline_does_not_wait_for_slots_that_nobody_can_take():
+    lost = [failure(seed, exit_code=78) for seed in (0, 1, 2)]
+    actions = planned(*lost, running=(job(3),), gpus=2, compare_baseline=True)
+    assert actions.jobs == (baseline_job(),)
+
+
+def test_a_baseline_that_reported_or_failed_for_good_gets_no_job():
+    lost = Failure(9999, "baseline", 0, 78, "broke", "model", 0, GENERATION)
+    done = dataclasses.replace(report(9999, 0.5), rung="baseline")
+    written = frozenset({"baseline"})
+    for recorded in (lost, done):
+        actions = planned(*ALL, DECIDED, recorded, results=written, gpus=8, compare_baseline=True)
+        assert seeds(actions) == [2, 3]
+
+
 def test_the_single_training_starts_beside_the_last_survivor():
     final = Decision(1, 4, (), (3,), (2,))
     recorded = (*ALL, DECIDED, report(2, 0.2, 1), report(3, 0.3, 1), final)
@@ -355,9 +394,18 @@ def test_the_single_training_starts_beside_the_last_survivor():
 def test_a_closed_span_is_due_for_a_job_that_ended_without_a_report():
     begun = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
     actions = planned(report(0, 0.1), ended={job(0): -9}, spans=begun)
-    assert [closed.name for closed in actions.closed] == [job(0).name]
+    assert actions.closed == (attempt(job(0)),)
     running = planned(running=(job(0),), spans=begun)
     assert running.closed == ()
+
+
+def test_what_a_promoted_seed_resumes_from_is_kept_and_what_a_pruned_one_left_is_not():
+    # Rung 0 is not among the last three, whose reports name what is kept of everybody.
+    rungs = (*RUNGS, Rung(1, 16), Rung(1, 32))
+    state = fold(rungs, RACE, snapshot(*ALL, DECIDED), GENERATION)
+    assert needed_reports(state) == []
+    saved = {seed: [Checkpoint(2, 0, f"{seed}/")] for seed in range(4)}
+    assert [checkpoint.prefix for checkpoint in useless(state, saved, ())] == ["0/", "1/"]
 
 
 def test_a_rung_is_reached_by_its_decision_and_the_end_by_the_result():

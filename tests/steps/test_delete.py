@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from liverseg.core.data.dataset import Dataset
@@ -56,7 +58,7 @@ def test_a_deleted_study_is_opened_and_raced_anew() -> None:
 def test_trainers_that_run_without_a_controller_are_ended_first() -> None:
     rehearsal = Rehearsal()
     controller = rehearsal.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     controller.reconcile("end")
     assert any(state.running for state in rehearsal.executor.states().values())
     deleted(rehearsal)  # a minute later, since the controller is silent
@@ -81,20 +83,20 @@ def test_jobs_of_the_same_study_in_another_store_are_not_touched() -> None:
 def test_a_controller_sees_that_its_study_is_stopped_and_the_study_is_deleted_then() -> None:
     rehearsal = Rehearsal()
     controller = rehearsal.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     controller.reconcile("end")
     waited = []
 
     def sleep(seconds: float) -> None:
         rehearsal.executor.sleep(seconds)
-        if controller._lease.held:
+        if controller.lease.held:
             try:
                 controller.reconcile("end")
             except StudyError:
-                controller._lease.release()
+                controller.lease.release()
 
     told = deleted(rehearsal, sleep=sleep, waits=lambda beat: waited.append(beat.owner))
-    assert waited == [controller._lease.owner]
+    assert waited == [controller.lease.owner]
     assert told["jobs"] > 0
     assert rehearsal.store.objects == {}
 
@@ -102,14 +104,14 @@ def test_a_controller_sees_that_its_study_is_stopped_and_the_study_is_deleted_th
 def test_a_controller_that_does_not_end_keeps_its_study() -> None:
     rehearsal = Rehearsal()
     controller = rehearsal.controller()
-    controller.take_over()
+    controller.lease.acquire(time.sleep, take_over=True)
     rehearsal.executor.sleep(1)
 
     def sleep(seconds: float) -> None:
         rehearsal.executor.sleep(seconds)
-        controller._lease.renew()
+        controller.lease.renew()
 
-    with pytest.raises(StudyHeld, match=controller._lease.owner):
+    with pytest.raises(StudyHeld, match=controller.lease.owner):
         deleted(rehearsal, sleep=sleep)
     assert study_ids(rehearsal.store) == [rehearsal.study.id]
     deleted(rehearsal, sleep=sleep, take_over=True)

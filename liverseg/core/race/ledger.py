@@ -8,6 +8,7 @@ startup   the rest: starting, saving, and iterations that no report covers (yet)
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -46,6 +47,12 @@ class Span:
     def seconds(self) -> float:
         """From the start to the last that was heard."""
         return self.samples[-1].time - self.samples[0].time
+
+    @cached_property
+    def stretches(self) -> list[tuple[int, float]]:
+        """(iterations, seconds) between two samples, from the one at which it resumed."""
+        pairs = pairwise(self.samples[1:])
+        return [(b.iteration - a.iteration, b.time - a.time) for a, b in pairs]
 
 
 @dataclass(frozen=True)

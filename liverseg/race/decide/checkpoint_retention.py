@@ -5,7 +5,7 @@ and the newest of every seed that is still in the race, of A2 too. All else may 
 decision that makes it useless is recorded.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from liverseg.race.decide.state import RaceState
 from liverseg.race.records.facts import Checkpoint
@@ -26,7 +26,7 @@ def needed_reports(state: RaceState) -> list[ReportKey]:
 
 
 def useless(
-    state: RaceState, saved: Mapping[int, Iterable[Checkpoint]], named: Collection[str]
+    state: RaceState, saved: Mapping[int, Collection[Checkpoint]], named: Collection[str]
 ) -> list[Checkpoint]:
     """Return the checkpoints that may be deleted.
 
@@ -35,23 +35,19 @@ def useless(
         saved: By seed, the committed checkpoints.
         named: Prefixes of the checkpoints that `needed_reports` name.
     """
+    # Nothing recorded says of the others, the baseline among them, that they never train again.
+    pruned = {s for rung in state.rungs if rung.decision for s in rung.decision.pruned}
     chosen = []
     for seed, checkpoints in saved.items():
         newest = max((c.iteration for c in checkpoints), default=0)
-        for checkpoint in checkpoints:
-            newest_of_all = checkpoint.iteration == newest
-            if checkpoint.prefix in named or (newest_of_all and _races(state, seed)):
-                continue
-            if _decided(state, seed, checkpoint.iteration):
-                chosen.append(checkpoint)
+        chosen += [
+            checkpoint
+            for checkpoint in checkpoints
+            if checkpoint.prefix not in named
+            and (checkpoint.iteration != newest or seed in pruned)
+            and _decided(state, seed, checkpoint.iteration)
+        ]
     return chosen
-
-
-def _races(state: RaceState, seed: int) -> bool:
-    """Return whether nothing recorded says that the seed will never train again."""
-    if seed == BASELINE_SEED:
-        return True
-    return not any(rung.decision and seed in rung.decision.pruned for rung in state.rungs)
 
 
 def _decided(state: RaceState, seed: int, iteration: int) -> bool:

@@ -1,15 +1,15 @@
 """Where every seed of a race is and how long it will take: facts to rows. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
-from itertools import pairwise
+from itertools import accumulate
 from statistics import fmean
 from typing import Literal
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState, RungState
-from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.job_name import job_name
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
@@ -34,13 +34,13 @@ class Row:
     """Iterations of the rung."""
     iterations_per_second: float | None
     """Between its last two validations, saving included; None: not known yet."""
-    job: str | None
+    job: str | None = None
     """Name of what trains it now."""
-    device: str | None
+    device: str | None = None
     """Where: the machine, and its GPU or CPU."""
-    remaining_seconds: float | None
+    remaining_seconds: float | None = None
     """Until it reaches its rung; None: it does not train, or no rate is known."""
-    waits_for: str | None
+    waits_for: str | None = None
     """What keeps its job from being scheduled, as the platform says; None: nothing, or no job."""
 
 
@@ -63,41 +63,39 @@ def rows(
         now: Unix time.
     """
     lives: dict[int, list[Span]] = {}
+    rates: dict[int, float] = {}
     for span in sorted(spans, key=lambda s: s.samples[0].time):
         lives.setdefault(span.seed, []).append(span)
-    rates = {seed: rate for seed in lives if (rate := _rate(lives[seed])) is not None}
+        # Of the last stretch that got any further.
+        for iterations, seconds in span.stretches:
+            if iterations > 0 and seconds > 0:
+                rates[span.seed] = iterations / seconds
     usual = fmean(rates.values()) if rates else None
-    named = ((parse_job_name(name), reason) for name, reason in waiting.items())
-    waits = {(parts.seed, parts.rung): reason for parts, reason in named if parts is not None}
+    last_rungs = {seed: rung for rung in state.rungs for seed in rung.seeds}
     rows = []
-    for seed, rung in sorted(_last_rungs(state).items()):
+    for seed, rung in sorted(last_rungs.items()):
         mine = [s for s in lives.get(seed, []) if s.rung == rung.index]
-        open_span = next((s for s in reversed(mine) if not s.ended), None)
-        stands = _state(rung, seed, open_span, bool(mine), rung is state.rungs[-1])
-        iteration = _iteration(state, rung, seed, open_span or (mine[-1] if mine else None))
-        rate = rates.get(seed, usual)
-        left = None
-        if stands == "training" and open_span is not None and rate is not None:
-            since_sample = max(0.0, now - open_span.samples[-1].time)
-            left = max(0.0, (rung.rung.iterations - iteration) / rate - since_sample)
-        job = None
-        if stands == "training" and open_span is not None:
-            job = job_name(study.id, study.nonce, seed, rung.index, open_span.attempt)
-        rows.append(
-            Row(
-                seed,
-                rung.index,
-                stands,
-                best.get(seed),
-                iteration,
-                rung.rung.iterations,
-                rates.get(seed),
-                job,
-                open_span.device if stands == "training" and open_span else None,
-                left,
-                waits.get((seed, rung.index)) if stands in ("waiting", "promoted") else None,
-            )
+        live = next((s for s in reversed(mine) if not s.ended), None)
+        row = Row(
+            seed,
+            rung.index,
+            _state(rung, seed, live, bool(mine), rung is state.rungs[-1]),
+            best.get(seed),
+            _iteration(state, rung, seed, live or (mine[-1] if mine else None)),
+            rung.rung.iterations,
+            rates.get(seed),
         )
+        attempt = live.attempt if live else rung.seeds[seed].attempt
+        job = job_name(study.id, study.nonce, seed, rung.index, attempt)
+        if row.state == "training" and live is not None:
+            rate, left = rates.get(seed, usual), None
+            if rate is not None:
+                since_sample = max(0.0, now - live.samples[-1].time)
+                left = max(0.0, (row.target - row.iteration) / rate - since_sample)
+            row = replace(row, job=job, device=live.device, remaining_seconds=left)
+        elif row.state in ("waiting", "promoted"):
+            row = replace(row, waits_for=waiting.get(job))
+        rows.append(row)
     return rows
 
 
@@ -117,9 +115,8 @@ def remaining_seconds(
     whole, before = 0.0, 0
     for rung in state.rungs:
         target = rung.rung.iterations
-        waiting = [by_seed[seed] for seed in rung.waiting]
         lengths = [(target - before) / usual] * rung.coming
-        for row in waiting:
+        for row in (by_seed[seed] for seed in rung.waiting):
             left = (target - row.iteration) / (row.iterations_per_second or usual)
             lengths.append(left if row.remaining_seconds is None else row.remaining_seconds)
         whole += makespan(lengths, trainers)
@@ -138,22 +135,11 @@ def makespan(lengths: Iterable[float], trainers: int) -> float:
 
 def most_at_once(spans: Iterable[Span]) -> int:
     """Return how many trainers of the race have lived at the same time at most; A2 is not one."""
-    changes = []
-    for span in spans:
-        if span.seed != BASELINE_SEED:
-            changes.append((span.samples[0].time, 1))
-            if span.ended:
-                changes.append((span.samples[-1].time, -1))
-    most = live = 0
+    race = [span for span in spans if span.seed != BASELINE_SEED]
+    changes = [(span.samples[0].time, 1) for span in race]
+    changes += [(span.samples[-1].time, -1) for span in race if span.ended]
     # An end and a beginning at one time are one GPU passed on, so ends come first.
-    for _, change in sorted(changes):
-        live += change
-        most = max(most, live)
-    return most
-
-
-def _last_rungs(state: RaceState) -> dict[int, RungState]:
-    return {seed: rung for rung in state.rungs for seed in rung.seeds}
+    return max(accumulate((change for _, change in sorted(changes)), initial=0))
 
 
 def _state(rung: RungState, seed: int, live: Span | None, begun: bool, last: bool) -> State:
@@ -174,16 +160,4 @@ def _iteration(state: RaceState, rung: RungState, seed: int, newest: Span | None
     if rung.seeds[seed].report is not None:
         return rung.rung.iterations
     before = state.rungs[rung.index - 1].rung.iterations if rung.index else 0
-    reached = newest.samples[-1].iteration if newest is not None else 0
-    return max(before, reached)
-
-
-def _rate(lives: Iterable[Span]) -> float | None:
-    """Return iterations per second of the last stretch between two samples that made any."""
-    rate = None
-    for span in lives:
-        # The first sample is the process's start, before it knows where it is.
-        for a, b in pairwise(span.samples[1:]):
-            if b.iteration > a.iteration and b.time > a.time:
-                rate = (b.iteration - a.iteration) / (b.time - a.time)
-    return rate
+    return max(before, newest.samples[-1].iteration if newest else 0)

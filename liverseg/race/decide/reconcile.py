@@ -5,17 +5,19 @@ complete are jobs started, so that every job rests on facts that are in the stor
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from liverseg.core.race.halving import decide, guaranteed, hopeful
 from liverseg.errors import StudyError
 from liverseg.exit_codes import ExitCode
-from liverseg.race.decide.state import RaceState, RungState
+from liverseg.race.decide.state import RaceState
 from liverseg.race.decide.stragglers import stragglers
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.job import ASKED_TO_END, Job, JobState
-from liverseg.race.records.job_name import JobName, parse_job_name
+from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.race.records.study import Study
@@ -29,13 +31,14 @@ class Actions:
     """What to do, in this order."""
 
     failures: tuple[Failure, ...] = ()
-    closed: tuple[JobState, ...] = ()
-    """Jobs that have ended; from and until when they occupied a GPU is recorded."""
+    closed: tuple[Attempt, ...] = ()
+    """Their jobs have ended; from and until when they occupied a GPU is recorded."""
     promotions: tuple[Promotion, ...] = ()
     decisions: tuple[Decision, ...] = ()
-    results: tuple[Arm, ...] = ()
+    results: Mapping[Arm, ReportKey] = field(default_factory=dict)
+    """Arms that have ended, each with the report that it ends with."""
     jobs: tuple[Job, ...] = ()
-    cancelled: tuple[str, ...] = ()
+    cancelled: tuple[Attempt, ...] = ()
     waits: bool = False
     """Nothing runs, though the race is not over."""
 
@@ -60,11 +63,20 @@ class Capacity:
         return self.max_gpu_hours is not None and spent_seconds >= self.max_gpu_hours * 3600
 
 
+def own_jobs(study: Study, states: Mapping[str, JobState]) -> dict[Attempt, JobState]:
+    """Return the jobs of this study in this store, of all those that a platform knows by name."""
+    return {
+        attempt_of(parts): states[name]
+        for name in sorted(states)
+        if (parts := parse_job_name(name)) is not None and parts.belongs_to(study.id, study.nonce)
+    }
+
+
 def reconcile(
     study: Study,
     state: RaceState,
     snapshot: Snapshot,
-    states: Mapping[str, JobState],
+    jobs: Mapping[Attempt, JobState],
     capacity: Capacity,
     generation: int,
     stalled: Collection[Attempt] = (),
@@ -76,43 +88,26 @@ def reconcile(
     `evicted` those that have begun and were then suspended: their attempt is over, and they are
     cancelled before their queue starts them anew as another process.
     """
-    jobs = {
-        name: (parts, states[name])
-        for name in sorted(states)
-        if (parts := parse_job_name(name)) is not None and parts.belongs_to(study.id, study.nonce)
-    }
     record = Actions(
-        failures=(
-            *_failures(state, snapshot, jobs, generation),
-            *_given_up(state, snapshot, jobs, generation, stalled, evicted),
-            *stragglers(state, snapshot, jobs, generation),
-        ),
+        failures=tuple(_failures(state, snapshot, jobs, generation, stalled, evicted)),
         closed=tuple(
-            job
-            for parts, job in jobs.values()
-            if not job.running and attempt_of(parts) not in snapshot.closed
+            at for at, job in jobs.items() if not job.running and at not in snapshot.closed
         ),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
-        results=tuple(_results(state, snapshot)),
+        results=dict(_results(state, snapshot)),
     )
     if record.facts:
         return record
     _require_survivors(state)
-    running = {name: parts for name, (parts, job) in jobs.items() if job.running}
-    due = list(_due(study, state, {parts.seed for parts in running.values()}))
-    free = max(0, capacity.gpus - len(running))
-    if capacity.exhausted(snapshot.spent_seconds):
-        free = 0
-    chosen = due[:free]
-    if len(chosen) < free and capacity.compare_baseline:
-        chosen += _baseline(study, state, running, capacity.gpus)
+    running = [at for at, job in jobs.items() if job.running]
+    exhausted = capacity.exhausted(snapshot.spent_seconds)
+    free = 0 if exhausted else max(0, capacity.gpus - len(running))
+    chosen = tuple(_due(study, state, {at.seed for at in running}, capacity))[:free]
     return Actions(
-        jobs=tuple(chosen),
+        jobs=chosen,
         cancelled=tuple(
-            n
-            for n, parts in running.items()
-            if attempt_of(parts) in {*stalled, *evicted} or _is_stray(state, parts)
+            at for at in running if at in stalled or at in evicted or _is_stray(state, at)
         ),
         waits=not running and not chosen,
     )
@@ -136,60 +131,34 @@ def reached(state: RaceState, snapshot: Snapshot, until: Until) -> bool:
 def _failures(
     state: RaceState,
     snapshot: Snapshot,
-    jobs: Mapping[str, tuple[JobName, JobState]],
-    generation: int,
-) -> Iterator[Failure]:
-    """Every job that ended while its seed has no report that counts; exit code 0 included."""
-    for parts, job in jobs.values():
-        seed_state = state.seed_state(parts.seed, parts.rung)
-        if job.running or seed_state is None or seed_state.report or seed_state.lost:
-            continue
-        if any(failure.attempt == parts.attempt for failure in seed_state.failures):
-            continue
-        span = snapshot.spans.get(attempt_of(parts))
-        code = span.exit_code if span and job.exit_code is None else job.exit_code
-        yield Failure(
-            seed=parts.seed,
-            rung=parts.rung,
-            attempt=parts.attempt,
-            exit_code=code,
-            reason=f"{_ending(code)}; {job.message}" if job.message else _ending(code),
-            kind="model" if code == ExitCode.NOT_FINITE else "infrastructure",
-            iteration=span.samples[-1].iteration if span else 0,
-            generation=generation,
-        )
-
-
-def _given_up(
-    state: RaceState,
-    snapshot: Snapshot,
-    jobs: Mapping[str, tuple[JobName, JobState]],
+    jobs: Mapping[Attempt, JobState],
     generation: int,
     stalled: Collection[Attempt],
     evicted: Collection[Attempt],
 ) -> Iterator[Failure]:
-    """Every running job that was evicted or silent for too long, and has not reported."""
-    for parts, job in jobs.values():
-        attempt = attempt_of(parts)
-        if attempt not in stalled and attempt not in evicted:
+    """Every attempt that will not report: it ended, exit code 0 included, or is given up."""
+    slow = stragglers(state, snapshot.spans)
+    for at, job in jobs.items():
+        seed_state = state.seed_state(at.seed, at.rung)
+        if seed_state is None or not seed_state.awaits(at.attempt):
             continue
-        seed_state = state.seed_state(parts.seed, parts.rung)
-        if not job.running or seed_state is None or seed_state.report or seed_state.lost:
+        span = snapshot.spans.get(at)
+        code: int | None = None
+        kind: Literal["infrastructure", "model", "straggler"] = "infrastructure"
+        if not job.running:
+            code = span.exit_code if span and job.exit_code is None else job.exit_code
+            kind = "model" if code == ExitCode.NOT_FINITE else kind
+            reason = f"{_ending(code)}; {job.message}" if job.message else _ending(code)
+        elif at in evicted:
+            code, reason = ASKED_TO_END, "its Job was suspended after it had begun"
+        elif at in stalled:
+            reason = f"has said nothing for too long; {job.message}"
+        elif at in slow:
+            kind, reason = "straggler", slow[at]
+        else:
             continue
-        if any(failure.attempt == parts.attempt for failure in seed_state.failures):
-            continue
-        yield Failure(
-            seed=parts.seed,
-            rung=parts.rung,
-            attempt=parts.attempt,
-            exit_code=ASKED_TO_END if attempt in evicted else None,
-            reason="its Job was suspended after it had begun"
-            if attempt in evicted
-            else f"has said nothing for too long; {job.message}",
-            kind="infrastructure",
-            iteration=snapshot.spans[attempt].samples[-1].iteration,
-            generation=generation,
-        )
+        iteration = span.samples[-1].iteration if span else 0
+        yield Failure(at.seed, at.rung, at.attempt, code, reason, kind, iteration, generation)
 
 
 def _ending(code: int | None) -> str:
@@ -206,88 +175,70 @@ def _promotions(state: RaceState) -> Iterator[Promotion]:
     """Seeds whose promotion is guaranteed from a rung that is still open; not at the last."""
     for rung in state.rungs[:-1]:
         if rung.decision is None and not rung.complete:
-            # It rests on everybody it knows of: those who were worse, and those who were better.
-            inputs = rung.inputs(rung.scores)
-            for seed in rung.guaranteed():
+            to_come = len(rung.waiting) + rung.coming
+            for seed in guaranteed(rung.scores, to_come, rung.promotion_slots):
                 if seed not in rung.promotions:
-                    yield Promotion(rung.index, seed, inputs)
+                    # It rests on everybody known: those who were worse, and those who were better.
+                    yield Promotion(rung.index, seed, rung.inputs)
 
 
 def _decisions(state: RaceState) -> Iterator[Decision]:
-    """Rungs of which nothing more can be heard. None where no seed is left."""
-    for rung in state.rungs:
-        if rung.decision is not None:
-            continue
-        if rung.complete and any(score is not None for score in rung.scores.values()):
-            standing = rung.standing()
-            yield Decision(
-                rung.index,
-                rung.rung.iterations,
-                rung.inputs(rung.scores),
-                standing.promoted,
-                standing.pruned,
-            )
-        # The rung after is complete only when this decision is in the store.
-        return
+    """The rung of which nothing more can be heard. None where no seed is left.
+
+    The rung after is complete only when this decision is in the store.
+    """
+    rung = state.current
+    if rung and rung.complete and any(score is not None for score in rung.scores.values()):
+        end = decide(rung.scores, rung.promotion_slots)
+        yield Decision(rung.index, rung.rung.iterations, rung.inputs, end.promoted, end.pruned)
 
 
-def _results(state: RaceState, snapshot: Snapshot) -> Iterator[Arm]:
-    if state.rungs[-1].decision is not None and "multi" not in snapshot.results:
-        yield "multi"
+def _results(state: RaceState, snapshot: Snapshot) -> Iterator[tuple[Arm, ReportKey]]:
+    """The arms that have ended, each with the report that it ends with."""
+    last = state.rungs[-1]
+    if last.decision is not None and "multi" not in snapshot.results:
+        winner = last.seeds[last.decision.promoted[0]].report
+        assert winner is not None
+        yield "multi", winner
     if state.baseline.report is not None and "baseline" not in snapshot.results:
-        yield "baseline"
+        yield "baseline", state.baseline.report
 
 
 def _require_survivors(state: RaceState) -> None:
     """Raise StudyError, naming every failure, if a complete rung has nobody who could go on."""
-    for rung in state.rungs:
-        if rung.decision is None and rung.complete:
-            lines = [
-                f"seed {seed}: {state.failures[-1].reason if state.lost else 'no finite Jaccard'}"
-                for seed, state in rung.seeds.items()
-            ]
-            raise StudyError(
-                f"all {len(lines)} seeds failed at rung {rung.index} "
-                f"({rung.rung.iterations} iterations); {_advice(rung)}:\n" + "\n".join(lines)
-            )
+    rung = state.current
+    if rung is None or not rung.complete:
+        return
+    seeds = rung.seeds.items()
+    advice = "mend it and start again"
+    if all(one.lost and one.failures[-1].kind == "model" for _, one in seeds):
+        advice = "with these settings they always will; lower training.learning_rate, another study"
+    raise StudyError(
+        f"all {len(seeds)} seeds failed at rung {rung.index} "
+        f"({rung.rung.iterations} iterations); {advice}:\n"
+        + "\n".join(
+            f"seed {seed}: {one.failures[-1].reason if one.lost else 'no finite Jaccard'}"
+            for seed, one in seeds
+        )
+    )
 
 
-def _advice(rung: RungState) -> str:
-    seeds = rung.seeds.values()
-    if all(seed_state.lost and seed_state.failures[-1].kind == "model" for seed_state in seeds):
-        return "with these settings they always will; lower training.learning_rate, another study"
-    return "mend it and start again"
-
-
-def _due(study: Study, state: RaceState, busy: set[int]) -> Iterator[Job]:
-    """The race's jobs that could start: later rungs first, then lower seeds.
+def _due(study: Study, state: RaceState, busy: set[int], capacity: Capacity) -> Iterator[Job]:
+    """The jobs that could start: later rungs first, then lower seeds, and last the baseline.
 
     Later rungs first keeps the longest chain short: what remains at the end is many short
-    trainings, which fill all GPUs, and not one long one.
+    trainings, which fill all GPUs, and not one long one. The baseline occupies a GPU for very
+    long: it waits until the race can no longer fill all of them.
     """
-    for rung in reversed(state.rungs):
-        for seed in rung.waiting:
-            if seed not in busy:
-                attempt = rung.seeds[seed].attempt
-                target = rung.rung.iterations
-                yield Job.of(study.id, study.nonce, seed, rung.index, attempt, target)
-
-
-def _baseline(
-    study: Study, state: RaceState, running: Mapping[str, JobName], gpus: int
-) -> list[Job]:
-    """The baseline, once the race can no longer fill all GPUs: it occupies one for very long."""
-    if state.baseline.report or state.baseline.lost or _most_at_once(state) >= gpus:
-        return []
-    if any(parts.seed == BASELINE_SEED for parts in running.values()):
-        return []
-    return [_baseline_job(study, state)]
-
-
-def _baseline_job(study: Study, state: RaceState) -> Job:
-    last, attempt = state.rungs[-1], state.baseline.attempt
-    names = study.id, study.nonce, BASELINE_SEED
-    return Job.of(*names, last.index, attempt, last.rung.iterations)
+    due = [(s, rung, rung.seeds[s]) for rung in reversed(state.rungs) for s in rung.waiting]
+    baseline = state.baseline
+    is_open = not (baseline.report or baseline.lost)
+    if capacity.compare_baseline and is_open and _most_at_once(state) < capacity.gpus:
+        due.append((BASELINE_SEED, state.rungs[-1], baseline))
+    for seed, rung, one in due:
+        if seed not in busy:
+            target = rung.rung.iterations
+            yield Job.of(study.id, study.nonce, seed, rung.index, one.attempt, target)
 
 
 def _most_at_once(state: RaceState) -> int:
@@ -296,23 +247,22 @@ def _most_at_once(state: RaceState) -> int:
     A seed is promoted early only when its rank and the waiting together stay within the promotion
     slots, so the waiting and those who have gone on are never more than the larger of the two.
     """
-    current = next((rung for rung in state.rungs if rung.decision is None), None)
+    current = state.current
     if current is None:
         return 0
-    waiting = len(current.waiting)
-    if current is state.rungs[-1]:
-        return waiting
-    return max(waiting, min(current.promotion_slots, len(current.hopeful())))
+    slots = current.promotion_slots
+    may_go_on = hopeful(current.scores, current.waiting, slots)
+    return max(len(current.waiting), min(slots, len(may_go_on)))
 
 
-def _is_stray(state: RaceState, parts: JobName) -> bool:
+def _is_stray(state: RaceState, at: Attempt) -> bool:
     """Return whether a running job is of no use: decided against, or given up and replaced.
 
     One whose own report counts is about to end by itself.
     """
-    seed_state = state.seed_state(parts.seed, parts.rung)
+    seed_state = state.seed_state(at.seed, at.rung)
     if seed_state is None:
         return True
     if seed_state.report is not None:
-        return seed_state.report.attempt != parts.attempt
-    return seed_state.lost or any(f.attempt == parts.attempt for f in seed_state.failures)
+        return seed_state.report.attempt != at.attempt
+    return not seed_state.awaits(at.attempt)

@@ -4,9 +4,8 @@ Time is the controller's own, between two sights of something new: a trainer's c
 any amount. It is not stored, so a new controller starts counting at zero.
 """
 
-import statistics
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from statistics import median
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.records.spans import Attempt
@@ -27,31 +26,22 @@ class StallDetector:
     def __init__(self) -> None:
         self._heard: dict[Attempt, int] = {}
         self._unchanged: dict[Attempt, float] = {}
-        self._looked: float | None = None
+        self._looked = 0.0
 
     def look(
         self, now: float, running: Iterable[Attempt], spans: Mapping[Attempt, Span]
     ) -> frozenset[Attempt]:
         """Return the attempts among `running` to be given up; one that has not begun never is."""
-        passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
+        passed = max(0.0, min(now - self._looked, _LONGEST_LOOK))
         self._looked = now
         begun = {at: len(spans[at].samples) for at in running if at in spans}
         self._unchanged = {
-            at: self._unchanged.get(at, 0.0) + max(0.0, passed)
-            if self._heard.get(at) == samples
-            else 0.0
+            at: self._unchanged[at] + passed if self._heard.get(at) == samples else 0.0
             for at, samples in begun.items()
         }
         self._heard = begun
         if all(unchanged <= STALL_SECONDS for unchanged in self._unchanged.values()):
             return frozenset()
-        usual = _usual_interval(spans.values())
-        most = _FIRST_SECONDS if usual is None else max(STALL_SECONDS, _INTERVALS * usual)
+        gaps = [gap for span in spans.values() for _, gap in span.stretches if gap > 0]
+        most = max(STALL_SECONDS, _INTERVALS * median(gaps)) if gaps else _FIRST_SECONDS
         return frozenset(at for at, unchanged in self._unchanged.items() if unchanged > most)
-
-
-def _usual_interval(spans: Iterable[Span]) -> float | None:
-    """Return the usual seconds between two validations; None before anybody has validated."""
-    # The first sample is the start, the second where it resumed.
-    gaps = [b.time - a.time for s in spans for a, b in pairwise(s.samples[1:]) if b.time > a.time]
-    return statistics.median(gaps) if gaps else None

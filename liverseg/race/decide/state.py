@@ -1,9 +1,11 @@
 """Where the race stands, computed from facts alone. Pure: the same facts give the same state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
 
-from liverseg.core.race.halving import Rung, Standing, decide, guaranteed, hopeful, promotion_slots
+from liverseg.core.race.halving import Rung, promotion_slots
 from liverseg.core.race.ledger import RungName
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records.decisions import Decision, Failure, Input
@@ -17,14 +19,13 @@ ATTEMPTS = 3
 # ... and those that were ended: killed, evicted, on a node that was lost or that the store refused,
 # silent. That says nothing of the seed, and on preemptible nodes it happens all the time.
 LOST_ATTEMPTS = 30
-
-
 _NOT_THE_SEEDS_FAULT = (
     ExitCode.STORE,
     ExitCode.INTERRUPTED,
     ExitCode.ORPHANED,
     ExitCode.SETTINGS_DIFFER,
 )
+_Attempted = TypeVar("_Attempted", ReportKey, Failure)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class SeedState:
     attempt: int
     """The attempt that is due or running where neither holds."""
     failures: tuple[Failure, ...]
+
+    def awaits(self, attempt: int) -> bool:
+        """Return whether a report of this attempt would count: it has not failed, nor the seed."""
+        ended = self.report or self.lost
+        return not ended and all(failure.attempt != attempt for failure in self.failures)
 
 
 @dataclass(frozen=True)
@@ -66,33 +72,20 @@ class RungState:
     @property
     def gone_on(self) -> frozenset[int]:
         """Seeds that are recorded as promoted, early or by the decision."""
-        decided = self.decision.promoted if self.decision else ()
-        return self.promotions | frozenset(decided)
+        return self.promotions.union(self.decision.promoted if self.decision else ())
 
     @property
     def complete(self) -> bool:
         """Whether nothing more can be heard from this rung."""
         return not self.waiting and self.coming == 0
 
-    def guaranteed(self) -> list[int]:
-        """Return the seeds, best first, that are promoted whatever is still to come."""
-        return guaranteed(self.scores, len(self.waiting) + self.coming, self.promotion_slots)
-
-    def hopeful(self) -> frozenset[int]:
-        """Return the seeds here that are still to train or may still go on."""
-        return hopeful(self.scores, self.waiting, self.promotion_slots)
-
-    def standing(self) -> Standing:
-        """Return who is promoted, once the rung is complete."""
-        return decide(self.scores, self.promotion_slots)
-
-    def inputs(self, seeds: Iterable[int]) -> tuple[Input, ...]:
-        """Return what a promotion or decision says of `seeds`, in their order."""
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What a promotion or a decision rests on: everybody of whom nothing more is heard."""
         inputs = []
-        for seed in sorted(seeds):
-            counted = self.seeds[seed].report
-            attempt = counted.attempt if counted else None
-            sha256 = counted.sha256 if counted else None
+        for seed in sorted(self.scores):
+            report = self.seeds[seed].report
+            attempt, sha256 = (report.attempt, report.sha256) if report else (None, None)
             inputs.append(Input(seed, attempt, self.scores[seed], sha256))
         return tuple(inputs)
 
@@ -103,6 +96,11 @@ class RaceState:
 
     rungs: tuple[RungState, ...]
     baseline: SeedState
+
+    @property
+    def current(self) -> RungState | None:
+        """The first rung that is not decided; None at the end of the race."""
+        return next((rung for rung in self.rungs if rung.decision is None), None)
 
     def seed_state(self, seed: int, rung: RungName) -> SeedState | None:
         """Return what is known of a seed at a rung, or None if it never got there."""
@@ -120,71 +118,58 @@ def fold(
     count against a seed of a rung that is still open, so that a person who mends what was wrong
     and starts again gets all attempts anew.
     """
-    facts = _Facts(snapshot, generation)
+    reports, failures = _by_seed(snapshot.reports), _by_seed(snapshot.failures)
+
+    def seed_state(seed: int, rung: RungName, before: int) -> SeedState:
+        """Return the state of a seed that came to the rung at iteration `before`."""
+        reported, failed = reports.get((rung, seed), []), failures.get((rung, seed), [])
+        # What a promotion or decision rests on counts for good: a report or, None, a failure.
+        # Nothing ever rests on the baseline.
+        if rung != "baseline" and (rung, seed) in snapshot.named:
+            named = snapshot.named[rung, seed]
+            report, lost = next((r for r in reported if r.sha256 == named), None), named is None
+        else:
+            lost = failed_for_good(failed, before, generation)
+            report = None if lost or not reported else reported[0]
+        taken = {failure.attempt for failure in failed}
+        attempt = next(number for number in count() if number not in taken)
+        return SeedState(report, lost, attempt, tuple(failed))
+
     states: list[RungState] = []
     seeds: Iterable[int] = range(race.seeds)
     expected = race.seeds
     for index, rung in enumerate(rungs):
         before = rungs[index - 1].iterations if index else 0
-        promotions = frozenset(seed for at, seed in snapshot.promotions if at == index)
-        decision = next((d for d in snapshot.decisions if d.rung == index), None)
-        standing = {seed: facts.seed_state(seed, index, before) for seed in sorted(seeds)}
+        here = {seed: seed_state(seed, index, before) for seed in sorted(seeds)}
         state = RungState(
             index=index,
             rung=rung,
             promotion_slots=promotion_slots(rungs, index),
-            seeds=standing,
-            coming=expected - len(standing),
-            scores=_scores(standing, race),
-            promotions=promotions,
-            decision=decision,
+            seeds=here,
+            coming=expected - len(here),
+            scores={
+                seed: one.report.score(race.rung_metric) if one.report else None
+                for seed, one in here.items()
+                if one.report or one.lost
+            },
+            promotions=frozenset(seed for at, seed in snapshot.promotions if at == index),
+            decision=next((d for d in snapshot.decisions if d.rung == index), None),
         )
         states.append(state)
         seeds = state.gone_on
         # A seed that failed for good may be tried anew by the next controller: until the decision
         # every promotion slot may still be taken.
-        expected = len(state.gone_on) if decision else min(state.promotion_slots, expected)
-    return RaceState(tuple(states), facts.seed_state(BASELINE_SEED, "baseline", 0))
+        slots = min(state.promotion_slots, expected)
+        expected = len(state.gone_on) if state.decision else slots
+    return RaceState(tuple(states), seed_state(BASELINE_SEED, "baseline", 0))
 
 
-def _scores(seeds: Mapping[int, SeedState], race: RaceSettings) -> dict[int, float | None]:
-    """Return the ranking value of every seed of which nothing more will be heard."""
-    return {
-        seed: seed_state.report.score(race.rung_metric) if seed_state.report else None
-        for seed, seed_state in seeds.items()
-        if seed_state.report or seed_state.lost
-    }
-
-
-class _Facts:
-    """The snapshot, sorted by rung and seed."""
-
-    def __init__(self, snapshot: Snapshot, generation: int) -> None:
-        self._generation = generation
-        self._reports: dict[tuple[RungName, int], list[ReportKey]] = {}
-        for report in snapshot.reports:
-            self._reports.setdefault((report.rung, report.seed), []).append(report)
-        self._failures: dict[tuple[RungName, int], list[Failure]] = {}
-        for failure in snapshot.failures:
-            self._failures.setdefault((failure.rung, failure.seed), []).append(failure)
-        # What a promotion or decision rests on counts for good: a report or, None, a failure.
-        self._named = snapshot.named
-
-    def seed_state(self, seed: int, rung: RungName, before: int) -> SeedState:
-        """Return the seed's state; `before` is the iteration at which it came to the rung."""
-        at = (rung, seed)
-        reports = sorted(self._reports.get(at, ()), key=lambda r: r.attempt)
-        failures = tuple(sorted(self._failures.get(at, ()), key=lambda f: f.attempt))
-        # Nothing ever rests on the baseline.
-        if rung != "baseline" and (rung, seed) in self._named:
-            named = self._named[rung, seed]
-            report, lost = next((r for r in reports if r.sha256 == named), None), named is None
-        else:
-            lost = failed_for_good(failures, before, self._generation)
-            report = None if lost or not reports else reports[0]
-        failed = {failure.attempt for failure in failures}
-        attempt = next(a for a in range(len(failed) + 1) if a not in failed)
-        return SeedState(report, lost, attempt, failures)
+def _by_seed(facts: Iterable[_Attempted]) -> dict[tuple[RungName, int], list[_Attempted]]:
+    """Return the facts by rung and seed, each in order of attempts."""
+    grouped: dict[tuple[RungName, int], list[_Attempted]] = {}
+    for fact in sorted(facts, key=lambda fact: fact.attempt):
+        grouped.setdefault((fact.rung, fact.seed), []).append(fact)
+    return grouped
 
 
 def failed_for_good(failures: Iterable[Failure], before: int, generation: int) -> bool:
@@ -196,12 +181,9 @@ def failed_for_good(failures: Iterable[Failure], before: int, generation: int) -
         if failure.iteration > furthest:
             furthest, ended, lost = failure.iteration, 0, 0
         elif failure.generation == generation and failure.kind != "straggler":
-            was_ended = _was_ended(failure.exit_code)
+            code = failure.exit_code
+            # Whether somebody else ended the trainer; it may have saved and said so.
+            was_ended = code is None or code < 0 or code in _NOT_THE_SEEDS_FAULT
             lost += was_ended
             ended += not was_ended
     return ended >= ATTEMPTS or lost >= LOST_ATTEMPTS
-
-
-def _was_ended(code: int | None) -> bool:
-    """Return whether somebody else ended the trainer; it may have saved and said so."""
-    return code is None or code < 0 or code in _NOT_THE_SEEDS_FAULT

@@ -5,15 +5,11 @@ checkpoint, and its next attempt continues from there, bit for bit.
 """
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState
-from liverseg.race.records.decisions import Failure
-from liverseg.race.records.job import JobState
-from liverseg.race.records.job_name import JobName
-from liverseg.race.records.snapshot import Snapshot
-from liverseg.race.records.spans import attempt_of
+from liverseg.race.records.spans import Attempt
 
 # Slower than its siblings by more than this ...
 FACTOR = 3.0
@@ -21,56 +17,34 @@ FACTOR = 3.0
 SIBLINGS = 2
 # ... and moving saves more than it costs, in seconds.
 WORTH_SECONDS = 600.0
-# Validations over which a rate is taken: a node that has become slow is seen after these.
-_WINDOW = 3
+# Stretches between validations over which a rate is taken: a node that has become slow is seen
+# after these.
+_STRETCHES = 2
 
 
-def stragglers(
-    state: RaceState,
-    snapshot: Snapshot,
-    jobs: Mapping[str, tuple[JobName, JobState]],
-    generation: int,
-) -> Iterator[Failure]:
-    """Yield a failure for every running job to be moved; once a seed and rung."""
-    rates = {at: rate for at, s in snapshot.spans.items() if (rate := _rate(s)) is not None}
-    for parts, job in jobs.values():
-        at = attempt_of(parts)
-        seed_state = state.seed_state(parts.seed, parts.rung)
+def stragglers(state: RaceState, spans: Mapping[Attempt, Span]) -> dict[Attempt, str]:
+    """Return, for every attempt to be moved if it still runs, the reason; once a seed and rung."""
+    rates = {at: rate for at, span in spans.items() if (rate := _rate(span)) is not None}
+    slow = {}
+    for at, rate in rates.items():
+        seed_state = state.seed_state(at.seed, at.rung)
         if (
-            at not in rates
-            or not job.running
+            len(rates) <= SIBLINGS
             or seed_state is None
-            or seed_state.report
-            or seed_state.lost
+            or not seed_state.awaits(at.attempt)
+            or any(failure.kind == "straggler" for failure in seed_state.failures)
         ):
             continue
-        if any(f.kind == "straggler" or f.attempt == parts.attempt for f in seed_state.failures):
-            continue
-        others = [rate for other, rate in rates.items() if other != at]
-        if len(others) < SIBLINGS:
-            continue
-        usual, rate = statistics.median(others), rates[at]
-        index = len(state.rungs) - 1 if parts.rung == "baseline" else parts.rung
-        reached = snapshot.spans[at].samples[-1].iteration
-        left = state.rungs[index].rung.iterations - reached
+        usual = statistics.median(rate for other, rate in rates.items() if other != at)
+        index = -1 if at.rung == "baseline" else at.rung
+        left = state.rungs[index].rung.iterations - spans[at].samples[-1].iteration
         if rate * FACTOR < usual and left / rate - left / usual > WORTH_SECONDS:
-            yield Failure(
-                seed=parts.seed,
-                rung=parts.rung,
-                attempt=parts.attempt,
-                exit_code=None,
-                reason=f"moved: {rate:.3g} iterations a second, its siblings {usual:.3g}",
-                kind="straggler",
-                iteration=reached,
-                generation=generation,
-            )
+            slow[at] = f"moved: {rate:.3g} iterations a second, its siblings {usual:.3g}"
+    return slow
 
 
 def _rate(span: Span) -> float | None:
     """Return iterations a second over the last validations; None before the first."""
-    # The first sample is the start, the second where it resumed.
-    samples = span.samples[1:][-_WINDOW:]
-    if len(samples) < 2 or samples[-1].time <= samples[0].time:
-        return None
-    rate = (samples[-1].iteration - samples[0].iteration) / (samples[-1].time - samples[0].time)
-    return rate if rate > 0 else None
+    last = span.stretches[-_STRETCHES:]
+    iterations, seconds = sum(i for i, _ in last), sum(s for _, s in last)
+    return iterations / seconds if iterations > 0 and seconds > 0 else None

@@ -80,7 +80,7 @@ def run(
         poll_seconds=poll_seconds,
         listener=on_event,
     )
-    with _terminated_as_interrupted(), beating(controller.beat):
+    with _terminated_as_interrupted(), beating(controller.lease.beat):
         controller.run(until, take_over)
     return status(store, study.id) | {"started": controller.started}
 
