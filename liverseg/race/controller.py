@@ -31,8 +31,7 @@ from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Arm, Heartbeat
-from liverseg.race.records.job import JobState
-from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.job import JobState, job_name, parse_job_name
 from liverseg.race.records.lease import WAIT_SECONDS, Lease
 from liverseg.race.records.reports import ReportKey, read_report
 from liverseg.race.records.result import write_result

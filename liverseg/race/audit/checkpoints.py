@@ -22,7 +22,7 @@ def check_checkpoints(recorded: RecordedFacts) -> Checkpoints:
 
 
 def _committed(audit: Audit, study: str) -> list[str]:
-    keys = audit.store.keys(facts.all_checkpoints_prefix(study))
+    keys = audit.store.keys(facts.checkpoints_prefix(study))
     prefixes = [key.removesuffix(MANIFEST) for key in keys if key.endswith("/" + MANIFEST)]
     audit.checked["checkpoints"] += len(prefixes)
     return prefixes

@@ -61,7 +61,7 @@ class RecordedFacts:
             keys["reports"], Report, lambda e: reports.key_of(study, e.fact, e.sha256)
         )
         self.validations = audit.facts(
-            audit.store.keys(facts.all_curves_prefix(study)),
+            audit.store.keys(facts.curves_prefix(study)),
             CurvePoint,
             lambda e: facts.curve_key(study, e.fact),
         )

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState
 from liverseg.race.records.decisions import Failure
-from liverseg.race.records.job import JobState
-from liverseg.race.records.job_name import JobName
+from liverseg.race.records.job import JobName, JobState
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.spans import attempt_of
 

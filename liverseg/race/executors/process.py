@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from liverseg.errors import StoreError
-from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.job_name import job_name, parse_job_name
+from liverseg.race.records.job import Job, JobState, job_name, parse_job_name
 
 # How long a cancelled trainer may take to save before it is killed; as a pod's grace period.
 GRACE_SECONDS = 120.0
