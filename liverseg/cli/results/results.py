@@ -25,8 +25,8 @@ from liverseg.storage.port import LocatedStore
 )
 def report(store: str, study: str | None, out: Path) -> None:
     """Write one self-contained HTML page: data, race, results, slices with contours, costs."""
-    from liverseg.race.records.study import latest_study
     from liverseg.steps.results import report as step
+    from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 
     opened = open_store(store)

@@ -7,7 +7,7 @@ after it was emptied, is another race, and its jobs are not touched.
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -155,8 +155,9 @@ def load_study(store: ObjectStore, study: str) -> Study:
     try:
         spec = record.read(store, key, Spec)
         settings = from_mapping(spec.settings)
-    except NotFound as exc:
-        raise _unknown(store, study) from exc
+    except NotFound:
+        require_known(store, study)
+        raise
     except (IntegrityError, SettingsError) as exc:
         raise IntegrityError(
             f"{exc} ('{key}'; if another version of liverseg opened this study, start it anew in "
@@ -172,16 +173,22 @@ def load_study(store: ObjectStore, study: str) -> Study:
 
 def stored_nonce(store: ObjectStore, study: str) -> str | None:
     """Return the nonce of a study as the store has it now, or None where it has no such study."""
-    try:
-        return record.read(store, facts.spec_key(study), Spec).nonce
-    except NotFound:
-        return None
+    spec = record.find(store, facts.spec_key(study), Spec)
+    return None if spec is None else spec.nonce
+
+
+def study_ids(store: ObjectStore) -> list[str]:
+    """Return the ids of all studies in the store, sorted."""
+    # Something may be left of a study that was deleted, but no spec.
+    specs = {id_: facts.spec_key(id_) for id_ in store.folders("studies/")}
+    return [id_ for id_, key in specs.items() if key in store.keys(key)]
 
 
 def require_known(store: ObjectStore, study: str) -> None:
     """Raise StudyError where the store has no study of that name."""
-    if study not in study_ids(store):
-        raise _unknown(store, study)
+    known = study_ids(store)
+    if study not in known:
+        raise StudyError(f"the store has no study '{study}'; known: {', '.join(known) or 'none'}")
 
 
 def require_current(study: Study) -> None:
@@ -192,35 +199,3 @@ def require_current(study: Study) -> None:
             f"study {study.id} was opened by another version of liverseg; this one would train "
             f"the same settings and data as study {current}"
         )
-
-
-def study_ids(store: ObjectStore) -> list[str]:
-    """Return the ids of all studies in the store, sorted."""
-    specs = (key for key in store.keys("studies/") if key.endswith("/spec.json"))
-    return [key.split("/")[1] for key in specs]
-
-
-def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
-    """Return the id of the study that a controller worked on, or that was opened, last.
-
-    With `settings`, of the studies with these. Raises StudyError where the store has no study.
-    """
-    ids = study_ids(store)
-    if settings is not None:
-        alike = replace(settings, preset="")
-        ids = [i for i in ids if replace(load_study(store, i).settings, preset="") == alike]
-    if not ids:
-        raise StudyError("the store has no study yet")
-    return max(ids, key=lambda study: (_last_seen(store, study), study))
-
-
-def _last_seen(store: ObjectStore, study: str) -> float:
-    """Return the unix time of the heartbeat or, before the first one, of the opening."""
-    opened = record.read(store, facts.spec_key(study), Spec).time
-    heartbeat = facts.read_heartbeat(store, study)
-    return opened if heartbeat is None else max(opened, heartbeat.time)
-
-
-def _unknown(store: ObjectStore, study: str) -> StudyError:
-    known = ", ".join(study_ids(store)) or "none"
-    return StudyError(f"the store has no study '{study}'; known: {known}")
