@@ -5,6 +5,7 @@ from contextlib import suppress
 from liverseg.errors import IntegrityError, NotFound
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Checkpoint
+from liverseg.race.records.key_forms import CHECKPOINT, pattern
 from liverseg.race.records.study import Spec, Study, load_study
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import bundle, record
@@ -30,12 +31,13 @@ def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: in
     What the seed came to a rung with stays: decide/checkpoint_retention.py knows when it may go.
     """
     rungs = {rung.iterations for rung in study.rungs}
-    prefix = facts.checkpoints_prefix(study.id, seed)
+    keys = store.keys(facts.checkpoints_prefix(study.id, seed))
     # The manifest first, so that what is left of a bundle never counts; and what a crash left
     # of one that never got its manifest goes, too.
-    for key in sorted(store.keys(prefix), key=lambda k: not k.endswith(bundle.MANIFEST)):
-        before = int(key.removeprefix(prefix).partition("-")[0])
-        if before < iteration and before not in rungs:
+    for key in sorted(keys, key=lambda k: not k.endswith(bundle.MANIFEST)):
+        match = pattern(CHECKPOINT).fullmatch(key)
+        # What is no file of a checkpoint is not ours to delete.
+        if match and iteration > (before := int(match["iteration"])) and before not in rungs:
             store.delete(key)
 
 

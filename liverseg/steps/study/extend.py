@@ -13,6 +13,7 @@ from typing import Any
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import SettingsError, StudyError
 from liverseg.race.records import facts, lineage
+from liverseg.race.records.key_forms import CURVE, named
 from liverseg.race.records.reports import ReportKey, read_report, write_report
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import (
@@ -107,8 +108,7 @@ def _take_curves(store: ObjectStore, old: Study, child: Study) -> None:
     before, after = facts.study_prefix(old.id), facts.study_prefix(child.id)
     for seed in (*range(old.settings.race.seeds), BASELINE_SEED):
         for key in store.keys(facts.curves_prefix(old.id, seed)):
-            iteration = int(key.rpartition("/")[2].partition("-")[0])
-            if lineage.same_so_far(old, child, seed, iteration):
+            if lineage.same_so_far(old, child, seed, named(key, CURVE)["iteration"]):
                 store.put_new(after + key.removeprefix(before), store.get(key))
 
 
