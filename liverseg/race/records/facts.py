@@ -1,9 +1,8 @@
 """The facts of a race: their keys, what they hold, who writes them.
 
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
-these has its types in decisions.py. A rung is its number, or "baseline"
-for A2, the single training that the paper compares with. No other state exists: what
-is open, promoted or over is computed from these records at every reconcile.
+these has its types in decisions.py. A rung is its number, or "baseline" for A2, the single training
+that the paper compares with. All other state is computed from these at every reconcile.
 """
 
 import dataclasses
@@ -21,11 +20,10 @@ from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Sha256
 
 Arm = Literal["multi", "baseline"]
+ARMS: tuple[Arm, Arm] = ("multi", "baseline")
 Seed = Annotated[int, Meta(ge=0, le=BASELINE_SEED)]
 AnyRung = Count | Literal["baseline"]
 Jaccard = Annotated[float, Meta(ge=0, le=1)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Seconds = Annotated[float, Meta(ge=0)]
 
 
 def study_prefix(study: str) -> str:
@@ -187,9 +185,9 @@ class CurvePoint(Fact):
     """Jaccard by case."""
     loss: float | None
     """Mean training loss since the validation before."""
-    seconds_per_iteration: Seconds
+    seconds_per_iteration: Annotated[float, Meta(ge=0)]
     """Of the iterations since the validation before; validating and saving not counted."""
-    waiting_share: Share
+    waiting_share: Annotated[float, Meta(ge=0, le=1)]
     """Share of those seconds spent waiting for patches, 0 to 1."""
     seconds: float
     """Since this attempt's process began."""
@@ -240,8 +238,7 @@ def read_result(store: ObjectStore, study: str, arm: Arm = "multi") -> Result | 
 
 def ended_arms(store: ObjectStore, study: str) -> dict[Arm, str]:
     """Return the SHA-256 of the delivered weights of every arm that has ended."""
-    arms: tuple[Arm, ...] = ("multi", "baseline")
-    results = {arm: read_result(store, study, arm) for arm in arms}
+    results = {arm: read_result(store, study, arm) for arm in ARMS}
     return {arm: result.weights_sha256 for arm, result in results.items() if result is not None}
 
 

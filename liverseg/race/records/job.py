@@ -16,11 +16,10 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class JobName:
-    """The parts of a job's name."""
+    """The parts of a job's name; the nonce tells the study from the same in another store."""
 
     study: str
     nonce: str
-    """Of the study in its store: tells it from the same study in another one."""
     seed: int
     rung: RungName
     attempt: int
@@ -36,7 +35,6 @@ class Job:
 
     study: str
     nonce: str
-    """Of the study in its store (race/records/study.py)."""
     seed: int
     rung: int
     attempt: int

@@ -97,7 +97,7 @@ class Lease:
                 seen, since = heartbeat, now
             dead = heartbeat is not None and self.is_dead(heartbeat.process)
             # Written by an earlier call, which then found the store away.
-            own = heartbeat is not None and heartbeat.owner == self.owner
+            own = self._is_mine(heartbeat)
             if take_over or own or may_take(heartbeat, self.study.nonce, now - since, dead):
                 if self._take(heartbeat):
                     return
@@ -122,7 +122,7 @@ class Lease:
         """
         with self._lock:
             now = self._stored()
-            mine = now is not None and now.owner == self.owner
+            mine = self._is_mine(now)
             if not mine:
                 # An older controller may have renewed between its own look and our taking over.
                 if now is None or now.nonce != self.study.nonce:
@@ -159,8 +159,7 @@ class Lease:
 
     def is_mine(self) -> bool:
         """Return whether the heartbeat in the store is this controller's."""
-        now = self._stored()
-        return now is not None and now.owner == self.owner
+        return self._is_mine(self._stored())
 
     @contextmanager
     def released_at_the_end(self) -> Iterator[None]:
@@ -199,6 +198,9 @@ class Lease:
 
     def _stored(self) -> Heartbeat | None:
         return facts.read_heartbeat(self.store, self.study.id)
+
+    def _is_mine(self, heartbeat: Heartbeat | None) -> bool:
+        return heartbeat is not None and heartbeat.owner == self.owner
 
     def _write(self, released: bool = False) -> None:
         now = self.monotonic()

@@ -15,13 +15,9 @@ from liverseg.storage.port import ObjectStore
 def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]:
     """Return what a seed may resume from, newest first: its own, then what its ancestors left."""
     resumable = facts.checkpoints(store, study.id, seed)
-    for id_ in ids(store, study.id)[1:]:
-        ancestor = load_study(store, id_)
-        resumable += [
-            saved
-            for saved in facts.checkpoints(store, ancestor.id, seed)
-            if same_so_far(ancestor, study, seed, saved.iteration)
-        ]
+    for ancestor in (load_study(store, id_) for id_ in ids(store, study.id)[1:]):
+        saved = facts.checkpoints(store, ancestor.id, seed)
+        resumable += [c for c in saved if same_so_far(ancestor, study, seed, c.iteration)]
     return sorted(resumable, key=lambda saved: -saved.iteration)
 
 
@@ -43,14 +39,13 @@ def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: in
 
 def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
     """Return the study and its ancestors, as far as their specs can be read."""
-    lineage_ids = [study]
+    found: list[str] = []
+    parent: str | None = study
     with suppress(NotFound, IntegrityError):
-        while True:
-            parent = record.read(store, facts.spec_key(lineage_ids[-1]), Spec).parent
-            if parent is None or parent in lineage_ids:
-                break
-            lineage_ids.append(parent)
-    return tuple(lineage_ids)
+        while parent is not None and parent not in found:
+            found.append(parent)
+            parent = record.read(store, facts.spec_key(parent), Spec).parent
+    return tuple(found)
 
 
 def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:

@@ -1,16 +1,18 @@
 """All facts of a study at one moment, read with few requests."""
 
 from bisect import insort
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import count, groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from liverseg.core.race.ledger import Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import Arm, Fact, Stop
+from liverseg.race.records.facts import ARMS, Arm, Fact, Stop
 from liverseg.race.records.key_forms import DECISION, EVENT, FAILURE, PROMOTION, named
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.spans import Attempt
@@ -19,6 +21,7 @@ from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 AnyFact = TypeVar("AnyFact", bound=Fact)
+_ORDER = attrgetter("seed", "attempt", "sha256")
 _FORMS: dict[type[Fact], str] = {Decision: DECISION, Failure: FAILURE, Promotion: PROMOTION}
 
 
@@ -62,7 +65,7 @@ class SnapshotReader:
         self._study = study
         self._nonce: str | None = None
         self._rungs: dict[str, _Rung] = {}
-        self._records: dict[str, Any] = {}
+        self._record: Callable[..., Any] = cache(partial(_read, store))
 
     def read(self, asked: Iterable[Attempt] = ()) -> Snapshot:
         """Return what is recorded now; `asked` are the attempts whose job the executor knows."""
@@ -84,18 +87,20 @@ class SnapshotReader:
             for at in spans
             if at not in closed or ((at.rung, at.seed) not in reported and at not in failed)
         )
+        results = self._store.keys(facts.study_prefix(self._study) + "results/")
+        stops = self._store.keys(facts.stops_prefix(self._study))
         return Snapshot(
             reports=tuple(reports),
             failures=tuple(self._record(key, Failure) for r in undecided for key in r.failures),
             promotions=frozenset(pair for r in undecided for pair in r.promotions.values()),
             decisions=tuple(decisions),
             named=rests_on([*resting, *decisions]),
-            results=self._results(),
+            results=frozenset(arm for arm in ARMS if facts.result_key(self._study, arm) in results),
             spans=spans,
             unknown=frozenset(unsettled) - asked,
             closed=closed,
             spent_seconds=sum(span.seconds for span in spans.values()),
-            stopped=self._is_stopped(),
+            stopped=bool(stops) and self._record(stops[-1], Stop).stopped,
         )
 
     def _list(self, asked: frozenset[Attempt]) -> None:
@@ -111,32 +116,20 @@ class SnapshotReader:
         unclosed = asked.difference(*(rung.closed for rung in self._rungs.values()))
         again = {str(attempt.rung) for attempt in unclosed}
         for index in count():
-            if not self._look(str(index), again).lets_through():
+            rung = self._look(str(index), again)
+            if rung.decision is None and not rung.promotions:
                 break
         self._look("baseline", again)
 
     def _look(self, name: str, again: Collection[str]) -> "_Rung":
-        if name in again or name not in self._rungs or not self._rungs[name].is_settled():
-            self._rung(name).take(self._store.keys(f"{facts.rungs_prefix(self._study)}{name}/"))
-        return self._rungs[name]
+        rung = self._rung(name)
+        # Else nothing of it can change any more.
+        if name in again or rung.decision is None or not rung.spans.keys() <= rung.closed:
+            rung.take(self._store.keys(f"{facts.rungs_prefix(self._study)}{name}/"))
+        return rung
 
     def _rung(self, name: str) -> "_Rung":
         return self._rungs.setdefault(name, _Rung(self._nonce))
-
-    def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
-        if key not in self._records:
-            self._records[key] = _read(self._store, key, kind)
-        found: AnyFact = self._records[key]
-        return found
-
-    def _results(self) -> frozenset[Arm]:
-        written = set(self._store.keys(facts.study_prefix(self._study) + "results/"))
-        arms: tuple[Arm, ...] = ("multi", "baseline")
-        return frozenset(arm for arm in arms if facts.result_key(self._study, arm) in written)
-
-    def _is_stopped(self) -> bool:
-        keys = self._store.keys(facts.stops_prefix(self._study))
-        return bool(keys) and self._record(keys[-1], Stop).stopped
 
 
 class _Rung:
@@ -170,7 +163,7 @@ class _Rung:
                         if at["event"].startswith("closed_"):
                             self.closed.add(attempt)
                 case "reports":
-                    insort(self.reports, reports.parse(key), key=_order)
+                    insort(self.reports, reports.parse(key), key=_ORDER)
                 case "failures":
                     self.failures[key] = spans.attempt_at(named(key, FAILURE))
                 case "promotions":
@@ -180,25 +173,13 @@ class _Rung:
                     named(key, DECISION)
                     self.decision = key
         for attempt in grown:
-            span = spans.span_of(attempt, self._events[attempt])
-            if span is not None:
+            if span := spans.span_of(attempt, self._events[attempt]):
                 self.spans[attempt] = span
 
-    def lets_through(self) -> bool:
-        """Return whether any seed may be at the next rung."""
-        return self.decision is not None or bool(self.promotions)
-
-    def is_settled(self) -> bool:
-        """Return whether nothing of it can change any more."""
-        return self.decision is not None and self.spans.keys() <= self.closed
-
     def is_ambiguous(self) -> bool:
-        """Return whether what an early promotion rests on must be read.
-
-        A seed that has one report and no failure can be told in one way only.
-        """
-        seeds = [report.seed for report in self.reports]
-        return bool(self.promotions) and (bool(self.failures) or len(set(seeds)) < len(seeds))
+        """Return whether any seed has failed or reported twice, so can be told in two ways."""
+        seeds = {report.seed for report in self.reports}
+        return bool(self.failures) or len(seeds) < len(self.reports)
 
 
 def read_failures(store: ObjectStore, study: str) -> list[Failure]:
@@ -214,10 +195,6 @@ def _read(store: ObjectStore, key: str, kind: type[AnyFact]) -> AnyFact:
         if (value := getattr(fact, field)) != told:
             raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {told}")
     return fact
-
-
-def _order(report: ReportKey) -> tuple[int, int, str]:
-    return report.seed, report.attempt, report.sha256
 
 
 def rests_on(concluded: Iterable[Promotion | Decision]) -> dict[tuple[int, int], str | None]:

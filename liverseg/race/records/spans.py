@@ -58,7 +58,8 @@ def span_prefix(study: Study, attempt: Attempt) -> str:
 
 def start(time: float, device: str, pod: str = "") -> str:
     """Return the event of a process that begins; `device`: the machine and what computes there."""
-    return f"start_{_shown(time)}_{_quoted(device)}_{_quoted(pod)}"
+    quoted = (quote(text, safe="").replace("_", "%5F") for text in (device, pod))
+    return "_".join(("start", _shown(time), *quoted))
 
 
 def sample(iteration: int, time: float) -> str:
@@ -112,10 +113,9 @@ def parse(key: str) -> tuple[str, Any]:
     """Return the kind of the event that a key is, and its values; IntegrityError for no event."""
     kind, *texts = named(key, EVENT)["event"].split("_")
     names = _EVENTS[kind].__struct_fields__ if kind in _EVENTS else ()
-    if not names or len(texts) != len(names):
-        raise IntegrityError(
-            f"'{key}' is no event ({', '.join(_EVENTS)}, and their values); delete it"
-        )
+    if len(texts) != len(names) or not names:
+        expected = ", ".join(_EVENTS)
+        raise IntegrityError(f"'{key}' is no event ({expected}, and their values); delete it")
     values = [None if text == _NONE else unquote(text) for text in texts]
     return kind, record.from_name(dict(zip(names, values, strict=True)), key, _EVENTS[kind])
 
@@ -161,10 +161,6 @@ def _framed(
     if ended is not None:
         samples[-1] = Sample(last.iteration, max(ended, last.time))
     return samples
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="").replace("_", "%5F")
 
 
 def _shown(time: float | None) -> str:

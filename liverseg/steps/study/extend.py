@@ -5,6 +5,7 @@ its winner are the same. It takes over the parent's reports, and its trainers co
 parent's checkpoints; nothing is trained again whose checkpoint exists.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -19,7 +20,6 @@ from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import (
     Study,
     load_study,
-    new_nonce,
     open_study,
     require_current,
     study_id,
@@ -49,7 +49,8 @@ def run(
     old = load_study(store, parent)
     require_current(old)
     settings = _larger(old.settings, seeds, maximum_iterations)
-    child = Study(study_id(settings, old.dataset), settings, old.dataset, new_nonce(), old.id)
+    id_, nonce = study_id(settings, old.dataset), secrets.token_hex(4)
+    child = Study(id_, settings, old.dataset, nonce, old.id)
     if child.id in study_ids(store) and load_study(store, child.id).parent != old.id:
         raise StudyError(
             f"study {child.id} of these settings is in the store already; run it instead"
@@ -65,7 +66,7 @@ def run(
             record.write_new(store, key, failure.to_mapping())
     _take_curves(store, old, child)
     # The spec comes last: a study whose taking over was cut short does not exist yet.
-    open_study(store, settings, child.dataset, clock, old.id, nonce=lambda: child.nonce)
+    open_study(store, settings, child.dataset, clock, old.id, nonce=lambda: nonce)
     return {
         "study": child.id,
         "parent": old.id,
