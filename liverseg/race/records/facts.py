@@ -271,12 +271,10 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
 
     Each has the entries of `CurvePoint`.
     """
-    lowest: dict[int, tuple[int, str]] = {}
-    for key in store.keys(curves_prefix(study, seed)):
-        at = named(key, CURVE)
-        found = (at["attempt"], key)
-        lowest[at["iteration"]] = min(lowest.get(at["iteration"], found), found)
-    keys = [lowest[i][1] for i in sorted(lowest)]
+    named_keys = ((named(key, CURVE), key) for key in store.keys(curves_prefix(study, seed)))
+    found = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
+    lowest = {iteration: key for iteration, _, key in reversed(found)}
+    keys = reversed(lowest.values())
     return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
 
 

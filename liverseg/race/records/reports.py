@@ -34,7 +34,7 @@ class ReportKey:
         return self.best_jaccard if metric == "best" else self.last_jaccard
 
 
-def key_of(study: str, report: Report, digest: str) -> str:
+def key_of(study: str, report: Report | ReportKey, digest: str) -> str:
     """Return the key of a report whose bytes have the SHA-256 `digest`."""
     best, last = (facts.shown_jaccard(j) for j in (report.best_jaccard, report.last_jaccard))
     prefix = attempt_prefix(study, report.rung, report.seed, report.attempt)
@@ -59,11 +59,7 @@ def write_report(store: ObjectStore, study: str, report: Report) -> None:
 
 def read_report(store: ObjectStore, study: str, report: ReportKey) -> Report:
     """Return a report; IntegrityError where its bytes are not those that its key names."""
-    (key,) = (
-        key
-        for key in store.keys(attempt_prefix(study, report.rung, report.seed, report.attempt))
-        if key.endswith(f"_{report.sha256}.json")
-    )
+    key = key_of(study, report, report.sha256)
     data = store.get(key)
     digest = sha256(data).hexdigest()
     if digest != report.sha256:
