@@ -89,7 +89,7 @@ def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
 
 def pods(keys: Iterable[str]) -> list[str]:
     """Return the uids of the pods that have begun, in order of their start."""
-    return [event.pod for kind, event in map(parse, sorted(keys)) if kind == "start"]
+    return [event.pod for kind, event in map(_event, sorted(keys)) if kind == "start"]
 
 
 def attempt_at(at: Mapping[str, Any]) -> Attempt:
@@ -111,7 +111,12 @@ _EVENTS = {
 
 def parse(key: str) -> tuple[str, Any]:
     """Return the kind of the event that a key is, and its values; IntegrityError for no event."""
-    kind, *texts = named(key, EVENT)["event"].split("_")
+    named(key, EVENT)
+    return _event(key)
+
+
+def _event(key: str) -> tuple[str, Any]:
+    kind, *texts = key.rpartition("/")[2].removesuffix(".json").split("_")
     names = _EVENTS[kind].__struct_fields__ if kind in _EVENTS else ()
     if len(texts) != len(names) or not names:
         expected = ", ".join(_EVENTS)
@@ -129,7 +134,7 @@ def span_of(attempt: Attempt, keys: Iterable[str]) -> Span | None:
     # Of several of a kind the first counts: a second pod of one attempt does not train, and two
     # controllers may both have closed it.
     events: dict[str, list[Any]] = {kind: [] for kind in _EVENTS}
-    for kind, event in map(parse, sorted(keys)):
+    for kind, event in map(_event, sorted(keys)):
         events[kind].append(event)
     begun = min(events["start"], key=lambda start: start.time, default=None)
     ended, seen = (next(iter(events[kind]), None) for kind in ("end", "closed"))
