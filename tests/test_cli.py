@@ -20,11 +20,11 @@ from liverseg.exit_codes import ExitCode
 from liverseg.race.controller import Controller
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.records import facts
-from liverseg.race.records.facts import disagreement_key
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping, to_mapping
 from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.steps.data.cases import save_dataset
+from liverseg.steps.results import result_keys
 from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal, report_key
@@ -552,12 +552,12 @@ def test_postprocessing_makes_up_for_what_is_missing_of_the_seeds_comparison(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:
     store, study = finished_study(FolderStore(tmp_path))
-    before = store.get(disagreement_key(study.id))
-    store.delete(disagreement_key(study.id))
+    before = store.get(result_keys.disagreement_key(study.id))
+    store.delete(result_keys.disagreement_key(study.id))
     done = liverseg("postprocess", "--store", tmp_path)
     assert done.code == 0
     assert "ensemble: compared" in done.out
-    assert store.get(disagreement_key(study.id)) == before
+    assert store.get(result_keys.disagreement_key(study.id)) == before
 
 
 @pytest.mark.slow

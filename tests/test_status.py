@@ -10,7 +10,7 @@ from rich.console import Console
 from liverseg.cli.race.status import WATCH_SECONDS, draw, duration, follow, show
 from liverseg.errors import Stopped
 from liverseg.race.records import facts
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import job_name
 from liverseg.steps.race import race
 from liverseg.storage import record
 from tests.race.rehearsal import NONCE, Rehearsal

@@ -76,9 +76,9 @@ def run(
     JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
     `prepared`, `reused` and `trained`; the log then goes to standard error.
     """
-    from liverseg.race.records.study import latest_study
     from liverseg.steps.race.race import status
     from liverseg.steps.results.evaluate import load_evaluation
+    from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
     from pipelines.local import run_here
 

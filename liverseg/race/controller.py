@@ -32,8 +32,7 @@ from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Fact, Heartbeat
-from liverseg.race.records.job import JobState
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import JobState, job_name
 from liverseg.race.records.lease import WAIT_SECONDS, Lease
 from liverseg.race.records.reports import read_report
 from liverseg.race.records.result import write_result

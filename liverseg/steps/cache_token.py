@@ -15,6 +15,7 @@ from liverseg.errors import NotFound
 from liverseg.race.records import facts
 from liverseg.race.records.study import Study
 from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
+from liverseg.steps.results.result_keys import disagreement_key, evaluation_key, report_page_key
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
@@ -30,8 +31,7 @@ def results_token(store: ObjectStore, study: Study) -> str:
     fact_keys = "\n".join(k for k in keys if k.removeprefix(prefix).startswith(FACTS))
     arms = facts.ended_arms(store, study.id)
     digest = sha256((repr(sorted(arms.items())) + fact_keys).encode()).hexdigest()
-    results = (facts.disagreement_key, facts.evaluation_key, facts.report_page_key)
-    wanted = {key(study.id) for key in results}
+    wanted = {key(study.id) for key in (disagreement_key, evaluation_key, report_page_key)}
     existing = set(keys)
     for weights in arms.values():
         for case in study.dataset.role("test"):

@@ -271,9 +271,11 @@ def report(store: str, study: str, _cache_token: str, out: str) -> None:
 def summary(store: str) -> None:
     """Log where the newest study stands, however the run ended."""
     from liverseg.steps.race import race
+    from liverseg.steps.study.study_choice import latest_study
 
+    opened = open_store(store)
     try:
-        status = race.status(open_store(store))
+        status = race.status(opened, latest_study(opened))
     except StudyError:
         # The run's own error is the one to show; that there is no study follows from it.
         log.info("no study was opened")

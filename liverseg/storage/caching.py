@@ -48,6 +48,10 @@ class CachingStore:
         """Return every key that starts with `prefix`, sorted."""
         return self._store.keys(prefix)
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the parts that follow `prefix` in keys which continue after them, sorted."""
+        return self._store.folders(prefix)
+
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
         self._known.pop(key, None)

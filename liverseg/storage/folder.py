@@ -103,6 +103,12 @@ class FolderStore:
             _collect(start, above, beginning, keys)
         return keys
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the parts that follow `prefix` in keys which continue after them, sorted."""
+        folder = self._path(prefix.removesuffix("/")) if prefix else self.root
+        with self._noted():
+            return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error. Folders that become empty go too."""
         path = self._path(key)
@@ -215,19 +221,23 @@ def _collect(folder: Path, above: str, beginning: str, keys: list[str]) -> None:
 
     Folders are looked at in the order of their keys, not in that of the file system.
     """
-    try:
-        entries = sorted(os.scandir(folder), key=lambda e: e.name + "/" * e.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as exc:
-        raise _refusal(exc, "list", folder) from exc
-    for entry in entries:
-        if entry.name.startswith(".") or not entry.name.startswith(beginning):
+    for entry in sorted(_entries(folder), key=lambda e: e.name + "/" * e.is_dir()):
+        if not entry.name.startswith(beginning):
             continue
         if entry.is_dir():
             _collect(Path(entry.path), f"{above}{entry.name}/", "", keys)
         else:
             keys.append(above + entry.name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds of the store; nothing where there is no such folder."""
+    try:
+        return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise _refusal(exc, "list", folder) from exc
 
 
 def _flush_folder(folder: Path) -> None:

@@ -73,6 +73,11 @@ class MemoryStore:
         end = bisect_left(self._sorted, prefix + chr(0x10FFFF), start)
         return self._sorted[start:end]
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the parts that follow `prefix` in keys which continue after them, sorted."""
+        parts = (key.removeprefix(prefix).partition("/") for key in self.keys(prefix))
+        return sorted({part for part, slash, _ in parts if slash})
+
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
         number = self._begin(key)

@@ -43,6 +43,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the parts, sorted, that follow `prefix` in keys which continue after them.
+
+        `prefix` is empty or ends with "/". The keys below are not listed: this costs few requests
+        where `keys` would cost one per thousand keys.
+        """
+        ...
+
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, overload
 import msgspec
 from msgspec import Meta
 
-from liverseg.errors import IntegrityError
+from liverseg.errors import IntegrityError, NotFound
 from liverseg.storage.port import ObjectStore
 
 Kind = TypeVar("Kind")
@@ -71,6 +71,14 @@ def read(store: ObjectStore, key: str, kind: type[Kind]) -> Kind: ...
 def read(store: ObjectStore, key: str, kind: Any = dict[str, Any]) -> Any:
     """Return the record under `key`, see `decode`; raises NotFound."""
     return decode(store.get(key), key, kind)
+
+
+def find(store: ObjectStore, key: str, kind: type[Kind]) -> Kind | None:
+    """As `read`, but None where nothing is under `key`."""
+    try:
+        return read(store, key, kind)
+    except NotFound:
+        return None
 
 
 def write(store: ObjectStore, key: str, values: Mapping[str, Any]) -> None:

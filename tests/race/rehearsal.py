@@ -8,8 +8,7 @@ from liverseg.core.race.ledger import RungName
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide.reconcile import Capacity, Until
 from liverseg.race.records import reports
-from liverseg.race.records.job import Job
-from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.job import Job, parse_job_name
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.storage.memory import MemoryStore

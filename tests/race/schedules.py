@@ -14,7 +14,7 @@ from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision
-from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.job import parse_job_name
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import from_mapping

@@ -133,6 +133,9 @@ class View:
     def keys(self, prefix: str) -> list[str]:
         return self._of(prefix).keys(prefix)
 
+    def folders(self, prefix: str) -> list[str]:
+        return self._of(prefix).folders(prefix)
+
     def delete(self, key: str) -> None:
         self._write(lambda: self._of(key).delete(key))
 

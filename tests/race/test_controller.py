@@ -24,8 +24,7 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import Job, JobState, job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import read_failures
@@ -537,7 +536,7 @@ def test_a_killed_trainers_span_is_closed_at_the_time_of_its_end():
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
     events = spans.events(rehearsal.store, rehearsal.study, spans.Attempt(0, 3, 0))
-    (closed,) = [event.split("_") for event in events if event.startswith("closed_")]
+    (closed,) = [event[:-5].split("_") for event in events if "/closed_" in event]
     # One second to start, one for the iteration it died in.
     assert float(closed[2]) - float(closed[1]) == 2.0
     assert closed[3] == "-9"

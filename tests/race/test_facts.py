@@ -8,8 +8,8 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Report
-from liverseg.race.records.job import Job
-from liverseg.race.records.job_name import JobName, parse_job_name
+from liverseg.race.records.job import Job, JobName, parse_job_name
+from liverseg.steps.results import result_keys
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import NONCE
@@ -28,7 +28,7 @@ def test_keys_are_those_that_are_documented():
     assert facts.decision_key("ab12", 2) == "studies/ab12/rungs/2/decision.json"
     assert facts.result_key("ab12") == "studies/ab12/results/multi.json"
     assert facts.result_key("ab12", "baseline") == "studies/ab12/results/baseline.json"
-    assert facts.disagreement_key("ab12") == "studies/ab12/disagreement.json"
+    assert result_keys.disagreement_key("ab12") == "studies/ab12/disagreement.json"
     assert facts.model_prefix("ab12") == "studies/ab12/model/"
     assert facts.model_prefix("ab12", "baseline") == "studies/ab12/baseline-model/"
 
@@ -116,7 +116,7 @@ def test_a_value_comes_back_from_the_key_bit_for_bit(value):
     "name", ["0007-a0.json", "0007_0.5_500_0.4_ab.json", "7_0.5_5_0.4_ab.json"]
 )
 def test_a_key_that_no_trainer_writes_is_named(name):
-    with pytest.raises(IntegrityError, match=f"rungs/2/reports/{name}' is not the key of a report"):
+    with pytest.raises(IntegrityError, match=f"rungs/2/reports/{name}' is no key of a race"):
         reports.parse(f"studies/ab12/rungs/2/reports/{name}")
 
 

@@ -14,7 +14,7 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.records import facts
-from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.job import parse_job_name
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.settings import from_mapping

@@ -20,8 +20,7 @@ from liverseg.race.executors import job_manifest
 from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Failure
-from liverseg.race.records.job import Job
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import Job, job_name
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import open_study
 from liverseg.storage.memory import MemoryStore

@@ -254,19 +254,22 @@ def test_a_study_whose_settings_are_malformed_is_refused_with_its_key():
             load_study(store, study.id)
 
 
-REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA
+REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA + ".json"
 
 
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("0/reports/0007-a0.json", "is not the key of a report"),
-        ("0/reports/10000" + REPORT_NAME[4:], "'seed' is '10000', expected `int` <= 9999"),
+        ("0/reports/0007-a0.json", "is no key of a race"),
+        ("0/reports/10000" + REPORT_NAME[4:], "'seed' is 10000, expected `int` <= 9999"),
         ("0/reports/" + REPORT_NAME.replace("0.5", "1.5"), "'best_jaccard' is '1.5', expected `fl"),
         ("0/reports/" + REPORT_NAME.replace("0.5", "nan"), "'best_jaccard' is 'nan', expected `fl"),
         ("0/reports/" + REPORT_NAME.replace("_500", "_-5"), "'best_iteration' is '-5', expected"),
         ("0/reports/" + REPORT_NAME.replace("0.4", "low"), "'last_jaccard' is 'low', expected `fl"),
-        ("0/reports/" + REPORT_NAME[:-1], "'sha256' is '5+', expected `str` matching"),
+        (
+            "0/reports/" + REPORT_NAME.replace(SHA, SHA[1:]),
+            "'sha256' is '5+', expected `str` matching",
+        ),
         ("0/attempts/0007-a0-NONCE/start_soon_node_.json", "'time' is 'soon', expected `float`"),
         ("0/attempts/0007-a0-NONCE/start_nan_node_.json", "'time' is 'nan', expected `float`"),
         (

@@ -60,6 +60,9 @@ class View:
     def keys(self, prefix: str) -> list[str]:
         return self._asked().keys(prefix)
 
+    def folders(self, prefix: str) -> list[str]:
+        return self._asked().folders(prefix)
+
     def delete(self, key: str) -> None:
         self._asked().delete(key)
 

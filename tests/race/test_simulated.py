@@ -44,7 +44,7 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
     events = spans.events(store, rehearsal.study, spans.Attempt(0, 3, 0))
-    assert [event.split("_")[:2] for event in events] == [
+    assert [event.rpartition("/")[2].split("_")[:2] for event in events] == [
         ["end", "2"], ["sample", "0"], ["sample", "2"], ["start", "1000000.000"],
     ]  # fmt: skip
 

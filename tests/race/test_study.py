@@ -7,10 +7,8 @@ import pytest
 from liverseg.core.data.dataset import Dataset
 from liverseg.errors import IntegrityError, StudyError
 from liverseg.race.records import facts
-from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.study import (
     Study,
-    latest_study,
     load_study,
     open_study,
     recorded_id,
@@ -162,18 +160,6 @@ def test_a_study_of_another_version_is_refused():
     require_current(study)
     with pytest.raises(StudyError, match="another version"):
         require_current(Study("0123456789ab", SETTINGS, DATASET, NONCE))
-
-
-def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
-    store = MemoryStore()
-    with pytest.raises(StudyError, match="no study yet"):
-        latest_study(store)
-    old = open_study(store, SETTINGS, DATASET, clock=lambda: 1.0)
-    new = open_study(store, preset("demo"), DATASET, clock=lambda: 2.0)
-    assert latest_study(store) == new.id
-    beat = Heartbeat(1, "someone", NONCE, 3.0)
-    record.write(store, facts.heartbeat_key(old.id), beat.to_mapping())
-    assert latest_study(store) == old.id
 
 
 def test_a_study_has_the_schedule_of_its_settings():

@@ -6,7 +6,7 @@ from liverseg.race.records import facts
 from liverseg.race.records.study import Study
 from liverseg.steps.cache_token import results_token
 from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
-from liverseg.steps.results import evaluate
+from liverseg.steps.results import evaluate, result_keys
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
@@ -19,7 +19,7 @@ REPORT = b"<html></html>"
 def finished() -> tuple[ObjectStore, Study]:
     store, study = finished_study()
     evaluate.run(store, study)
-    store.put(facts.report_page_key(study.id), REPORT)
+    store.put(result_keys.report_page_key(study.id), REPORT)
     return store, study
 
 
@@ -43,9 +43,9 @@ def test_the_word_of_the_results_stays_while_nothing_changes(
     [
         lambda weights, _study: prediction_prefix(weights, "key2") + bundle.MANIFEST,
         lambda weights, _study: segmentation_prefix(weights, "key2") + bundle.MANIFEST,
-        lambda _weights, study: facts.disagreement_key(study),
-        lambda _weights, study: facts.evaluation_key(study),
-        lambda _weights, study: facts.report_page_key(study),
+        lambda _weights, study: result_keys.disagreement_key(study),
+        lambda _weights, study: result_keys.evaluation_key(study),
+        lambda _weights, study: result_keys.report_page_key(study),
     ],
     ids=["prediction", "segmentation", "disagreement", "evaluation", "report"],
 )

@@ -5,7 +5,6 @@ import pytest
 
 from liverseg.core.evaluation.overlap import dice
 from liverseg.errors import IntegrityError, StudyError
-from liverseg.race.records import facts
 from liverseg.settings import from_mapping
 from liverseg.steps.data.cases import (
     load_case,
@@ -14,7 +13,7 @@ from liverseg.steps.data.cases import (
     segmentation_prefix,
     votes_prefix,
 )
-from liverseg.steps.results import disagreement, predict
+from liverseg.steps.results import disagreement, predict, result_keys
 from liverseg.steps.results.evaluate import load_segmentation
 from liverseg.steps.results.postprocess import segment
 from liverseg.steps.study import checkpoints
@@ -46,7 +45,7 @@ def study(finished):
 
 def forget(store: MemoryStore, study, weights_sha256: str) -> None:
     """Remove the comparison and all that a network said of the test case."""
-    store.delete(facts.disagreement_key(study.id))
+    store.delete(result_keys.disagreement_key(study.id))
     for prefix_of in (prediction_prefix, segmentation_prefix):
         bundle.delete(store, prefix_of(weights_sha256, TEST_KEY))
 
@@ -113,7 +112,7 @@ def test_the_numbers_are_those_of_the_networks_own_segmentations(store, study) -
 
 
 def test_it_is_computed_once_for_the_same_networks(store, study) -> None:
-    key = facts.disagreement_key(study.id)
+    key = result_keys.disagreement_key(study.id)
     marked = record.read(store, key) | {"marked": True}
     record.write(store, key, marked)
     assert disagreement.run(store, study)["marked"]
@@ -133,7 +132,7 @@ def test_other_networks_or_votes_that_are_gone_are_computed_anew(store, study, c
         changes = {}
     else:
         changes = {changed: {"weights": {"0": "f" * 64}}.get(changed, "another")}
-    record.write(store, facts.disagreement_key(study.id), before | changes | {"marked": True})
+    record.write(store, result_keys.disagreement_key(study.id), before | changes | {"marked": True})
     assert disagreement.run(store, study) == before
     assert disagreement.load_votes(store, before, TEST_KEY).max() > 0
 

@@ -8,7 +8,7 @@ from liverseg.core.volumes.threshold import fit
 from liverseg.errors import IntegrityError, StudyError
 from liverseg.race.records import facts
 from liverseg.steps.data.cases import load_case, load_probability, segmentation_prefix
-from liverseg.steps.results import evaluate, postprocess
+from liverseg.steps.results import evaluate, postprocess, result_keys
 from liverseg.storage.memory import MemoryStore
 from tests.steps.test_evaluate_external import valid
 from tests.steps.tiny_study import finished_study, study_in
@@ -115,7 +115,7 @@ def test_other_measures_are_evaluated_again_without_a_new_prediction(
     store.before_write = lambda _number, key: writes.append(key)
     monkeypatch.setattr(evaluate, "EVALUATION_VERSION", first["evaluation_version"] + 1)
     again = evaluate.run(store, study)
-    assert writes == [facts.evaluation_key(study.id)]
+    assert writes == [result_keys.evaluation_key(study.id)]
     assert again["evaluation_version"] == first["evaluation_version"] + 1
     assert again["document"] == first["document"]
 
@@ -128,7 +128,7 @@ def test_a_case_that_is_not_segmented_says_which_command_is_missing(store, study
             del store.objects[key]
     with pytest.raises(StudyError, match="run `liverseg postprocess` first"):
         evaluate.run(store, study)
-    assert facts.evaluation_key(study.id) not in store.objects
+    assert result_keys.evaluation_key(study.id) not in store.objects
 
 
 def test_the_segmentation_is_read_back_voxel_by_voxel(store, study) -> None:
@@ -153,4 +153,4 @@ def test_a_damaged_segmentation_is_refused(store, study) -> None:
     store.objects[key] = store.objects[key][:-1] + b"x"
     with pytest.raises(IntegrityError, match=r"SHA-256 is .*promises"):
         evaluate.run(store, study)
-    assert facts.evaluation_key(study.id) not in store.objects
+    assert result_keys.evaluation_key(study.id) not in store.objects

@@ -5,9 +5,8 @@ import pytest
 
 from liverseg.errors import StudyError
 from liverseg.exit_codes import ExitCode
-from liverseg.race.records import facts
 from liverseg.steps.race import race
-from liverseg.steps.results import disagreement, evaluate, report, rung_page
+from liverseg.steps.results import disagreement, evaluate, report, result_keys, rung_page
 from liverseg.steps.results.report_figures import by_rule
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Killed
@@ -61,7 +60,7 @@ def page(finished, tmp_path_factory) -> Page:
     store, study = finished
     out = tmp_path_factory.mktemp("report") / "new folder" / "report.html"
     assert report.run(store, study.id, out) == out
-    assert store.get(facts.report_page_key(study.id)) == out.read_bytes()
+    assert store.get(result_keys.report_page_key(study.id)) == out.read_bytes()
     return Page(out.read_text(encoding="utf-8"))
 
 
@@ -123,7 +122,7 @@ def test_tables_figures_and_numbers_lie_beside_the_page_and_in_the_store(finishe
         "table-1.csv", "table-1.tex", "table-2-correspondence.csv", "table-2-correspondence.tex",
         "table-2.csv", "table-2.tex",
     ]  # fmt: skip
-    kept = {name: store.get(facts.publication_key(study.id, name)) for name in files}
+    kept = {name: store.get(result_keys.publication_key(study.id, name)) for name in files}
     assert kept == files
     document = evaluate.load_evaluation(store, study.id)["document"]
     assert json.loads(files["evaluation.json"]) == document
@@ -194,7 +193,7 @@ def test_where_the_seeds_differ_is_shown_in_numbers_and_without_a_correlation(
 def test_a_report_says_why_the_seeds_were_not_compared(finished, tmp_path) -> None:
     store, study = MemoryStore(), finished[1]
     store.objects.update(finished[0].objects)
-    store.delete(facts.disagreement_key(study.id))
+    store.delete(result_keys.disagreement_key(study.id))
     report.run(store, study.id, tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "Not shown: " in page.text

@@ -116,9 +116,9 @@ def test_a_curve_that_is_not_there_is_said_to_be_missing() -> None:
     rehearsal.run()
     with_cases(rehearsal, {})
     store, study = rehearsal.store, rehearsal.study.id
-    store.delete(store.keys(facts.curve_prefix(study, 1, 2, 0))[0])
+    store.delete(store.keys(facts.curves_prefix(study, 1) + "2-a0")[0])
     assert assessed(rehearsal)[0]["why_not"] == "validations of seed 1 are missing or lack a case"
-    (key,) = store.keys(facts.curve_prefix(study, 3, 4, 0))
+    (key,) = store.keys(facts.curves_prefix(study, 3) + "4-a0")
     point = record.read(store, key)
     del point["cases"]["case_2"]
     record.write(store, key, point)

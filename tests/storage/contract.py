@@ -163,6 +163,18 @@ class StoreContract:
     def test_an_unknown_prefix_has_no_keys(self):
         assert self.make().keys("no/such/") == []
 
+    def test_folders_are_what_keys_continue_after(self):
+        store = self.make()
+        for key in ("a/2/x", "a/10/y/z", "a/10/y/w", "a/é b/x", "a/1", "a-b/x", "a/2-b"):
+            store.put(key, b"")
+        assert store.folders("") == ["a", "a-b"]
+        assert store.folders("a/") == sorted(["10", "2", "é b"])
+        assert store.folders("a/10/") == ["y"]
+        assert store.folders("a/2/") == []
+        assert store.folders("no/such/") == []
+        store.delete("a/2/x")
+        assert store.folders("a/") == ["10", "é b"]
+
     def test_a_deleted_key_is_gone(self):
         store = self.make()
         store.put("a/b", b"")

@@ -44,8 +44,8 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
     race; heard, unix time of the controller's last heartbeat; controller, who holds the study, or
     null; state.
     """
-    from liverseg.race.records.study import latest_study
     from liverseg.steps.race import race
+    from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 
     opened = race.caching(open_store(store))

@@ -185,8 +185,9 @@ def _write(result: Mapping[str, Any], csv_file: Path | None, html_file: Path | N
 
 
 def _study(store: str, study: str | None, as_json: bool) -> None:
-    from liverseg.race.records.study import latest_study, load_study
+    from liverseg.race.records.study import load_study
     from liverseg.steps.results import evaluate as step
+    from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 
     opened = open_store(store)

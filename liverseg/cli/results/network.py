@@ -146,10 +146,11 @@ def postprocess(store: str, study: str | None) -> None:
     """
     from liverseg.errors import StudyError
     from liverseg.race.records import facts
-    from liverseg.race.records.study import latest_study, load_study
+    from liverseg.race.records.study import load_study
     from liverseg.steps.results import disagreement
     from liverseg.steps.results import postprocess as step
     from liverseg.steps.results import predict as prediction
+    from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 
     opened = open_store(store)

@@ -8,7 +8,7 @@ import click
 
 from liverseg.cli.console import console, print_table
 from liverseg.cli.options import example, store_option, study_option
-from liverseg.race.records import facts
+from liverseg.steps.results import result_keys
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.port import LocatedStore
 
@@ -25,8 +25,8 @@ from liverseg.storage.port import LocatedStore
 )
 def report(store: str, study: str | None, out: Path) -> None:
     """Write one self-contained HTML page: data, race, results, slices with contours, costs."""
-    from liverseg.race.records.study import latest_study
     from liverseg.steps.results import report as step
+    from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
@@ -48,7 +48,7 @@ def show_dice(evaluation: Mapping[str, Any]) -> None:
 
 def report_path(store: LocatedStore, study: str) -> Path:
     """Return where a browser finds the report; out of a bucket it is brought here first."""
-    key = facts.report_page_key(study)
+    key = result_keys.report_page_key(study)
     if isinstance(store, FolderStore):
         return store.root / key
     path = store.work / key

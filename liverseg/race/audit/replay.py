@@ -46,14 +46,16 @@ def _once(store: ObjectStore, id_: str) -> Replay:
         audit.read(facts.heartbeat_key(id_), Heartbeat)
         audit.read_all("stops", store.keys(facts.stops_prefix(id_)), Stop)
         # Results are read before what they rest on, which is written before them.
-        results = audit.read_all("results", store.keys(facts.results_prefix(id_)), Result)
+        results = audit.read_all(
+            "results", store.keys(facts.study_prefix(id_) + "results/"), Result
+        )
         rung_facts = RungFacts(audit, study)
         for conclusion in rung_facts.conclusions:
             check(rung_facts, conclusion)
         _check_checkpoints(rung_facts)
         for result in results:
             _check_result(rung_facts, result)
-        audit.read_all("validations", store.keys(facts.all_curves_prefix(id_)), CurvePoint)
+        audit.read_all("validations", store.keys(facts.curves_prefix(id_)), CurvePoint)
     return Replay(dict(audit.checked), tuple(dict.fromkeys(audit.findings)))
 
 
@@ -75,7 +77,7 @@ def _check_checkpoints(rung_facts: RungFacts) -> None:
     audit = rung_facts.audit
     # Reports of an extended study may name checkpoints of the study that it extends.
     studies = ids(audit.store, rung_facts.study.id)
-    keys = [key for id_ in studies for key in audit.store.keys(facts.all_checkpoints_prefix(id_))]
+    keys = [key for id_ in studies for key in audit.store.keys(facts.checkpoints_prefix(id_))]
     prefixes = [key.removesuffix(MANIFEST) for key in keys if key.endswith("/" + MANIFEST)]
     checkpoints = {prefix: audit.bundle(prefix) for prefix in prefixes}
     audit.checked["checkpoints"] = len(checkpoints)

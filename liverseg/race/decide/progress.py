@@ -9,7 +9,7 @@ from typing import Literal
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState, RungState
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import job_name
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 

@@ -15,8 +15,7 @@ from liverseg.race.decide.state import RaceState
 from liverseg.race.decide.stragglers import stragglers
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import ASKED_TO_END, Job, JobState
-from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.job import ASKED_TO_END, Job, JobState, parse_job_name
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.spans import Attempt, attempt_of

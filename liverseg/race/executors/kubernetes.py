@@ -8,8 +8,7 @@ from liverseg.errors import StudyError
 from liverseg.platform.kubernetes_api import Conflict, KubernetesApi, Object
 from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors import job_manifest, pod_states, pod_waits
-from liverseg.race.records.job import ASKED_TO_END, Job, JobState
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import ASKED_TO_END, Job, JobState, job_name
 from liverseg.race.records.study import Study
 
 _LOG_LINES = 5

@@ -23,8 +23,7 @@ from typing import IO, Any
 from liverseg.errors import StoreError
 from liverseg.platform.process_identity import boot_id
 from liverseg.race.executors.port import arguments
-from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.job_name import job_name
+from liverseg.race.records.job import Job, JobState, job_name
 
 # The shell writes its own pid and becomes the trainer: no moment without a pid on record.
 _LAUNCH = ("/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"')

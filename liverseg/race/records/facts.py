@@ -1,9 +1,8 @@
 """The facts of a race: their keys, what they hold, who writes them.
 
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
-these has its types in decisions.py. A rung is its number, or "baseline"
-for A2, the single training that the paper compares with. No other state exists: what
-is open, promoted or over is computed from these records at every reconcile.
+these has its types in decisions.py. A rung is its number, or "baseline" for A2, the single training
+that the paper compares with. All other state is computed from these at every reconcile.
 """
 
 import dataclasses
@@ -14,18 +13,17 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from liverseg.core.race.ledger import RungName
-from liverseg.errors import IntegrityError, NotFound
+from liverseg.race.records.key_forms import CHECKPOINT, CURVE, named
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Sha256
 
 Arm = Literal["multi", "baseline"]
+ARMS: tuple[Arm, Arm] = ("multi", "baseline")
 Seed = Annotated[int, Meta(ge=0, le=BASELINE_SEED)]
 AnyRung = Count | Literal["baseline"]
 Jaccard = Annotated[float, Meta(ge=0, le=1)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Seconds = Annotated[float, Meta(ge=0)]
 
 
 def study_prefix(study: str) -> str:
@@ -43,46 +41,39 @@ def heartbeat_key(study: str) -> str:
     return study_prefix(study) + "heartbeat.json"
 
 
+def checkpoints_prefix(study: str, seed: int | None = None) -> str:
+    """Return where the checkpoints of a seed, or of all, are stored."""
+    return study_prefix(study) + "checkpoints/" + ("" if seed is None else f"{seed:04d}/")
+
+
 def checkpoint_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
     """Bundle of state.safetensors, best.safetensors and state.json; written by the trainer."""
     return f"{checkpoints_prefix(study, seed)}{iteration}-a{attempt}/"
 
 
-def all_curves_prefix(study: str) -> str:
-    """Return where the validations of all seeds are stored."""
-    return study_prefix(study) + "curves/"
-
-
-def curves_prefix(study: str, seed: int) -> str:
-    """Return where the validations of a seed lie."""
-    return f"{all_curves_prefix(study)}{seed:04d}/"
-
-
-def curve_prefix(study: str, seed: int, iteration: int, attempt: int) -> str:
-    """Return what the key of one validation begins with; its mean Jaccard follows."""
-    return f"{curves_prefix(study, seed)}{iteration}-a{attempt}_"
+def curves_prefix(study: str, seed: int | None = None) -> str:
+    """Return where the validations of a seed, or of all, are stored."""
+    return study_prefix(study) + "curves/" + ("" if seed is None else f"{seed:04d}/")
 
 
 def curve_key(study: str, point: "CurvePoint") -> str:
     """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
-    prefix = curve_prefix(study, point.seed, point.iteration, point.attempt)
-    # What is not finite is null in the record, too.
-    is_finite = point.jaccard is not None and math.isfinite(point.jaccard)
-    return f"{prefix}{repr(point.jaccard) if is_finite else 'none'}.json"
+    name = f"{point.iteration}-a{point.attempt}_{shown_jaccard(point.jaccard)}.json"
+    return curves_prefix(study, point.seed) + name
+
+
+def shown_jaccard(jaccard: float | None) -> str:
+    """Return a Jaccard as keys have it, bit for bit; in the record, too, NaN is null."""
+    return repr(jaccard) if jaccard is not None and math.isfinite(jaccard) else "none"
 
 
 def rungs_prefix(study: str) -> str:
-    """Return where everything is stored that happens at the rungs."""
-    return study_prefix(study) + "rungs/"
-
-
-def rung_prefix(study: str, rung: RungName) -> str:
-    """Return where everything of one rung is stored.
+    """Return where everything is stored that happens at the rungs, by rung.
 
     Stores list in the order of keys, so decisions and promotions are looked at before the reports
     that they rest on (race/audit/recorded.py).
     """
-    return f"{rungs_prefix(study)}{rung}/"
+    return study_prefix(study) + "rungs/"
 
 
 def kind_at_rung(key: str) -> str:
@@ -92,27 +83,22 @@ def kind_at_rung(key: str) -> str:
 
 def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
     """Why an attempt ended without a report; written by the controller."""
-    return f"{rung_prefix(study, rung)}failures/{seed:04d}-a{attempt}.json"
+    return f"{rungs_prefix(study)}{rung}/failures/{seed:04d}-a{attempt}.json"
 
 
 def promotion_key(study: str, rung: int, seed: int) -> str:
     """A seed that is promoted before its rung is decided; written by the controller."""
-    return f"{rung_prefix(study, rung)}promotions/{seed:04d}.json"
+    return f"{rungs_prefix(study)}{rung}/promotions/{seed:04d}.json"
 
 
 def decision_key(study: str, rung: int) -> str:
     """Who is promoted and who is pruned; closes the rung; written by the controller."""
-    return f"{rung_prefix(study, rung)}decision.json"
-
-
-def results_prefix(study: str) -> str:
-    """Return where the results of both arms are stored."""
-    return study_prefix(study) + "results/"
+    return f"{rungs_prefix(study)}{rung}/decision.json"
 
 
 def result_key(study: str, arm: Arm = "multi") -> str:
     """The race's winner, or A2's end; written by the controller."""
-    return f"{results_prefix(study)}{arm}.json"
+    return f"{study_prefix(study)}results/{arm}.json"
 
 
 def model_prefix(study: str, arm: Arm = "multi") -> str:
@@ -123,26 +109,6 @@ def model_prefix(study: str, arm: Arm = "multi") -> str:
 def stops_prefix(study: str) -> str:
     """Numbered records of people who stopped and resumed the study; written by `liverseg study`."""
     return study_prefix(study) + "stops/"
-
-
-def evaluation_key(study: str) -> str:
-    """The test cases' figures; written by the evaluation."""
-    return study_prefix(study) + "evaluation.json"
-
-
-def disagreement_key(study: str) -> str:
-    """Where the seeds of the third-last rung differ on the test cases, in numbers."""
-    return study_prefix(study) + "disagreement.json"
-
-
-def report_page_key(study: str) -> str:
-    """The HTML report of the study."""
-    return study_prefix(study) + "report.html"
-
-
-def publication_key(study: str, name: str) -> str:
-    """A file that a paper takes from the report: a table or a figure."""
-    return f"{study_prefix(study)}publication/{name}"
 
 
 @dataclass(frozen=True)
@@ -219,9 +185,9 @@ class CurvePoint(Fact):
     """Jaccard by case."""
     loss: float | None
     """Mean training loss since the validation before."""
-    seconds_per_iteration: Seconds
+    seconds_per_iteration: Annotated[float, Meta(ge=0)]
     """Of the iterations since the validation before; validating and saving not counted."""
-    waiting_share: Share
+    waiting_share: Annotated[float, Meta(ge=0, le=1)]
     """Share of those seconds spent waiting for patches, 0 to 1."""
     seconds: float
     """Since this attempt's process began."""
@@ -262,24 +228,17 @@ class Checkpoint:
 
 def read_heartbeat(store: ObjectStore, study: str) -> Heartbeat | None:
     """Return the last controller's lease, or None before the first."""
-    try:
-        return record.read(store, heartbeat_key(study), Heartbeat)
-    except NotFound:
-        return None
+    return record.find(store, heartbeat_key(study), Heartbeat)
 
 
 def read_result(store: ObjectStore, study: str, arm: Arm = "multi") -> Result | None:
     """Return the end of an arm, or None before it."""
-    try:
-        return record.read(store, result_key(study, arm), Result)
-    except NotFound:
-        return None
+    return record.find(store, result_key(study, arm), Result)
 
 
 def ended_arms(store: ObjectStore, study: str) -> dict[Arm, str]:
     """Return the SHA-256 of the delivered weights of every arm that has ended."""
-    arms: tuple[Arm, ...] = ("multi", "baseline")
-    results = {arm: read_result(store, study, arm) for arm in arms}
+    results = {arm: read_result(store, study, arm) for arm in ARMS}
     return {arm: result.weights_sha256 for arm, result in results.items() if result is not None}
 
 
@@ -312,58 +271,28 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
 
     Each has the entries of `CurvePoint`.
     """
-    lowest: dict[int, tuple[int, str]] = {}
-    for key in store.keys(curves_prefix(study, seed)):
-        iteration, attempt = _numbers(key.rpartition("/")[2].partition("_")[0], key)
-        lowest[iteration] = min(lowest.get(iteration, (attempt, key)), (attempt, key))
-    keys = [lowest[i][1] for i in sorted(lowest)]
+    named_keys = ((named(key, CURVE), key) for key in store.keys(curves_prefix(study, seed)))
+    found = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
+    lowest = {iteration: key for iteration, _, key in reversed(found)}
+    keys = reversed(lowest.values())
     return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
 
 
 def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
     """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
     best: dict[int, float] = {}
-    for key in store.keys(all_curves_prefix(study)):
-        try:
-            seed, name = key.split("/")[3:]
-            jaccard = name.removesuffix(".json").partition("_")[2]
-            if jaccard != "none":
-                best[int(seed)] = max(best.get(int(seed), 0.0), float(jaccard))
-        except ValueError as error:
-            raise _no_key(key, error) from error
+    for key in store.keys(curves_prefix(study)):
+        at = named(key, CURVE)
+        if at["jaccard"] is not None:
+            best[at["seed"]] = max(best.get(at["seed"], 0.0), float(at["jaccard"]))
     return best
-
-
-def all_checkpoints_prefix(study: str) -> str:
-    """Return where the checkpoints of all seeds are stored."""
-    return study_prefix(study) + "checkpoints/"
-
-
-def checkpoints_prefix(study: str, seed: int) -> str:
-    """Return where the checkpoints of a seed lie."""
-    return f"{all_checkpoints_prefix(study)}{seed:04d}/"
 
 
 def checkpoints(store: ObjectStore, study: str, seed: int) -> list[Checkpoint]:
     """Return a seed's committed checkpoints, newest first; of one iteration the lowest attempt."""
-    prefix, end = checkpoints_prefix(study, seed), "/manifest.json"
     committed = []
-    for key in store.keys(prefix):
-        if key.endswith(end):
-            iteration, attempt = _numbers(key.removeprefix(prefix).removesuffix(end), key)
-            committed.append(Checkpoint(iteration, attempt, key.removesuffix("manifest.json")))
+    for key in store.keys(checkpoints_prefix(study, seed)):
+        if key.endswith("/manifest.json"):
+            at, prefix = named(key, CHECKPOINT), key.removesuffix("manifest.json")
+            committed.append(Checkpoint(at["iteration"], at["attempt"], prefix))
     return sorted(committed, key=lambda c: (-c.iteration, c.attempt))
-
-
-def _numbers(name: str, key: str) -> tuple[int, int]:
-    """Return (iteration, attempt) of a name such as "500-a0"; IntegrityError names the key."""
-    try:
-        iteration, attempt = name.split("-a")
-        return int(iteration), int(attempt)
-    except ValueError as error:
-        raise _no_key(key, error) from error
-
-
-def _no_key(key: str, error: ValueError) -> IntegrityError:
-    told = f"'{key}' is no key of a race ({error})"
-    return IntegrityError(f"{told}; see docs/store.md, and delete it")

@@ -1,12 +1,32 @@
-"""A trainer's job as the race knows it: what it has to do, and what its platform says of it."""
+"""A trainer's job: its name, written and parsed here and nowhere else; its work; its state."""
 
-from dataclasses import dataclass
+import functools
+import re
+from dataclasses import dataclass, replace
 
 from liverseg.core.race.ledger import RungName
-from liverseg.race.records.job_name import job_name, rung_name
+from liverseg.settings import BASELINE_SEED
 
 # Of a trainer that its platform ended (SIGTERM), which says nothing of its seed (decide/state.py).
 ASKED_TO_END = -15
+_NAME = re.compile(
+    r"lv-(?P<study>[^-]+)-(?P<nonce>[^-]+)-s(?P<seed>\d{4})-(?:r(?P<rung>\d+)|baseline)-a(?P<attempt>\d+)"
+)
+
+
+@dataclass(frozen=True)
+class JobName:
+    """The parts of a job's name; the nonce tells the study from the same in another store."""
+
+    study: str
+    nonce: str
+    seed: int
+    rung: RungName
+    attempt: int
+
+    def belongs_to(self, study: str, nonce: str) -> bool:
+        """Return whether it is a job of this study in this store."""
+        return (self.study, self.nonce) == (study, nonce)
 
 
 @dataclass(frozen=True)
@@ -15,7 +35,6 @@ class Job:
 
     study: str
     nonce: str
-    """Of the study in its store (race/records/study.py)."""
     seed: int
     rung: int
     attempt: int
@@ -29,13 +48,13 @@ class Job:
         cls, study: str, nonce: str, seed: int, rung: int, attempt: int, iterations: int
     ) -> "Job":
         """Return the job with its name; seed 9999 is the baseline, whose rung is the last."""
-        name = job_name(study, nonce, seed, rung_name(seed, rung), attempt)
-        return cls(study, nonce, seed, rung, attempt, iterations, name)
+        unnamed = cls(study, nonce, seed, rung, attempt, iterations, "")
+        return replace(unnamed, name=job_name(study, nonce, seed, unnamed.rung_name, attempt))
 
     @property
     def rung_name(self) -> RungName:
         """The rung in keys and on the trainer's command line."""
-        return rung_name(self.seed, self.rung)
+        return "baseline" if self.seed == BASELINE_SEED else self.rung
 
 
 @dataclass(frozen=True)
@@ -57,3 +76,19 @@ class JobState:
     """Why it does not run yet, in the platform's words; empty: it runs, or has ended."""
     suspended: bool = False
     """Held back without a process: its queue has not admitted it yet, or has evicted it."""
+
+
+def job_name(study: str, nonce: str, seed: int, rung: RungName, attempt: int) -> str:
+    """Return the name of an attempt; valid as a Kubernetes name (lower case, "-", below 63)."""
+    rung_part = "baseline" if rung == "baseline" else f"r{rung}"
+    return f"lv-{study}-{nonce}-s{seed:04d}-{rung_part}-a{attempt}"
+
+
+@functools.lru_cache(maxsize=65_536)
+def parse_job_name(name: str) -> JobName | None:
+    """Return the parts of a name that `job_name` made, or None for any other name."""
+    match = _NAME.fullmatch(name)
+    if match is None or (match["rung"] is None) != (int(match["seed"]) == BASELINE_SEED):
+        return None
+    rung: RungName = "baseline" if match["rung"] is None else int(match["rung"])
+    return JobName(match["study"], match["nonce"], int(match["seed"]), rung, int(match["attempt"]))

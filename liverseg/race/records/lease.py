@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 
 from liverseg.errors import Fenced, StoreError, StudyError, StudyHeld
 from liverseg.race.records import facts
@@ -34,11 +35,8 @@ def may_take(
 ) -> bool:
     """Return whether nobody holds the study of this nonce.
 
-    Args:
-        heartbeat: What the store has.
-        nonce: Of the study that is to be taken.
-        unchanged_seconds: For how long the taker has seen the heartbeat as it is.
-        owner_is_dead: The owner is a process of the taker's machine that has ended.
+    The taker has seen `heartbeat` as it is for `unchanged_seconds`; its owner is dead where it is
+    a process of the taker's machine that has ended.
     """
     return (
         heartbeat is None
@@ -49,37 +47,27 @@ def may_take(
     )
 
 
+@dataclass(eq=False)
 class Lease:
     """One controller's hold on a study, recorded in heartbeat.json.
-
-    Args:
-        store: Where the study lies.
-        study: The one that is to be held.
-        process: Identity of this process, which `is_dead` understands on the same machine.
-        clock: Unix time, for whoever reads the heartbeat.
-        monotonic: Seconds, for everything that is decided here.
-        is_dead: Whether the process of a heartbeat is known to have ended.
 
     `renew` and `beat` may be called from two threads.
     """
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        study: Study,
-        *,
-        process: str = "",
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-        is_dead: Callable[[str], bool] = lambda _: False,
-    ) -> None:
-        self._store = store
-        self._study = study
-        self._process = process
-        self._clock = clock
-        self._monotonic = monotonic
-        self._is_dead = is_dead
-        self._lock = threading.Lock()
+    store: ObjectStore
+    study: Study
+    _: KW_ONLY
+    clock: Callable[[], float]
+    """Unix time, for whoever reads the heartbeat."""
+    monotonic: Callable[[], float]
+    """Seconds, for everything that is decided here."""
+    process: str = ""
+    """Identity of this process, which `is_dead` understands on the same machine."""
+    is_dead: Callable[[str], bool] = lambda _: False
+    """Whether the process of a heartbeat is known to have ended."""
+
+    def __post_init__(self) -> None:
+        self._lock = threading.RLock()
         self._written = 0.0
         self._state = "running"
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -101,17 +89,16 @@ class Lease:
         `waits` is told of each holder that is waited for. Raises StudyHeld after ten minutes,
         StudyError where the study was deleted meanwhile.
         """
-        began = since = self._monotonic()
+        began = since = self.monotonic()
         seen, announced = None, ""
         while True:
-            heartbeat = facts.read_heartbeat(self._store, self._study.id)
-            now = self._monotonic()
+            heartbeat, now = self._stored(), self.monotonic()
             if heartbeat != seen:
                 seen, since = heartbeat, now
-            dead = heartbeat is not None and self._is_dead(heartbeat.process)
+            dead = heartbeat is not None and self.is_dead(heartbeat.process)
             # Written by an earlier call, which then found the store away.
-            own = heartbeat is not None and heartbeat.owner == self.owner
-            if take_over or own or may_take(heartbeat, self._study.nonce, now - since, dead):
+            own = self._is_mine(heartbeat)
+            if take_over or own or may_take(heartbeat, self.study.nonce, now - since, dead):
                 if self._take(heartbeat):
                     return
                 take_over = False  # somebody was faster
@@ -119,7 +106,7 @@ class Lease:
             assert heartbeat is not None
             if now - began >= WAIT_SECONDS:
                 raise StudyHeld(
-                    f"study {self._study.id} is run by {heartbeat.owner} (lease generation "
+                    f"study {self.study.id} is run by {heartbeat.owner} (lease generation "
                     f"{heartbeat.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
                     "minutes; wait until it has ended, or start again with --take-over"
                 )
@@ -134,13 +121,27 @@ class Lease:
         Raises Fenced where another one has taken over, StudyError where the study was deleted.
         """
         with self._lock:
-            self._renew()
+            now = self._stored()
+            mine = self._is_mine(now)
+            if not mine:
+                # An older controller may have renewed between its own look and our taking over.
+                if now is None or now.nonce != self.study.nonce:
+                    self._require_current()
+                elif now.generation >= self.generation:
+                    self.held = False
+                    raise Fenced(
+                        f"study {self.study.id} was taken over by another controller "
+                        f"({now.owner}, lease generation {now.generation}; this one has "
+                        f"{self.generation}); its trainers continue there"
+                    )
+            if not mine or self.monotonic() - self._written >= RENEW_SECONDS:
+                self._write()
 
     def beat(self) -> None:
         """As `renew`, for a thread beside the controller; nothing before and after the lease."""
         with self._lock:
             if self.held:
-                self._renew()
+                self.renew()
 
     def say(self, state: str) -> None:
         """Record what the controller does, for whoever looks at the study."""
@@ -158,8 +159,7 @@ class Lease:
 
     def is_mine(self) -> bool:
         """Return whether the heartbeat in the store is this controller's."""
-        now = facts.read_heartbeat(self._store, self._study.id)
-        return now is not None and now.owner == self.owner
+        return self._is_mine(self._stored())
 
     @contextmanager
     def released_at_the_end(self) -> Iterator[None]:
@@ -183,53 +183,37 @@ class Lease:
             self.held = self.is_mine()
             return self.held
 
-    def _renew(self) -> None:
-        now = facts.read_heartbeat(self._store, self._study.id)
-        mine = now is not None and now.owner == self.owner
-        if not mine:
-            # An older controller may have renewed between its own look and our taking over.
-            if now is not None and now.nonce == self._study.nonce:
-                self._require_newer_than(now)
-            else:
-                self._require_current()
-        if not mine or self._monotonic() - self._written >= RENEW_SECONDS:
-            self._write()
-
-    def _require_newer_than(self, now: Heartbeat) -> None:
-        if now.generation < self.generation:
-            return
-        self.held = False
-        raise Fenced(
-            f"study {self._study.id} was taken over by another controller ({now.owner}, lease "
-            f"generation {now.generation}; this one has {self.generation}); its trainers continue "
-            "there"
-        )
-
     def _require_current(self) -> None:
         """Raise where the store no longer has the study as it was opened."""
-        nonce = stored_nonce(self._store, self._study.id)
-        if nonce == self._study.nonce:
+        nonce = stored_nonce(self.store, self.study.id)
+        if nonce == self.study.nonce:
             return
         self.held = False
         if nonce is None:
-            raise StudyError(f"study {self._study.id} was deleted while this controller ran it")
+            raise StudyError(f"study {self.study.id} was deleted while this controller ran it")
         raise Fenced(
-            f"study {self._study.id} was deleted and opened anew while this controller was at "
-            f"work (nonce {nonce}, this one has {self._study.nonce}); start again to run that one"
+            f"study {self.study.id} was deleted and opened anew while this controller was at "
+            f"work (nonce {nonce}, this one has {self.study.nonce}); start again to run that one"
         )
 
+    def _stored(self) -> Heartbeat | None:
+        return facts.read_heartbeat(self.store, self.study.id)
+
+    def _is_mine(self, heartbeat: Heartbeat | None) -> bool:
+        return heartbeat is not None and heartbeat.owner == self.owner
+
     def _write(self, released: bool = False) -> None:
-        now = self._monotonic()
+        now = self.monotonic()
         beat = Heartbeat(
-            self.generation,
-            self.owner,
-            self._study.nonce,
-            self._clock(),
-            self._state,
-            dict(self.waiting),
-            self._process,
-            released,
+            generation=self.generation,
+            owner=self.owner,
+            nonce=self.study.nonce,
+            time=self.clock(),
+            state=self._state,
+            waiting=dict(self.waiting),
+            process=self.process,
+            released=released,
         )
-        record.write(self._store, facts.heartbeat_key(self._study.id), beat.to_mapping())
+        record.write(self.store, facts.heartbeat_key(self.study.id), beat.to_mapping())
         # Not before: a store that was away has not heard it.
         self._written = now

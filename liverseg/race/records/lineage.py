@@ -5,6 +5,7 @@ from contextlib import suppress
 from liverseg.errors import IntegrityError, NotFound
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Checkpoint
+from liverseg.race.records.key_forms import CHECKPOINT, pattern
 from liverseg.race.records.study import Spec, Study, load_study
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import bundle, record
@@ -14,13 +15,9 @@ from liverseg.storage.port import ObjectStore
 def checkpoints(store: ObjectStore, study: Study, seed: int) -> list[Checkpoint]:
     """Return what a seed may resume from, newest first: its own, then what its ancestors left."""
     resumable = facts.checkpoints(store, study.id, seed)
-    for id_ in ids(store, study.id)[1:]:
-        ancestor = load_study(store, id_)
-        resumable += [
-            saved
-            for saved in facts.checkpoints(store, ancestor.id, seed)
-            if same_so_far(ancestor, study, seed, saved.iteration)
-        ]
+    for ancestor in (load_study(store, id_) for id_ in ids(store, study.id)[1:]):
+        saved = facts.checkpoints(store, ancestor.id, seed)
+        resumable += [c for c in saved if same_so_far(ancestor, study, seed, c.iteration)]
     return sorted(resumable, key=lambda saved: -saved.iteration)
 
 
@@ -30,25 +27,25 @@ def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: in
     What the seed came to a rung with stays: decide/checkpoint_retention.py knows when it may go.
     """
     rungs = {rung.iterations for rung in study.rungs}
-    prefix = facts.checkpoints_prefix(study.id, seed)
+    keys = store.keys(facts.checkpoints_prefix(study.id, seed))
     # The manifest first, so that what is left of a bundle never counts; and what a crash left
     # of one that never got its manifest goes, too.
-    for key in sorted(store.keys(prefix), key=lambda k: not k.endswith(bundle.MANIFEST)):
-        before = int(key.removeprefix(prefix).partition("-")[0])
-        if before < iteration and before not in rungs:
+    for key in sorted(keys, key=lambda k: not k.endswith(bundle.MANIFEST)):
+        match = pattern(CHECKPOINT).fullmatch(key)
+        # What is no file of a checkpoint is not ours to delete.
+        if match and iteration > (before := int(match["iteration"])) and before not in rungs:
             store.delete(key)
 
 
 def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
     """Return the study and its ancestors, as far as their specs can be read."""
-    lineage_ids = [study]
+    found: list[str] = []
+    parent: str | None = study
     with suppress(NotFound, IntegrityError):
-        while True:
-            parent = record.read(store, facts.spec_key(lineage_ids[-1]), Spec).parent
-            if parent is None or parent in lineage_ids:
-                break
-            lineage_ids.append(parent)
-    return tuple(lineage_ids)
+        while parent is not None and parent not in found:
+            found.append(parent)
+            parent = record.read(store, facts.spec_key(parent), Spec).parent
+    return tuple(found)
 
 
 def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:

@@ -15,10 +15,9 @@ _BEST = "best.safetensors"
 
 
 def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> Result:
-    """Write the model bundle and then the result, which is returned.
+    """Write the model bundle, with the checkpoint's best weights, and then the result.
 
-    The model holds model.safetensors, byte for byte the checkpoint's best weights, and model.json.
-    Raises IntegrityError where the checkpoint is not the one that was reported.
+    Returns the result. Raises IntegrityError where the checkpoint is not the one reported.
     """
     weights = reported_weights(store, report)
     result = result_of(study.id, arm, report)
@@ -45,13 +44,10 @@ def describe(
     result: Result, study: str, settings: dict[str, Any], dataset: Dataset
 ) -> dict[str, Any]:
     """Return what model.json holds: the result, and what the model was trained with."""
-    description = result.to_mapping() | {
-        "study": study,
-        "settings": settings,
-        "synthetic": any(case.synthetic for case in dataset.cases),
-    }
-    del description["model"]
-    return description
+    values = result.to_mapping()
+    del values["model"]
+    synthetic = any(case.synthetic for case in dataset.cases)
+    return values | {"study": study, "settings": settings, "synthetic": synthetic}
 
 
 def reported_weights(store: ObjectStore, report: Report) -> bytes:

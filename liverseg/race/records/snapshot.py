@@ -1,15 +1,19 @@
 """All facts of a study at one moment, read with few requests."""
 
 from bisect import insort
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import count, groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from liverseg.core.race.ledger import Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import Arm, Fact, Stop
+from liverseg.race.records.facts import ARMS, Arm, Fact, Stop
+from liverseg.race.records.key_forms import DECISION, EVENT, FAILURE, PROMOTION, named
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import stored_nonce
@@ -17,7 +21,8 @@ from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 AnyFact = TypeVar("AnyFact", bound=Fact)
-_BASELINE = "baseline"
+_ORDER = attrgetter("seed", "attempt", "sha256")
+_FORMS: dict[type[Fact], str] = {Decision: DECISION, Failure: FAILURE, Promotion: PROMOTION}
 
 
 @dataclass(frozen=True)
@@ -60,113 +65,86 @@ class SnapshotReader:
         self._study = study
         self._nonce: str | None = None
         self._rungs: dict[str, _Rung] = {}
-        self._records: dict[str, Any] = {}
+        self._record: Callable[..., Any] = cache(partial(_read, store))
 
     def read(self, asked: Iterable[Attempt] = ()) -> Snapshot:
         """Return what is recorded now; `asked` are the attempts whose job the executor knows."""
         asked = frozenset(asked)
         self._list(asked)
-        numbered = [rung for name, rung in self._rungs.items() if name != _BASELINE]
-        decisions = [
-            self._record(key, Decision) for rung in numbered if (key := rung.decision) is not None
-        ]
-        undecided = [rung for rung in numbered if rung.decision is None]
-        ambiguous = [rung for rung in undecided if rung.is_ambiguous()]
-        resting: list[Promotion | Decision] = [
-            self._record(key, Promotion) for rung in ambiguous for key in rung.promotions
-        ]
-        reports = [report for rung in self._rungs.values() for report in rung.reports]
-        open_rungs = [r for name, r in self._rungs.items() if r in undecided or name == _BASELINE]
-        failed = [self._record(key, Failure) for rung in open_rungs for key in rung.failures]
-        begun = {attempt: s for rung in self._rungs.values() for attempt, s in rung.spans.items()}
-        closed = self._closed()
+        rungs = [self._rungs[name] for name in sorted(self._rungs, key=lambda n: (len(n), n))]
+        undecided = [rung for rung in rungs if rung.decision is None]
+        decisions = [self._record(r.decision, Decision) for r in rungs if r.decision is not None]
+        early = [key for rung in undecided if rung.is_ambiguous() for key in rung.promotions]
+        resting = [self._record(key, Promotion) for key in early]
+        reports = [report for rung in rungs for report in rung.reports]
+        spans = {attempt: span for rung in rungs for attempt, span in rung.spans.items()}
+        closed = frozenset(attempt for rung in rungs for attempt in rung.closed)
         # Once a seed has reported, its other attempts need no failure.
         reported = {(report.rung, report.seed) for report in reports}
-        failed_ = {a for rung in self._rungs.values() for a in rung.failed}
+        failed = {attempt for rung in rungs for attempt in rung.failures.values()}
         unsettled = (
-            a
-            for a in begun
-            if a not in closed or ((a.rung, a.seed) not in reported and a not in failed_)
+            at
+            for at in spans
+            if at not in closed or ((at.rung, at.seed) not in reported and at not in failed)
         )
+        results = self._store.keys(facts.study_prefix(self._study) + "results/")
+        stops = self._store.keys(facts.stops_prefix(self._study))
         return Snapshot(
-            tuple(reports),
-            tuple(failed),
-            frozenset(pair for rung in undecided for pair in rung.promoted),
-            tuple(sorted(decisions, key=lambda decision: decision.rung)),
-            rests_on([*resting, *decisions]),
-            self._results(),
-            begun,
-            frozenset(unsettled) - asked,
-            closed,
-            sum(span.seconds for span in begun.values()),
-            self._is_stopped(),
+            reports=tuple(reports),
+            failures=tuple(self._record(key, Failure) for r in undecided for key in r.failures),
+            promotions=frozenset(pair for r in undecided for pair in r.promotions.values()),
+            decisions=tuple(decisions),
+            named=rests_on([*resting, *decisions]),
+            results=frozenset(arm for arm in ARMS if facts.result_key(self._study, arm) in results),
+            spans=spans,
+            unknown=frozenset(unsettled) - asked,
+            closed=closed,
+            spent_seconds=sum(span.seconds for span in spans.values()),
+            stopped=bool(stops) and self._record(stops[-1], Stop).stopped,
         )
 
     def _list(self, asked: frozenset[Attempt]) -> None:
         """Look at every rung that can have changed."""
         if not self._rungs:
             self._nonce = stored_nonce(self._store, self._study)
-            prefix = facts.rungs_prefix(self._study)
-            keys: dict[str, list[str]] = {"0": []}
-            for key in self._store.keys(prefix):
-                keys.setdefault(key.removeprefix(prefix).partition("/")[0], []).append(key)
-            for name in sorted(keys, key=lambda name: (len(name), name)):
-                self._take(name, keys[name])
+            self._rung("0")
+            listed = self._store.keys(facts.rungs_prefix(self._study))
+            for name, keys in groupby(listed, key=lambda key: key.split("/")[3]):
+                self._rung(name).take(keys)
             return
         # One whose job is known may be closed though it has never begun.
-        unclosed = {str(at.rung) for at in asked - self._closed()}
-        index, comes = 0, True
-        while comes:
-            comes = self._take_anew(str(index), unclosed).lets_through()
-            index += 1
-        self._take_anew(_BASELINE, unclosed)
+        unclosed = asked.difference(*(rung.closed for rung in self._rungs.values()))
+        again = {str(attempt.rung) for attempt in unclosed}
+        for index in count():
+            rung = self._look(str(index), again)
+            if rung.decision is None and not rung.promotions:
+                break
+        self._look("baseline", again)
 
-    def _closed(self) -> frozenset[Attempt]:
-        return frozenset(a for rung in self._rungs.values() for a in rung.closed)
+    def _look(self, name: str, again: Collection[str]) -> "_Rung":
+        rung = self._rung(name)
+        # Else nothing of it can change any more.
+        if name in again or rung.decision is None or not rung.spans.keys() <= rung.closed:
+            rung.take(self._store.keys(f"{facts.rungs_prefix(self._study)}{name}/"))
+        return rung
 
-    def _take_anew(self, name: str, unclosed: Collection[str]) -> "_Rung":
-        rung = self._rungs.get(name)
-        if rung is None or name in unclosed or not rung.is_settled():
-            prefix = f"{facts.rungs_prefix(self._study)}{name}/"
-            self._take(name, self._store.keys(prefix))
-        return self._rungs[name]
-
-    def _take(self, name: str, keys: Collection[str]) -> None:
-        self._rungs.setdefault(name, _Rung(name, self._nonce)).take(keys)
-
-    def _record(self, key: str, kind: type[AnyFact]) -> AnyFact:
-        if key not in self._records:
-            self._records[key] = read = record.read(self._store, key, kind)
-            _require_named(key, read)
-        found: AnyFact = self._records[key]
-        return found
-
-    def _results(self) -> frozenset[Arm]:
-        written = set(self._store.keys(facts.results_prefix(self._study)))
-        arms: tuple[Arm, ...] = ("multi", "baseline")
-        return frozenset(arm for arm in arms if facts.result_key(self._study, arm) in written)
-
-    def _is_stopped(self) -> bool:
-        keys = self._store.keys(facts.stops_prefix(self._study))
-        return bool(keys) and self._record(keys[-1], Stop).stopped
+    def _rung(self, name: str) -> "_Rung":
+        return self._rungs.setdefault(name, _Rung(self._nonce))
 
 
 class _Rung:
     """What the keys below one rung say; a key is read once."""
 
-    def __init__(self, name: str, nonce: str | None) -> None:
-        self.name = name
+    def __init__(self, nonce: str | None) -> None:
         self._nonce = nonce
+        self._keys: set[str] = set()
+        self._events: dict[Attempt, list[str]] = {}
         self.decision: str | None = None
-        self.promotions: list[str] = []
-        self.failures: list[str] = []
+        self.promotions: dict[str, tuple[int, int]] = {}
+        self.failures: dict[str, Attempt] = {}
         self.reports: list[ReportKey] = []
         self.spans: dict[Attempt, Span] = {}
         self.closed: set[Attempt] = set()
-        self.failed: set[Attempt] = set()
-        self.promoted: set[tuple[int, int]] = set()
-        self._keys: set[str] = set()
-        self._events: dict[Attempt, list[str]] = {}
 
     def take(self, keys: Iterable[str]) -> None:
         """Note the keys that were not there before."""
@@ -175,76 +153,48 @@ class _Rung:
             if key in self._keys:
                 continue
             self._keys.add(key)
-            try:
-                kind, _, name = key.split("/", 4)[4].partition("/")
-                if kind == "attempts":
-                    folder, _, event = name.removesuffix(".json").partition("/")
-                    number, _, nonce = folder.rpartition("-")
-                    if nonce != self._nonce:
-                        continue
-                    attempt = spans.parse_attempt(self.name, number)
-                    self._events.setdefault(attempt, []).append(event)
-                    grown.add(attempt)
-                else:
-                    self._take_record(kind, key, name.removesuffix(".json"))
-            except (ValueError, IndexError) as error:
-                raise IntegrityError(
-                    f"'{key}' is no key of a race ({error}); see docs/store.md, and delete it"
-                ) from error
+            match facts.kind_at_rung(key):
+                case "attempts":
+                    at = named(key, EVENT)
+                    if at["nonce"] == self._nonce:
+                        attempt = spans.attempt_at(at)
+                        self._events.setdefault(attempt, []).append(key)
+                        grown.add(attempt)
+                        if at["event"].startswith("closed_"):
+                            self.closed.add(attempt)
+                case "reports":
+                    insort(self.reports, reports.parse(key), key=_ORDER)
+                case "failures":
+                    self.failures[key] = spans.attempt_at(named(key, FAILURE))
+                case "promotions":
+                    at = named(key, PROMOTION)
+                    self.promotions[key] = at["rung"], at["seed"]
+                case "decision.json" | "":
+                    named(key, DECISION)
+                    self.decision = key
         for attempt in grown:
-            span = spans.span_of(attempt, self._events[attempt])
-            if span is not None:
+            if span := spans.span_of(attempt, self._events[attempt]):
                 self.spans[attempt] = span
-            if any(event.startswith("closed_") for event in self._events[attempt]):
-                self.closed.add(attempt)
-
-    def _take_record(self, kind: str, key: str, name: str) -> None:
-        if kind == "decision.json":
-            self.decision = key
-        elif kind == "promotions":
-            self.promotions.append(key)
-            self.promoted.add((int(self.name), int(name)))
-        elif kind == "failures":
-            self.failures.append(key)
-            self.failed.add(spans.parse_attempt(self.name, name))
-        elif kind == "reports":
-            insort(self.reports, reports.parse(key), key=_order)
-
-    def lets_through(self) -> bool:
-        """Return whether any seed may be at the next rung."""
-        return self.decision is not None or bool(self.promotions)
-
-    def is_settled(self) -> bool:
-        """Return whether nothing of it can change any more."""
-        return self.decision is not None and self.spans.keys() <= self.closed
 
     def is_ambiguous(self) -> bool:
-        """Return whether what an early promotion rests on must be read.
-
-        A seed that has one report and no failure can be told in one way only.
-        """
-        seeds = [report.seed for report in self.reports]
-        return bool(self.promotions) and (bool(self.failures) or len(set(seeds)) < len(seeds))
-
-
-def _require_named(key: str, fact: Fact) -> None:
-    """Raise IntegrityError where a fact of a rung is another one than its key says."""
-    rung, _, name = key.removesuffix(".json").split("/", 3)[3].partition("/")
-    seed, _, attempt = name.rpartition("/")[2].partition("-a")
-    for field, told in (("rung", rung), ("seed", seed), ("attempt", attempt)):
-        value = getattr(fact, field, None)
-        if value is not None and told != (f"{value:04d}" if field == "seed" else str(value)):
-            raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {told}")
+        """Return whether any seed has failed or reported twice, so can be told in two ways."""
+        seeds = {report.seed for report in self.reports}
+        return bool(self.failures) or len(seeds) < len(self.reports)
 
 
 def read_failures(store: ObjectStore, study: str) -> list[Failure]:
     """Return every failure, those of decided rungs included."""
-    keys = [key for key in store.keys(facts.rungs_prefix(study)) if "/failures/" in key]
-    return [record.read(store, key, Failure) for key in keys]
+    keys = store.keys(facts.rungs_prefix(study))
+    return [_read(store, k, Failure) for k in keys if facts.kind_at_rung(k) == "failures"]
 
 
-def _order(report: ReportKey) -> tuple[int, int, str]:
-    return report.seed, report.attempt, report.sha256
+def _read(store: ObjectStore, key: str, kind: type[AnyFact]) -> AnyFact:
+    """Return a fact; IntegrityError where it is another one than its key says."""
+    fact = record.read(store, key, kind)
+    for field, told in (named(key, _FORMS[kind]) if kind in _FORMS else {}).items():
+        if (value := getattr(fact, field)) != told:
+            raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {told}")
+    return fact
 
 
 def rests_on(concluded: Iterable[Promotion | Decision]) -> dict[tuple[int, int], str | None]:

@@ -12,16 +12,18 @@ store was emptied has another nonce, and is nobody's. The events:
 Times are unix seconds; what is not known is `none`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
+
+from msgspec import defstruct
 
 from liverseg.core.race.ledger import RungName, Sample, Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import ProcessExitCode
-from liverseg.race.records.job_name import JobName
+from liverseg.race.records.job import JobName
+from liverseg.race.records.key_forms import EVENT, named
 from liverseg.race.records.study import Study
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -45,7 +47,7 @@ def attempt_of(job: JobName) -> Attempt:
 
 def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
     """Return what the keys of all attempts of a seed at a rung begin with."""
-    return f"{facts.rung_prefix(study, rung)}attempts/{seed:04d}-a"
+    return f"{facts.rungs_prefix(study)}{rung}/attempts/{seed:04d}-a"
 
 
 def span_prefix(study: Study, attempt: Attempt) -> str:
@@ -56,7 +58,8 @@ def span_prefix(study: Study, attempt: Attempt) -> str:
 
 def start(time: float, device: str, pod: str = "") -> str:
     """Return the event of a process that begins; `device`: the machine and what computes there."""
-    return f"start_{_shown(time)}_{_quoted(device)}_{_quoted(pod)}"
+    quoted = (quote(text, safe="").replace("_", "%5F") for text in (device, pod))
+    return "_".join(("start", _shown(time), *quoted))
 
 
 def sample(iteration: int, time: float) -> str:
@@ -80,103 +83,72 @@ def write(store: ObjectStore, study: Study, attempt: Attempt, event: str) -> Non
 
 
 def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
-    """Return the events of an attempt."""
-    prefix = span_prefix(study, attempt)
-    return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
+    """Return the keys of an attempt's events."""
+    return store.keys(span_prefix(study, attempt))
 
 
-def pods(names: Iterable[str]) -> list[str]:
+def pods(keys: Iterable[str]) -> list[str]:
     """Return the uids of the pods that have begun, in order of their start."""
-    begun = sorted(name for name in names if name.startswith("start_"))
-    return [unquote(name.split("_")[3]) for name in begun]
+    return [event.pod for kind, event in map(_event, sorted(keys)) if kind == "start"]
 
 
-def parse_attempt(rung: str, name: str) -> Attempt:
-    """Return the attempt that a name such as "0007-a0", at a rung, tells."""
-    seed, number = name.split("-a")
-    return Attempt("baseline" if rung == "baseline" else int(rung), int(seed), int(number))
+def attempt_at(at: Mapping[str, Any]) -> Attempt:
+    """Return the attempt that a key names."""
+    return Attempt(at["rung"], at["seed"], at["attempt"])
 
 
-def span_of(attempt: Attempt, names: Iterable[str]) -> Span | None:
+# What the name of an event says, in this order.
+_EVENTS = {
+    "start": defstruct("Start", [("time", Time), ("device", str), ("pod", str)]),
+    "sample": defstruct("Sample", [("iteration", Count), ("time", Time)]),
+    "end": defstruct("End", [("iteration", Count), ("time", Time), ("exit_code", ProcessExitCode)]),
+    "closed": defstruct(
+        "Closed",
+        [("started", Time | None), ("ended", Time | None), ("exit_code", ProcessExitCode | None)],
+    ),
+}
+
+
+def parse(key: str) -> tuple[str, Any]:
+    """Return the kind of the event that a key is, and its values; IntegrityError for no event."""
+    named(key, EVENT)
+    return _event(key)
+
+
+def _event(key: str) -> tuple[str, Any]:
+    kind, *texts = key.rpartition("/")[2].removesuffix(".json").split("_")
+    names = _EVENTS[kind].__struct_fields__ if kind in _EVENTS else ()
+    if len(texts) != len(names) or not names:
+        expected = ", ".join(_EVENTS)
+        raise IntegrityError(f"'{key}' is no event ({expected}, and their values); delete it")
+    values = [None if text == _NONE else unquote(text) for text in texts]
+    return kind, record.from_name(dict(zip(names, values, strict=True)), key, _EVENTS[kind])
+
+
+def span_of(attempt: Attempt, keys: Iterable[str]) -> Span | None:
     """Return the span that the events of an attempt make up; None before it has begun.
 
     Its time begins and ends with what the platform says of it, as far as that is known: a
     process tells nothing of itself before Python has started, and nothing once it was killed.
     """
-    events: dict[type, list[Any]] = {}
-    folder = f"rungs/{attempt.rung}/attempts/{attempt.seed:04d}-a{attempt.attempt}"
     # Of several of a kind the first counts: a second pod of one attempt does not train, and two
     # controllers may both have closed it.
-    for name in sorted(names):
-        event = _parsed(name, f"{folder}/{name}.json")
-        events.setdefault(type(event), []).append(event)
-    begun = min(events.get(_Start, ()), key=lambda start: start.time, default=None)
-    (ended, *_), (seen, *_) = events.get(_End, [None]), events.get(_Closed, [None])
-    middle = sorted((event.iteration, event.time) for event in events.get(_Sample, ()))
+    events: dict[str, list[Any]] = {kind: [] for kind in _EVENTS}
+    for kind, event in map(_event, sorted(keys)):
+        events[kind].append(event)
+    begun = min(events["start"], key=lambda start: start.time, default=None)
+    ended, seen = (next(iter(events[kind]), None) for kind in ("end", "closed"))
     samples = [Sample(0, begun.time)] if begun else []
-    samples += [Sample(iteration, time) for iteration, time in middle]
-    if ended is not None:
-        samples.append(Sample(ended.iteration, ended.time))
-    if seen is not None:
+    samples += [Sample(*at) for at in sorted((e.iteration, e.time) for e in events["sample"])]
+    samples += [Sample(ended.iteration, ended.time)] if ended else []
+    if seen:
         samples = _framed(samples, seen.started, seen.ended, ended is not None)
     if not samples:
         return None
+    rung, seed, number = attempt
     last = ended or seen
-    code = last.exit_code if last else None
-    device = begun.device if begun else ""
-    over = ended is not None or seen is not None
-    return Span(attempt.seed, attempt.rung, attempt.attempt, tuple(samples), over, code, device)
-
-
-@dataclass(frozen=True)
-class _Start:
-    time: Time
-    device: str
-    pod: str
-
-
-@dataclass(frozen=True)
-class _Sample:
-    iteration: Count
-    time: Time
-
-
-@dataclass(frozen=True)
-class _End:
-    iteration: Count
-    time: Time
-    exit_code: ProcessExitCode
-
-
-@dataclass(frozen=True)
-class _Closed:
-    started: Time | None
-    ended: Time | None
-    exit_code: ProcessExitCode | None
-
-
-_EVENTS = {"start": _Start, "sample": _Sample, "end": _End, "closed": _Closed}
-
-
-def parse(key: str) -> _Start | _Sample | _End | _Closed:
-    """Return the event that a key is; IntegrityError for one that nobody writes."""
-    try:
-        rung, _, folder, name = key.split("/")[-4:]
-        parse_attempt(rung, folder.rpartition("-")[0])
-    except ValueError as error:
-        raise IntegrityError(f"'{key}' is no event of an attempt ({error}); delete it") from error
-    return _parsed(name.removesuffix(".json"), key)
-
-
-def _parsed(name: str, key: str) -> _Start | _Sample | _End | _Closed:
-    kind, *texts = name.split("_")
-    event = _EVENTS.get(kind)
-    names = [field.name for field in fields(event)] if event else []
-    if event is None or len(texts) != len(names):
-        expected = ", ".join(_EVENTS)
-        raise IntegrityError(f"'{key}' is no event ({expected}, and their values); delete it")
-    values = [None if text == _NONE else unquote(text) for text in texts]
-    return record.from_name(dict(zip(names, values, strict=True)), key, event)
+    code, device = last.exit_code if last else None, begun.device if begun else ""
+    return Span(seed, rung, number, tuple(samples), last is not None, code, device)
 
 
 def _framed(
@@ -194,10 +166,6 @@ def _framed(
     if ended is not None:
         samples[-1] = Sample(last.iteration, max(ended, last.time))
     return samples
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="").replace("_", "%5F")
 
 
 def _shown(time: float | None) -> str:

@@ -1,13 +1,9 @@
-"""A study: one race, made of settings and a dataset, whose id is their hash.
-
-Its nonce is chosen when it is opened in a store: the same study in another store, or in this one
-after it was emptied, is another race, and its jobs are not touched.
-"""
+"""A study: one race, made of settings and a dataset, whose id is their hash."""
 
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -42,7 +38,8 @@ class Study:
     settings: Settings
     dataset: Dataset
     nonce: str
-    """Eight hexadecimal digits, chosen when the study was opened in its store."""
+    """Chosen when the study was opened in its store: the same study in another store, or in this
+    one after it was emptied, is another race, and its jobs are not touched."""
     parent: str | None = None
     """Id of the study that this one extends; no part of its own id."""
 
@@ -59,11 +56,9 @@ class Spec(Fact):
 
     study: str
     nonce: Nonce
-    """Drawn when the study was opened in this store: it tells the jobs of two stores apart."""
     settings: dict[str, Any]
     dataset: Dataset
     dataset_sha256: Sha256
-    """The data set's digest."""
     training_version: Count
     code_version: str
     time: float
@@ -72,32 +67,21 @@ class Spec(Fact):
 
 
 def study_id(settings: Settings, dataset: Dataset) -> str:
-    """Return the hash of everything that weights depend on.
-
-    Of the settings what differs from the defaults counts, without the preset's name: a setting
-    that is added with a default leaves every id as it was.
-    """
+    """Return the hash of everything that weights depend on."""
     return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
 
 
 def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
     """Return the id that a spec.json makes; `dataset` is the digest.
 
-    Taken from the record as it stands. That of another training version comes out where its
-    defaults were those of this one.
+    Of the settings what differs from the defaults counts, without the preset's name: a setting
+    that is added with a default leaves every id as it was. That of another training version comes
+    out where its defaults were those of this one.
     """
     named = {topic: values for topic, values in settings.items() if topic != "preset"}
-    whole = {
-        "settings": differing(named, to_mapping(Settings())),
-        "dataset": dataset,
-        "training_version": training_version,
-    }
+    different = differing(named, to_mapping(Settings()))
+    whole = {"settings": different, "dataset": dataset, "training_version": training_version}
     return digest(whole)[:_ID_LENGTH]
-
-
-def new_nonce() -> str:
-    """Return eight hexadecimal digits by chance."""
-    return secrets.token_hex(4)
 
 
 def open_study(
@@ -106,17 +90,17 @@ def open_study(
     dataset: Dataset,
     clock: Callable[[], float] = time.time,
     parent: str | None = None,
-    nonce: Callable[[], str] = new_nonce,
+    nonce: Callable[[], str] = lambda: secrets.token_hex(4),
 ) -> Study:
     """Return the study of these settings and data; its spec.json is written once.
 
     Whoever opens it second gets the nonce of the first.
     """
     require_prepared_alike(settings, dataset)
-    study = Study(study_id(settings, dataset), settings, dataset, nonce(), parent)
+    study = study_id(settings, dataset)
     spec = Spec(
-        study=study.id,
-        nonce=study.nonce,
+        study=study,
+        nonce=nonce(),
         settings=to_mapping(settings),
         dataset=dataset,
         dataset_sha256=dataset.digest,
@@ -125,9 +109,9 @@ def open_study(
         time=clock(),
         parent=parent,
     )
-    record.write_new(store, facts.spec_key(study.id), spec.to_mapping())
+    record.write_new(store, facts.spec_key(study), spec.to_mapping())
     # Read back: somebody else may have been first, also where the store told both that they were.
-    return load_study(store, study.id)
+    return load_study(store, study)
 
 
 def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
@@ -147,16 +131,16 @@ def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
 def load_study(store: ObjectStore, study: str) -> Study:
     """Return a study by its id.
 
-    Raises:
-        StudyError: The store has none of that name.
-        IntegrityError: Its spec.json is damaged, or of an earlier version.
+    Raises StudyError where the store has none of that name, IntegrityError where its spec.json is
+    damaged, or of an earlier version.
     """
     key = facts.spec_key(study)
     try:
         spec = record.read(store, key, Spec)
         settings = from_mapping(spec.settings)
-    except NotFound as exc:
-        raise _unknown(store, study) from exc
+    except NotFound:
+        require_known(store, study)
+        raise
     except (IntegrityError, SettingsError) as exc:
         raise IntegrityError(
             f"{exc} ('{key}'; if another version of liverseg opened this study, start it anew in "
@@ -172,16 +156,22 @@ def load_study(store: ObjectStore, study: str) -> Study:
 
 def stored_nonce(store: ObjectStore, study: str) -> str | None:
     """Return the nonce of a study as the store has it now, or None where it has no such study."""
-    try:
-        return record.read(store, facts.spec_key(study), Spec).nonce
-    except NotFound:
-        return None
+    spec = record.find(store, facts.spec_key(study), Spec)
+    return None if spec is None else spec.nonce
+
+
+def study_ids(store: ObjectStore) -> list[str]:
+    """Return the ids of all studies in the store, sorted."""
+    # Something may be left of a study that was deleted, but no spec.
+    specs = {id_: facts.spec_key(id_) for id_ in store.folders("studies/")}
+    return [id_ for id_, key in specs.items() if key in store.keys(key)]
 
 
 def require_known(store: ObjectStore, study: str) -> None:
     """Raise StudyError where the store has no study of that name."""
-    if study not in study_ids(store):
-        raise _unknown(store, study)
+    known = study_ids(store)
+    if study not in known:
+        raise StudyError(f"the store has no study '{study}'; known: {', '.join(known) or 'none'}")
 
 
 def require_current(study: Study) -> None:
@@ -192,35 +182,3 @@ def require_current(study: Study) -> None:
             f"study {study.id} was opened by another version of liverseg; this one would train "
             f"the same settings and data as study {current}"
         )
-
-
-def study_ids(store: ObjectStore) -> list[str]:
-    """Return the ids of all studies in the store, sorted."""
-    specs = (key for key in store.keys("studies/") if key.endswith("/spec.json"))
-    return [key.split("/")[1] for key in specs]
-
-
-def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
-    """Return the id of the study that a controller worked on, or that was opened, last.
-
-    With `settings`, of the studies with these. Raises StudyError where the store has no study.
-    """
-    ids = study_ids(store)
-    if settings is not None:
-        alike = replace(settings, preset="")
-        ids = [i for i in ids if replace(load_study(store, i).settings, preset="") == alike]
-    if not ids:
-        raise StudyError("the store has no study yet")
-    return max(ids, key=lambda study: (_last_seen(store, study), study))
-
-
-def _last_seen(store: ObjectStore, study: str) -> float:
-    """Return the unix time of the heartbeat or, before the first one, of the opening."""
-    opened = record.read(store, facts.spec_key(study), Spec).time
-    heartbeat = facts.read_heartbeat(store, study)
-    return opened if heartbeat is None else max(opened, heartbeat.time)
-
-
-def _unknown(store: ObjectStore, study: str) -> StudyError:
-    known = ", ".join(study_ids(store)) or "none"
-    return StudyError(f"the store has no study '{study}'; known: {known}")

@@ -20,7 +20,7 @@ from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.lease import RENEW_SECONDS
 from liverseg.race.records.snapshot import SnapshotReader
-from liverseg.race.records.study import Study, latest_study, load_study
+from liverseg.race.records.study import Study, load_study
 from liverseg.storage.caching import CachingStore
 from liverseg.storage.port import ObjectStore
 
@@ -85,10 +85,8 @@ def run(
     return status(store, study.id) | {"started": controller.started}
 
 
-def status(
-    store: ObjectStore, study_id: str | None = None, now: float | None = None
-) -> dict[str, Any]:
-    """Return where a study stands (default: the latest) at unix time `now`, ready for JSON.
+def status(store: ObjectStore, study_id: str, now: float | None = None) -> dict[str, Any]:
+    """Return where a study stands at unix time `now`, ready for JSON.
 
     Keys: `study`; `rungs`, each with `iterations`, `seeds` (who got there), `promoted` (best
     first; at the last rung the winner), `pruned`, `failed`, `waiting`, `decided` and `reports`
@@ -102,7 +100,7 @@ def status(
     the study, or None.
     """
     store = caching(store)
-    study = load_study(store, study_id or latest_study(store))
+    study = load_study(store, study_id)
     snapshot = SnapshotReader(store, study.id).read()
     heartbeat = facts.read_heartbeat(store, study.id)
     state = fold(

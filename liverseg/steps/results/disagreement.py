@@ -33,7 +33,7 @@ from liverseg.steps.data.cases import (
     segmentation_prefix,
     votes_prefix,
 )
-from liverseg.steps.results import postprocess
+from liverseg.steps.results import postprocess, result_keys
 from liverseg.steps.results.evaluate import load_segmentation
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
@@ -81,7 +81,7 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
         "why_not": why_not,
         "cases": cases,
     }
-    record.write(store, facts.disagreement_key(study.id), document)
+    record.write(store, result_keys.disagreement_key(study.id), document)
     return load(store, study.id)
 
 
@@ -95,7 +95,7 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
     and `uncertainty` (see core/evaluation/disagreement.py).
     """
     try:
-        return record.read(store, facts.disagreement_key(study))
+        return record.read(store, result_keys.disagreement_key(study))
     except NotFound as error:
         raise StudyError(
             f"study {study} has not compared its seeds; run `liverseg postprocess` first"
@@ -105,7 +105,7 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
 def load_current(store: ObjectStore, study: Study) -> dict[str, Any] | None:
     """Return the numbers where they and the votes are those of the present networks, else None."""
     try:
-        document = record.read(store, facts.disagreement_key(study.id))
+        document = record.read(store, result_keys.disagreement_key(study.id))
     except NotFound:
         return None
     weights = _weights(networks(store, study))

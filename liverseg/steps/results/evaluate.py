@@ -22,6 +22,7 @@ from liverseg.race.records.facts import Arm
 from liverseg.race.records.study import Study
 from liverseg.settings import PREDICTION_VERSION
 from liverseg.steps.data.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
+from liverseg.steps.results import result_keys
 from liverseg.steps.results.evaluation_document import SCHEMA, document
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle, record
@@ -86,7 +87,7 @@ def run(
             liver=True,
         ),
     }
-    record.write(store, facts.evaluation_key(study.id), evaluation)
+    record.write(store, result_keys.evaluation_key(study.id), evaluation)
     return load_evaluation(store, study.id)
 
 
@@ -133,7 +134,7 @@ def load_segmentation(store: ObjectStore, weights_sha256: str, key: str) -> Mask
 
 def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
     try:
-        return record.read(store, facts.evaluation_key(study))
+        return record.read(store, result_keys.evaluation_key(study))
     except NotFound:
         return None
 

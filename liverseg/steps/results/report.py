@@ -7,14 +7,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from liverseg.errors import StudyError
-from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
 from liverseg.reporting.evaluation import figure_2
 from liverseg.settings import Settings, to_mapping
 from liverseg.steps.race import race
-from liverseg.steps.results import ensemble_report, report_figures, rung_bootstrap, rung_page
+from liverseg.steps.results import (
+    ensemble_report,
+    report_figures,
+    result_keys,
+    rung_bootstrap,
+    rung_page,
+)
 from liverseg.steps.results.evaluate import load_evaluation
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import encode
@@ -60,9 +65,9 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     beside = out.parent / f"{out.stem}-files"
     beside.mkdir(parents=True, exist_ok=True)
     for name, content in _publication(shown, drawn, document).items():
-        store.put(facts.publication_key(study_id, name), content)
+        store.put(result_keys.publication_key(study_id, name), content)
         (beside / name).write_bytes(content)
-    store.put(facts.report_page_key(study_id), text.encode())
+    store.put(result_keys.report_page_key(study_id), text.encode())
     out.write_text(text, encoding="utf-8")
     return out
 

@@ -14,8 +14,7 @@ from liverseg.platform.process_identity import is_dead, this_process
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
-from liverseg.race.records.job import JobState
-from liverseg.race.records.job_name import parse_job_name
+from liverseg.race.records.job import JobState, parse_job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.study import Study, study_ids
 from liverseg.steps.race.race import beating

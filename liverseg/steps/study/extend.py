@@ -5,6 +5,7 @@ its winner are the same. It takes over the parent's reports, and its trainers co
 parent's checkpoints; nothing is trained again whose checkpoint exists.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,12 +14,12 @@ from typing import Any
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import SettingsError, StudyError
 from liverseg.race.records import facts, lineage
+from liverseg.race.records.key_forms import CURVE, named
 from liverseg.race.records.reports import ReportKey, read_report, write_report
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import (
     Study,
     load_study,
-    new_nonce,
     open_study,
     require_current,
     study_id,
@@ -48,7 +49,8 @@ def run(
     old = load_study(store, parent)
     require_current(old)
     settings = _larger(old.settings, seeds, maximum_iterations)
-    child = Study(study_id(settings, old.dataset), settings, old.dataset, new_nonce(), old.id)
+    id_, nonce = study_id(settings, old.dataset), secrets.token_hex(4)
+    child = Study(id_, settings, old.dataset, nonce, old.id)
     if child.id in study_ids(store) and load_study(store, child.id).parent != old.id:
         raise StudyError(
             f"study {child.id} of these settings is in the store already; run it instead"
@@ -64,7 +66,7 @@ def run(
             record.write_new(store, key, failure.to_mapping())
     _take_curves(store, old, child)
     # The spec comes last: a study whose taking over was cut short does not exist yet.
-    open_study(store, settings, child.dataset, clock, old.id, nonce=lambda: child.nonce)
+    open_study(store, settings, child.dataset, clock, old.id, nonce=lambda: nonce)
     return {
         "study": child.id,
         "parent": old.id,
@@ -107,8 +109,7 @@ def _take_curves(store: ObjectStore, old: Study, child: Study) -> None:
     before, after = facts.study_prefix(old.id), facts.study_prefix(child.id)
     for seed in (*range(old.settings.race.seeds), BASELINE_SEED):
         for key in store.keys(facts.curves_prefix(old.id, seed)):
-            iteration = int(key.rpartition("/")[2].partition("-")[0])
-            if lineage.same_so_far(old, child, seed, iteration):
+            if lineage.same_so_far(old, child, seed, named(key, CURVE)["iteration"]):
                 store.put_new(after + key.removeprefix(before), store.get(key))
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from liverseg.core.race.halving import figures, schedule
 from liverseg.errors import StudyError
-from liverseg.race.records.study import latest_study, load_study
+from liverseg.race.records.study import load_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.simulation.forecast import Forecast, Load, calibrated, forecast
+from liverseg.steps.study.study_choice import latest_study
 from liverseg.storage.port import ObjectStore
 
 # Races for a forecast in which chance has a part.

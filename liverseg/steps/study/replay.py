@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from liverseg.race.audit.replay import replay
-from liverseg.race.records.study import latest_study, require_known, study_ids
+from liverseg.race.records.study import require_known, study_ids
+from liverseg.steps.study.study_choice import latest_study
 from liverseg.storage.port import ObjectStore
 
 

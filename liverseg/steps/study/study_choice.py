@@ -1,12 +1,36 @@
-"""Which study a command changes: the one that is named, or the only one that it can be."""
+"""Which study a command is about: it shows the latest, and changes the only one that it can be."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from liverseg.errors import SettingsError, StudyError
 from liverseg.race.records import facts
-from liverseg.race.records.study import require_known, study_ids
+from liverseg.race.records.study import Spec, load_study, require_known, study_ids
+from liverseg.settings import Settings
 from liverseg.steps.race.race import controller_state
+from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+
+
+def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
+    """Return the id of the study that a controller worked on, or that was opened, last.
+
+    With `settings`, of the studies with these. Raises StudyError where the store has no study.
+    """
+    ids = study_ids(store)
+    if settings is not None:
+        alike = replace(settings, preset="")
+        ids = [i for i in ids if replace(load_study(store, i).settings, preset="") == alike]
+    if not ids:
+        raise StudyError("the store has no study yet")
+    return max(ids, key=lambda study: (_last_seen(store, study), study))
+
+
+def _last_seen(store: ObjectStore, study: str) -> float:
+    """Return the unix time of the heartbeat or, before the first one, of the opening."""
+    opened = record.read(store, facts.spec_key(study), Spec).time
+    heartbeat = facts.read_heartbeat(store, study)
+    return opened if heartbeat is None else max(opened, heartbeat.time)
 
 
 def study_to_change(store: ObjectStore, study: str | None) -> str:

@@ -141,6 +141,14 @@ class S3Store:
         # Consoles make objects "folder/" to show a folder; they are no keys.
         return sorted(key for key in keys if is_key(key))
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the parts that follow `prefix` in keys which continue after them, sorted."""
+        with self._named("list", prefix):
+            listed = self._client.list_objects(self._bucket, self._root + prefix)
+            names = [entry.object_name or "" for entry in listed if entry.is_dir]
+        parts = (name.removeprefix(self._root + prefix).removesuffix("/") for name in names)
+        return sorted(part for part in parts if is_key(part))
+
     def delete(self, key: str) -> None:
         """Remove; an unknown key is no error."""
         name = self._name(key)

@@ -1,0 +1,45 @@
+"""What the keys of a race say: every one that is read is read by one of these forms.
+
+Rung, seed, iteration and attempt are numbers (a rung may be "baseline"), all else is text without
+"_" and "/"; "none" is None.
+"""
+
+import functools
+import re
+from typing import Any
+
+from liverseg.errors import IntegrityError
+
+CHECKPOINT = "checkpoints/<seed>/<iteration>-a<attempt>/<file>"
+CURVE = "curves/<seed>/<iteration>-a<attempt>_<jaccard>.json"
+DECISION = "rungs/<rung>/decision.json"
+EVENT = "rungs/<rung>/attempts/<seed>-a<attempt>-<nonce>/<event>.json"
+FAILURE = "rungs/<rung>/failures/<seed>-a<attempt>.json"
+PROMOTION = "rungs/<rung>/promotions/<seed>.json"
+REPORT = (
+    "rungs/<rung>/reports/"
+    "<seed>-a<attempt>_<best_jaccard>_<best_iteration>_<last_jaccard>_<sha256>.json"
+)
+
+_NUMBERS = {"rung": r"\d+|baseline", "seed": r"\d{4,}", "iteration": r"\d+", "attempt": r"\d+"}
+_PARTS = _NUMBERS | {"jaccard": r"none|\d+(?:\.\d+)?(?:e-\d+)?", "event": "[^/]+"}
+
+
+def named(key: str, form: str) -> dict[str, Any]:
+    """Return what a key says; IntegrityError for one that nobody of a race writes."""
+    match = pattern(form).fullmatch(key)
+    if match is None:
+        raise IntegrityError(
+            f"'{key}' is no key of a race (expected studies/<study>/{form}); see docs/store.md, "
+            "and delete it"
+        )
+    said: dict[str, Any] = match.groupdict()
+    numbers = {part: int(said[part]) for part in _NUMBERS.keys() & said if said[part].isdecimal()}
+    return {part: None if text == "none" else text for part, text in said.items()} | numbers
+
+
+@functools.cache
+def pattern(form: str) -> re.Pattern[str]:
+    """Return the regular expression that a form stands for."""
+    parts = re.sub("<(.+?)>", lambda m: f"(?P<{m[1]}>{_PARTS.get(m[1], '[^/_]*')})", form)
+    return re.compile("studies/[^/]+/" + parts.replace(".json", r"\.json"))

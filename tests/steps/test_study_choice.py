@@ -1,0 +1,66 @@
+import pytest
+
+from liverseg.errors import StudyError
+from liverseg.race.records import facts
+from liverseg.race.records.facts import Heartbeat
+from liverseg.race.records.study import open_study, study_ids
+from liverseg.settings import preset
+from liverseg.steps.study.study_choice import latest_study, study_to_change
+from liverseg.storage import record
+from liverseg.storage.memory import MemoryStore
+from tests.race.rehearsal import DATASET, NONCE, SETTINGS
+
+
+def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
+    store = MemoryStore()
+    with pytest.raises(StudyError, match="no study yet"):
+        latest_study(store)
+    old = open_study(store, SETTINGS, DATASET, clock=lambda: 1.0)
+    new = open_study(store, preset("demo"), DATASET, clock=lambda: 2.0)
+    assert latest_study(store) == new.id
+    beat = Heartbeat(1, "someone", NONCE, 3.0)
+    record.write(store, facts.heartbeat_key(old.id), beat.to_mapping())
+    assert latest_study(store) == old.id
+
+
+class CountingStore(MemoryStore):
+    """Counts requests as S3 has them: a LIST returns a thousand keys or folders."""
+
+    calls = 0
+
+    def get(self, key: str) -> bytes:
+        self.calls += 1
+        return super().get(key)
+
+    def keys(self, prefix: str) -> list[str]:
+        return self._counted(super().keys(prefix))
+
+    def folders(self, prefix: str) -> list[str]:
+        parts = (key.removeprefix(prefix).partition("/") for key in super().keys(prefix))
+        return self._counted(sorted({part for part, slash, _ in parts if slash}))
+
+    def _counted(self, found: list[str]) -> list[str]:
+        self.calls += max(1, -(-len(found) // 1000))
+        return found
+
+
+def test_a_study_is_chosen_with_few_requests_however_much_the_store_has():
+    store = CountingStore()
+    studies = [open_study(store, settings, DATASET).id for settings in (SETTINGS, preset("demo"))]
+    for study in studies:
+        prefix = facts.study_prefix(study)
+        store.objects |= {f"{prefix}curves/0001/{n}-a0_0.5.json": b"" for n in range(5_000)}
+    choices = (latest_study, study_ids, lambda store: study_to_change(store, studies[0]))
+    for choose in choices:
+        store.calls = 0
+        choose(store)
+        assert store.calls <= 1 + 3 * len(studies)
+
+
+def test_what_is_left_of_a_deleted_study_is_no_study():
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    for left in ("heartbeat.json", "spec.json.old"):
+        store.put(f"studies/deadbeef0000/{left}", b"{}")
+    assert study_ids(store) == [study.id]
+    assert latest_study(store) == study.id
