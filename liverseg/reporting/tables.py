@@ -60,7 +60,7 @@ def segmentation(result: Mapping[str, Any], data: str) -> PaperTable:
     """
     raters = list(result["raters"])
     names = [*(f"dice.{rater}" for rater in raters), f"dice.{MEAN}", "phi"]
-    rows = [Row(name, _spreads(found, names)) for name, found in result["summary"].items()]
+    rows = [Row(name, _spreads(summary, names)) for name, summary in result["summary"].items()]
     rows += _p_rows(result, names)
     if f"dice.{MEAN}" in result["rater_summary"]:
         between = spread(result["rater_summary"][f"dice.{MEAN}"])
@@ -85,8 +85,8 @@ def detection(result: Mapping[str, Any], data: str, unit: str = "lesion") -> Pap
     if f"{unit}.fp.{MEAN}" in result["rater_summary"]:
         everybody["raters"] = result["rater_summary"]
     rows = [
-        Row(name, (*_spreads(found, names), _median(found.get(f"{unit}.fp.{MEAN}"))))
-        for name, found in everybody.items()
+        Row(name, (*_spreads(summary, names), _median(summary.get(f"{unit}.fp.{MEAN}"))))
+        for name, summary in everybody.items()
     ]
     if unit == "lesion":
         rows += [Row(r.name, (*r.cells, "")) for r in _p_rows(result, names)]
@@ -137,10 +137,10 @@ def _p_rows(result: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
     kinds = {
         "p": "p, A1 against A2", "p_exact": "exact p", "p_adjusted": "p, adjusted in its family",
     }  # fmt: skip
-    found = {kind: [tests.get(name, {}).get(kind) for name in names] for kind in kinds}
+    p_values = {kind: [tests.get(name, {}).get(kind) for name in names] for kind in kinds}
     return [
         Row(kinds[kind], tuple("-" if p is None else f"{p:.4f}" for p in values))
-        for kind, values in found.items()
+        for kind, values in p_values.items()
         if any(p is not None for p in values)
     ]
 
@@ -152,12 +152,14 @@ def _median(summary: Mapping[str, Any] | None) -> str:
 
 def _note(result: Mapping[str, Any], data: str) -> str:
     """Say what the rows rest on, and why there is no p where there is none."""
-    told = [f"{len(result['cases'])} {data}; rows marked published are the paper's, of other data."]
+    sentences = [
+        f"{len(result['cases'])} {data}; rows marked published are the paper's, of other data."
+    ]
     reasons = dict.fromkeys(
         t["reason"] for t in result["tests"] if t["algorithms"] == _PAIR and t["reason"]
     )
-    told += [f"No p-value: {reason}." for reason in reasons]
-    return " ".join(told)
+    sentences += [f"No p-value: {reason}." for reason in reasons]
+    return " ".join(sentences)
 
 
 def _line(name: str, cells: Iterable[str]) -> str:
