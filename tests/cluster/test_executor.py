@@ -103,8 +103,8 @@ def test_a_job_whose_pod_cannot_be_created_says_why(race: Race) -> None:
     job = Job.of(race.study.id, race.study.nonce, 0, 0, 0, race.study.rungs[0].iterations)
     executor.submit(job)
     race.wait(lambda: "FailedCreate" in executor.states()[job.name].waits_for, 60)
-    told = executor.states()[job.name].waits_for
-    assert 'serviceaccount "nobody" not found' in told
+    reason = executor.states()[job.name].waits_for
+    assert 'serviceaccount "nobody" not found' in reason
 
 
 def test_the_role_grants_what_the_executor_calls_and_nothing_else(cluster: Cluster) -> None:
