@@ -50,17 +50,17 @@ def test_a_new_key_is_not_ours_where_another_one_was_faster(store, proxy, s3_ser
 
 def test_of_two_writers_whose_replies_are_all_lost_exactly_one_is_told_true(store, proxy):
     proxy.faults.append(Fault("lose", "PUT", times=2))
-    told: dict[bytes, bool] = {}
+    created: dict[bytes, bool] = {}
     threads = [
-        threading.Thread(target=lambda b=b: told.update({b: store.put_new("a", b)}))
+        threading.Thread(target=lambda b=b: created.update({b: store.put_new("a", b)}))
         for b in (b"1", b"2")
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told.values()) == [False, True]
-    assert told[store.get("a")]
+    assert sorted(created.values()) == [False, True]
+    assert created[store.get("a")]
 
 
 def test_a_server_that_ignores_conditions_never_loses_what_was_there_before(
