@@ -89,8 +89,8 @@ def run(
     Args:
         store: Holds the study, its prepared cases and everything this writes.
         study_id: An opened study.
-        seed: 0 to seeds - 1, or 9999 for A2.
-        rung: Index of the rung, or "baseline" for A2.
+        seed: 0 to seeds - 1, or BASELINE_SEED.
+        rung: Index of the rung, or "baseline".
         attempt: From 0; part of every key that is written.
         orphan_grace: Seconds without a new heartbeat, or without the store, after which the
             trainer saves and ends.
@@ -166,7 +166,7 @@ def _scratch() -> Path:
 
 @dataclass
 class _Waiting:
-    """Patience with a store without which the trainer has nothing to do."""
+    """Waits for a store without which the trainer has nothing to do."""
 
     outage: Outage
     orphan_grace: float

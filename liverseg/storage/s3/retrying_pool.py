@@ -27,7 +27,7 @@ AWAY_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
 class RetryingPool(urllib3.PoolManager):
-    """Connections that are patient; every request of an S3 client goes through `urlopen`.
+    """Connections that repeat requests; each request of an S3 client goes through `urlopen`.
 
     A request may so be done twice by the server. All of S3's may, but for a PUT that is to create
     only, whose second reply says that the key exists: see s3.py.
@@ -68,7 +68,7 @@ class RetryingPool(urllib3.PoolManager):
 
 
 def cause(error: HTTPError) -> str:
-    """Return why a request failed, in few words that are the same at every attempt."""
+    """Return why a request failed, in a short text that is the same at every attempt."""
     if isinstance(error, SSLError):
         return f"no trusted https ({error})"
     if isinstance(error, NameResolutionError):
