@@ -14,7 +14,7 @@ from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from tests.cluster.cluster import FOUR, Cluster, Race
 from tests.race.executor_contract import ExecutorContract
 
@@ -77,7 +77,7 @@ def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> N
 
 def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
     executor = executor_of(race)
-    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    unknown = Job.of(race.study.id, race.study.nonce, BASELINE_SEED, 0, 0, 1)
     wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor.submit(wrong)
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
@@ -145,7 +145,7 @@ def everything_a_controller_does(race: Race) -> None:
     configuration.cert_file = configuration.key_file = None
     configuration.api_key = {"authorization": f"Bearer {token}"}
     api = KubernetesApi(client.ApiClient(configuration), race.namespace)
-    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    unknown = Job.of(race.study.id, race.study.nonce, BASELINE_SEED, 0, 0, 1)
     wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor = executor_of(race, api)
     assert executor.submit(wrong)

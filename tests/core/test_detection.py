@@ -241,7 +241,7 @@ def test_lesions_that_touch_one_at_most_are_counted_alike_however_they_are_turne
 
 
 def chain(count: int, wide: int, start: int) -> np.ndarray:
-    """Rods along y in turns of two columns, so that a shifted one bridges neighbours."""
+    """Rods along y, alternating between two columns, so that a shifted one bridges neighbours."""
     mask = np.zeros((80, 512, 512), bool)
     for number in range(count):
         z, x = divmod(number, 20)

@@ -61,7 +61,7 @@ class KfpServer:
 
     def __post_init__(self) -> None:
         self._progress: dict[str, list[Values]] = {}
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._listen(0)
 
     @property
@@ -87,7 +87,7 @@ class KfpServer:
         unique = {"pipelines": "namespace", "versions": "pipeline_id", "experiments": "namespace"}
         scope = unique.get(kind)
         name = values.get("display_name")
-        with self._turn:
+        with self._lock:
             if scope and any(
                 e["display_name"] == name and e.get(scope) == values.get(scope)
                 for e in self.held[kind]

@@ -11,7 +11,7 @@ from pipelines.kfp_client import KfpConnection, Made, Server
 from tests.pipelines.kfp_contract import CRON, KfpContract
 from tests.pipelines.kfp_server import KfpServer, Refusal
 
-WORD = "open sesame"
+BEARER = "open sesame"
 PARAMETERS = {"data": "s3://bucket/data", "store": "s3://bucket/store"}
 
 
@@ -70,16 +70,16 @@ class TestNamed(KfpContract):
 
 
 def test_a_token_is_sent_and_its_lack_told(server: KfpServer, tmp_path: Path) -> None:
-    server.token = WORD
-    (tmp_path / "token").write_text(WORD, encoding="utf-8")
-    Server(KfpConnection(host=server.host, token=WORD))
+    server.token = BEARER
+    (tmp_path / "token").write_text(BEARER, encoding="utf-8")
+    Server(KfpConnection(host=server.host, token=BEARER))
     Server(KfpConnection(host=server.host, token_file=tmp_path / "token"))
     asked = len(server.requests)
     with pytest.raises(PlatformError, match="401 Unauthenticated; give --existing-token"):
         Server(KfpConnection(host=server.host))
     # kfp itself would ask five times, for half a minute.
     assert len(server.requests) == asked + 1
-    assert WORD not in repr(KfpConnection(token=WORD))
+    assert BEARER not in repr(KfpConnection(token=BEARER))
 
 
 def test_a_server_of_many_users_wants_to_know_whose_run_it_is(server: KfpServer) -> None:

@@ -200,11 +200,11 @@ def test_a_server_that_does_not_answer_is_the_platforms_error(pipeline: Commands
 def test_a_token_comes_from_the_variable_or_a_pods_file(
     server: KfpServer, pipeline: Commands, tmp_path: Path
 ) -> None:
-    word = "open sesame"
-    server.token = word
+    bearer = "open sesame"
+    server.token = bearer
     assert pipeline("upload").returncode == 7
-    (tmp_path / "token").write_text(word, encoding="utf-8")
-    ways = ("KFP_EXISTING_TOKEN", word), ("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    (tmp_path / "token").write_text(bearer, encoding="utf-8")
+    ways = ("KFP_EXISTING_TOKEN", bearer), ("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     for name, value in ways:
         pipeline.environment[name] = value
         assert pipeline("upload").returncode == 0

@@ -52,7 +52,7 @@ def test_table_1_is_the_papers_with_its_values_marked_below_ours(eight: dict[str
     ]
     assert cells["p, A1 against A2"][-1] == f"{test['p']:.4f}"
     assert cells["exact p"][-1] == f"{test['p_exact']:.4f}"
-    assert cells["A2 single, published"][0] == "0.689 ± 0.214"
+    assert cells["A2 baseline, published"][0] == "0.689 ± 0.214"
     published = [row for row in table.rows if row.published]
     assert all(row.name.endswith("published") for row in published)
     assert table.rows[-len(published) :] == tuple(published)

@@ -30,13 +30,13 @@ def copy_of(store: ObjectStore) -> MemoryStore:
     return other
 
 
-def test_the_word_of_prepared_cases_stays_while_all_of_them_are_there() -> None:
+def test_the_token_of_prepared_cases_stays_while_all_of_them_are_there() -> None:
     store = MemoryStore()
     study = study_in(store)
     bundle.delete(store, case_prefix("key1"))
     before = prepared_token(store, study)
     study_in(store)
-    # What the run with this word has prepared is what the next run finds.
+    # What the run with this token has prepared is what the next run finds.
     assert prepared_token(store, study) == before
     bundle.delete(store, case_prefix("key2"))
     after = prepared_token(store, study)
@@ -45,26 +45,26 @@ def test_the_word_of_prepared_cases_stays_while_all_of_them_are_there() -> None:
     assert prepared_token(store, study) == after
 
 
-def test_a_run_that_ended_halfway_leaves_no_word() -> None:
+def test_a_run_that_ended_halfway_leaves_no_token() -> None:
     store = MemoryStore()
     study = study_in(store)
     bundle.delete(store, case_prefix("key1"))
     assert prepared_token(store, study) != prepared_token(store, study)
 
 
-def test_an_emptied_store_has_another_word() -> None:
-    words = set()
+def test_an_emptied_store_has_another_token() -> None:
+    tokens = set()
     for store in (MemoryStore(), MemoryStore()):
-        words.add(prepared_token(store, study_in(store)))
-    assert len(words) == 2
+        tokens.add(prepared_token(store, study_in(store)))
+    assert len(tokens) == 2
 
 
-def test_the_word_of_the_results_stays_while_nothing_changes(
+def test_the_token_of_the_results_stays_while_nothing_changes(
     finished: tuple[ObjectStore, Study],
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
-    word = results_token(store, study)
-    assert results_token(store, study) == word
+    token = results_token(store, study)
+    assert results_token(store, study) == token
 
 
 @pytest.mark.parametrize(
@@ -78,25 +78,25 @@ def test_the_word_of_the_results_stays_while_nothing_changes(
     ],
     ids=["prediction", "segmentation", "disagreement", "evaluation", "report"],
 )
-def test_the_word_of_the_results_changes_when_one_is_lost(
+def test_the_token_of_the_results_changes_when_one_is_lost(
     lost: Callable[[str, str], str], finished: tuple[ObjectStore, Study]
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
-    word = results_token(store, study)
+    token = results_token(store, study)
     key = lost(facts.ended_arms(store, study.id)["baseline"], study.id)
     assert key in store.keys("")
     store.delete(key)
-    assert results_token(store, study) != word
+    assert results_token(store, study) != token
 
 
-def test_the_word_of_the_results_changes_with_what_a_report_tells(
+def test_the_token_of_the_results_changes_with_what_a_report_shows(
     finished: tuple[ObjectStore, Study],
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
-    word = results_token(store, study)
+    token = results_token(store, study)
     store.put(facts.failure_key(study.id, 0, 1, 1), b"{}")
     after = results_token(store, study)
-    assert after != word
-    # Whoever runs the race says so all the time; no report tells it.
+    assert after != token
+    # A heartbeat is written all the time; no report shows it.
     store.put(facts.heartbeat_key(study.id), b"{}")
     assert results_token(store, study) == after

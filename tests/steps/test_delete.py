@@ -59,7 +59,7 @@ def test_trainers_that_run_without_a_controller_are_ended_first() -> None:
     controller.take_over()
     controller.reconcile("end")
     assert any(state.running for state in rehearsal.executor.states().values())
-    deleted(rehearsal)  # a minute later, since the controller is silent
+    deleted(rehearsal)  # a minute later: the heartbeat has not changed
     assert dict(rehearsal.executor.states()) == {}
     assert rehearsal.store.objects == {}
 

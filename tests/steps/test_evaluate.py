@@ -97,7 +97,7 @@ def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store
     assert evaluate.run(store, study) == first
     assert writes == []
     store.before_write = lambda _number, _key: None
-    # A2 is taken away, as if it had ended only now.
+    # The baseline is removed, as if it had ended only now.
     baseline = store.objects.pop(facts.result_key(study.id, "baseline"))
     without = evaluate.run(store, study)
     assert (set(without["arms"]), without["test_evaluations"]) == ({"multi", "threshold"}, 2)

@@ -14,7 +14,7 @@ from liverseg.errors import SettingsError, StudyError
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.study import open_study
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from liverseg.steps.race import race
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
@@ -67,7 +67,7 @@ def test_the_race_ends_with_a_status_that_json_can_hold():
     assert status["winner"]["seed"] == 3
     assert status["winner"]["jaccard"] == pytest.approx(0.38)
     assert len(status["winner"]["sha256"]) == 64
-    assert status["baseline"]["seed"] == 9999
+    assert status["baseline"]["seed"] == BASELINE_SEED
     assert status["ledger"]["saved_iterations"] == 4 * 8 - (4 * 2 + 2 * 2 + 4)
     assert status["started"] == 4 + 2 + 1 + 1
 
@@ -161,7 +161,7 @@ def test_the_race_runs_with_processes_on_a_folder(tmp_path):
     root = tmp_path / "store with ümlaut"
     status = with_processes(root, "baseline")
     assert [r["promoted"] for r in status["rungs"]] == [[2], [2], [2]]
-    assert (status["winner"]["seed"], status["baseline"]["seed"]) == (2, 9999)
+    assert (status["winner"]["seed"], status["baseline"]["seed"]) == (2, BASELINE_SEED)
     assert status["started"] == 3 + 1 + 1 + 1
     assert with_processes(root, "baseline")["started"] == 0
     assert not any(key.startswith(".") for key in FolderStore(root).keys(""))

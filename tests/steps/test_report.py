@@ -93,7 +93,7 @@ def test_the_model_card_says_what_was_missed_and_what_was_invented(finished, pag
     counts = [counts for case in cases for counts in case["detection"].values()]
     missed, detected, invented = (sum(c[k] for c in counts) for k in ("fn", "tp", "fp"))
     sentence = (
-        f"it missed {missed} of {detected + missed} lesions and called {invented} places lesions"
+        f"it missed {missed} of {detected + missed} lesions and marked {invented} false lesions"
     )
     assert sentence in page.text
 
@@ -106,7 +106,7 @@ def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     )
     assert "published, other data" in page.text
     assert page.row("winner of the race (A1)")[1:] == [multi, "0.738 ± 0.194"]
-    assert page.row("one training without a race (A2)")[1:] == [baseline, "0.700 ± 0.196"]
+    assert page.row("baseline: one training without rungs (A2)")[1:] == [baseline, "0.700 ± 0.196"]
     assert page.row("best single threshold inside the liver")[1:] == [threshold, ""]
     detection = evaluation["arms"]["multi"]["cases"]["test"]["detection"]["R1"]
     counts = [str(detection[k]) for k in ("tp", "fn", "fp")]
@@ -208,7 +208,7 @@ def test_iterations_spent_and_saved_add_up(page) -> None:
         int(page.row(name)[1].replace(",", ""))
         for name in ("spent by the race", "all seeds to the end (2 x 6)", "saved")
     )
-    # Two seeds to 3 and one of them on to 6, instead of two to 6; A2 is counted beside.
+    # Two seeds to 3 and one of them on to 6, instead of two to 6; without the baseline.
     assert (spent, without_a_race, saved) == (9, 12, 3)
     assert page.row("A2, in no total of the race")[1] == "6"
 
