@@ -170,13 +170,11 @@ def main() -> int:
         )
         for name in CONTESTANTS
     }
-    mine, theirs = (
-        measurements["ours"],
-        [f for n in ("MONAI", "panoptica") if (f := measurements[n])],
-    )
+    mine = measurements["ours"]
+    theirs = [other for n in ("MONAI", "panoptica") if (other := measurements[n])]
     if mine is None or not theirs:
         return 1
-    ratio = min(f["seconds"] for f in theirs) / mine["seconds"]
+    ratio = min(other["seconds"] for other in theirs) / mine["seconds"]
     monais = measurements["MONAI"]
     promises = {
         f"at least {FASTER} x the faster of the others: {ratio:.1f} x": ratio >= FASTER,
