@@ -64,8 +64,8 @@ class TrainerBackend:
         api = connect(self.pods.namespace)
         pod = os.environ.get("KFP_POD_NAME")
         owner = api.workflow_of(pod) if pod else None
-        words = (api, store.url, study, self.pods)
-        executor = KubernetesExecutor(*words, owner=owner, clock=Clock())
+        arguments = (api, store.url, study, self.pods)
+        executor = KubernetesExecutor(*arguments, owner=owner, clock=Clock())
         return executor, self.pods.poll_seconds
 
 

@@ -425,7 +425,7 @@ class _Trainer:
             weights_sha256=described[checkpoint.BEST].sha256,
         )
         write_report(self.store, self.study.id, report)
-        # Kept here while the store was away, the last checkpoint came there without its broom.
+        # Saving removes superseded checkpoints, but not while the store is away.
         lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
 
     def _at_target(self) -> list[facts.Checkpoint]:

@@ -21,8 +21,8 @@ from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
 # A server that has taken the connection may need long to join the parts of a large object.
 TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 CONNECTIONS = 32
-# No waiting mends a certificate or an address.
-HASTY = (SSLError, LocationValueError)
+# Waiting changes nothing about a certificate or an address.
+NOT_RETRIED = (SSLError, LocationValueError)
 AWAY_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
@@ -51,7 +51,7 @@ class RetryingPool(urllib3.PoolManager):
         while True:
             try:
                 response = super().urlopen(method, url, redirect, retries=False, **arguments)
-            except HASTY:
+            except NOT_RETRIED:
                 raise
             except HTTPError as exc:
                 if _final(method, url) or not attempts.again(cause(exc)):
