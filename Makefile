@@ -6,11 +6,11 @@ SPLIT ?=
 STORE ?= build/store
 GPUS ?= 2
 SETTINGS ?= {}
-# 0 leaves out A2, the one long training without a race; the tables then have one algorithm.
+# 0 leaves out the baseline, the one training without rungs; the tables then have one algorithm.
 COMPARE_BASELINE ?= 1
 # For `make bench`: a Python with panoptica, which wants other versions of packages than ours.
 PANOPTICA ?= $(BIN)/python
-# More words for pytest.
+# More arguments for pytest.
 ARGS ?=
 TEST_DATA ?= ../shared/data/liver-mri
 # A cluster of its own for the tests, with a registry and an S3 server; see docs/cluster.md.

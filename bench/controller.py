@@ -52,9 +52,9 @@ class CountingStore(MemoryStore):
         return super().get(key)
 
     def keys(self, prefix: str) -> list[str]:
-        found = super().keys(prefix)
-        self.calls["LIST"] += max(1, -(-len(found) // PAGE))
-        return found
+        keys = super().keys(prefix)
+        self.calls["LIST"] += max(1, -(-len(keys) // PAGE))
+        return keys
 
 
 class Race:

@@ -78,7 +78,7 @@ def monai(predicted: np.ndarray, reference: np.ndarray) -> Values:
     from monai import metrics
 
     pair = [torch.from_numpy(m)[None, None] for m in (predicted, reference)]
-    found = {
+    scores = {
         "dice": metrics.compute_dice(*pair, include_background=True),
         "jaccard": metrics.compute_iou(*pair, include_background=True),
         "hd_mm": metrics.compute_hausdorff_distance(*pair, True, spacing=SPACING_MM),
@@ -89,7 +89,7 @@ def monai(predicted: np.ndarray, reference: np.ndarray) -> Values:
             *pair, True, symmetric=True, spacing=SPACING_MM
         ),
     }
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in scores.items()}
 
 
 def panoptica(predicted: np.ndarray, reference: np.ndarray) -> Values:
@@ -148,10 +148,10 @@ def measured(name: str, python: str, runs: int) -> dict[str, Any] | None:
     if done.returncode:
         print(f"{name:20} not measured: {done.stderr.strip().splitlines()[-1]}")
         return None
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    values = "  ".join(f"{n} {v:.4g}" for n, v in found["values"].items())
-    print(f"{name:20} {found['seconds']:7.3f} s  {found['peak_mb']:7.0f} MB   {values}")
-    return found
+    measurement: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    values = "  ".join(f"{n} {v:.4g}" for n, v in measurement["values"].items())
+    print(f"{name:20} {measurement['seconds']:7.3f} s  {measurement['peak_mb']:7.0f} MB   {values}")
+    return measurement
 
 
 def main() -> int:
@@ -164,17 +164,18 @@ def main() -> int:
         print(json.dumps(measure(chosen.only, chosen.runs)))
         return 0
     print(f"a pair of {SHAPE} (z, y, x) with {LESIONS} lesions each, synthetic")
-    found = {
+    measurements = {
         name: measured(
             name, chosen.panoptica if name == "panoptica" else sys.executable, chosen.runs
         )
         for name in CONTESTANTS
     }
-    mine, theirs = found["ours"], [f for n in ("MONAI", "panoptica") if (f := found[n])]
+    mine = measurements["ours"]
+    theirs = [other for n in ("MONAI", "panoptica") if (other := measurements[n])]
     if mine is None or not theirs:
         return 1
-    ratio = min(f["seconds"] for f in theirs) / mine["seconds"]
-    monais = found["MONAI"]
+    ratio = min(other["seconds"] for other in theirs) / mine["seconds"]
+    monais = measurements["MONAI"]
     promises = {
         f"at least {FASTER} x the faster of the others: {ratio:.1f} x": ratio >= FASTER,
         "MONAI's numbers": monais is not None

@@ -81,8 +81,8 @@ def plain(network: AUNet, image: np.ndarray, tile: Tile) -> np.ndarray:
     """Predict one tile with the network as it was trained: what a reader would write first."""
     patch = torch.from_numpy(cut(image, tile, network))[None, None]
     with torch.inference_mode():
-        found: np.ndarray = torch.softmax(network(patch), dim=1)[0, 1].numpy()
-    return found
+        probabilities: np.ndarray = torch.softmax(network(patch), dim=1)[0, 1].numpy()
+    return probabilities
 
 
 def fastest(work: Callable[[], object], times: int) -> float:
@@ -152,11 +152,11 @@ def main() -> int:
         reference[inside] = plain(s.network, s.image, t)[
             tuple(slice(i.stop - i.start) for i in inside)
         ]
-    found, expected = result[s.liver], reference[s.liver]
+    probabilities, expected = result[s.liver], reference[s.liver]
     low, high = np.percentile(expected, [1, 99])
-    difference = float(np.abs(found - expected).max())
+    difference = float(np.abs(probabilities - expected).max())
     clear = np.abs(expected - 0.5) > SAME_WITHIN
-    flipped = int(((found > 0.5) != (expected > 0.5))[clear].sum())
+    flipped = int(((probabilities > 0.5) != (expected > 0.5))[clear].sum())
     estimate = max(predictor.estimated_mb(t.size) for t in tiles)
     peak = measured_peak_mb(chosen.threads, chosen.memory_mb)
 

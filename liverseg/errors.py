@@ -2,8 +2,8 @@
 
 LiversegError            a defect, where no class below fits
 ├─ SettingsError         a setting, flag, split or right is wrong: correct it, start again
-├─ CaseError             one case cannot be used: mend it or leave it out
-├─ StoreError            no permission, no space, no connection: mend it and start again
+├─ CaseError             one case cannot be used: repair it or leave it out
+├─ StoreError            no permission, no space, no connection: correct it and start again
 │  ├─ NotFound           no such key
 │  └─ StoreAway          no answer: a connection, a timeout, 5xx; it may come back
 ├─ IntegrityError        stored bytes differ from what their manifest promises

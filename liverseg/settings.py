@@ -25,7 +25,7 @@ PREPARATION_VERSION = 1
 # Raised when the same weights would give other predictions or segmentations.
 PREDICTION_VERSION = 1
 
-# The seed of A2, the single training that the paper compares with; no race uses it.
+# The seed of the baseline (docs/method.md section 10); no race uses it.
 BASELINE_SEED = 9999
 
 

@@ -37,11 +37,11 @@ class OurLines(io.TextIOBase):
     def __init__(self, target: TextIO, log: TextIO) -> None:
         self._target, self._log, self._rest = target, log, ""
         # The tasks of a loop write from threads of their own.
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         """Forward every complete line that carries our mark, without it."""
-        with self._turn:
+        with self._lock:
             self._log.write(text)
             *lines, self._rest = (self._rest + text).split("\n")
             for line in lines:

@@ -15,7 +15,7 @@ pytest_plugins = ["pytester", "tests.fast_lane"]
 
 SHAPE = (6, 24, 20)
 SPACING_MM = (4.0, 1.25, 1.5)
-STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 CaseWriter = Callable[..., Path]
 
@@ -29,7 +29,7 @@ def grid(**changes: Any) -> Geometry:
         "shape": SHAPE,
         "spacing_mm": SPACING_MM,
         "origin_mm": (-10.0, 5.0, 30.0),
-        "direction": STRAIGHT,
+        "direction": IDENTITY,
         "orientation": "LPS",
     }
     return Geometry(**(values | changes))

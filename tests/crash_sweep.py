@@ -249,11 +249,11 @@ def problem(kind: str, point: Point) -> str | None:
     """Run one race; return what is wrong with it."""
     where = f"{kind} race, killed {'before' if point[1] else 'after'} write {point[0]}"
     try:
-        found = KINDS[kind](point)[0]
+        result = KINDS[kind](point)[0]
     except AssertionError as error:
         return f"{where}: {error}"
-    if found != undisturbed(kind)[0]:
-        return f"{where}: {found} instead of {undisturbed(kind)[0]}"
+    if result != undisturbed(kind)[0]:
+        return f"{where}: {result} instead of {undisturbed(kind)[0]}"
     return None
 
 
@@ -261,8 +261,8 @@ def sweep(kind: str, sample: int | None, processes: int) -> Iterator[str | None]
     chosen = points(kind, sample)
     # Workers are forked afresh from a process that has imported everything and computed nothing.
     with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as pool:
-        found = pool.map(partial(problem, kind), chosen, chunksize=4)
-        yield from track(found, f"{kind}: a crash at each of {len(chosen)} points", len(chosen))
+        outcomes = pool.map(partial(problem, kind), chosen, chunksize=4)
+        yield from track(outcomes, f"{kind}: a crash at each of {len(chosen)} points", len(chosen))
 
 
 def main() -> int:
@@ -275,12 +275,12 @@ def main() -> int:
     for kind in KINDS:
         start = time.monotonic()
         sample = None if chosen[kind] == "all" else int(chosen[kind])
-        found = list(sweep(kind, sample, chosen["processes"]))
-        wrong = [text for text in found if text is not None]
+        outcomes = list(sweep(kind, sample, chosen["processes"]))
+        wrong = [text for text in outcomes if text is not None]
         problems += wrong
         (_, weights), writes = undisturbed(kind)
         print(
-            f"{kind}: {writes} writes, {len(found)} races, {len(wrong)} ended differently, "
+            f"{kind}: {writes} writes, {len(outcomes)} races, {len(wrong)} ended differently, "
             f"{time.monotonic() - start:.0f} s; winner's weights {weights}"
         )
     print("\n".join(problems))

@@ -262,9 +262,9 @@ def test_replay_accepts_a_race_and_names_the_report_that_was_altered_by_hand(
     assert decided.startswith(f"studies/{study}/rungs/0/decision.json: its input of seed 2 ")
     assert done.err == f"error: study {study}: {len(lines)} differences; see above\n"
     done = liverseg("study", "replay", "--store", tmp_path / "store", "--json")
-    told = json.loads(done.out)
-    assert (done.code, told["study"], told["checked"]["reports"]) == (5, study, 6)
-    assert [f"{f['key']}: {f['problem']}" for f in told["findings"]] == lines
+    output = json.loads(done.out)
+    assert (done.code, output["study"], output["checked"]["reports"]) == (5, study, 6)
+    assert [f"{f['key']}: {f['problem']}" for f in output["findings"]] == lines
 
 
 def test_the_status_of_a_finished_race_shows_its_seeds_only_when_asked(
@@ -278,9 +278,9 @@ def test_the_status_of_a_finished_race_shows_its_seeds_only_when_asked(
     assert "pruned" not in short.out
     assert re.search(r"^SHA-256 of its weights: [0-9a-f]{64}$", short.out, re.MULTILINE)
     assert long.out.count("pruned") == 3
-    told = json.loads(liverseg(*words, "--json").out)
-    assert [seed["state"] for seed in told["seeds"]] == ["pruned", "pruned", "pruned", "winner"]
-    assert told["remaining_seconds"] == 0
+    output = json.loads(liverseg(*words, "--json").out)
+    assert [seed["state"] for seed in output["seeds"]] == ["pruned", "pruned", "pruned", "winner"]
+    assert output["remaining_seconds"] == 0
     for watched in (liverseg(*words, "--watch"), liverseg(*words, "--watch", "--json")):
         assert watched.code == 0
         assert "winner" in watched.out
@@ -307,15 +307,15 @@ def test_scan_accepts_names_with_spaces_and_umlauts(
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"test": names[:1], "validation": names[1:2]}), encoding="utf-8")
     words = (data, "--store", tmp_path / "my store", "--split", split)
-    found = json.loads(liverseg("scan", *words, "--json").out)
-    assert found["problems"] == []
-    assert {case["case"]: case["role"] for case in found["cases"]} == {
+    scanned = json.loads(liverseg("scan", *words, "--json").out)
+    assert scanned["problems"] == []
+    assert {case["case"]: case["role"] for case in scanned["cases"]} == {
         names[0]: "test", names[1]: "validation", names[2]: "training"
     }  # fmt: skip
     table = liverseg("scan", *words)
     assert table.code == 0
-    assert found["dataset"] in table.out
-    run = ("study", "run", "--store", tmp_path / "my store", "--dataset", found["dataset"])
+    assert scanned["dataset"] in table.out
+    run = ("study", "run", "--store", tmp_path / "my store", "--dataset", scanned["dataset"])
     unprepared = liverseg(*run)
     assert unprepared.code == 6
     assert "3 of 3 cases are not prepared in this store, such as" in unprepared.err
@@ -460,10 +460,10 @@ def test_a_study_is_deleted_when_it_was_asked_for_and_says_what_stays(
 def test_deleting_tells_a_machine_what_it_did(liverseg: CommandLine, tmp_path: Path) -> None:
     _, study = raced(tmp_path / "store")
     done = liverseg("study", "delete", "--store", tmp_path / "store", "--yes", "--json")
-    told = json.loads(done.out)
-    assert (told["study"], told["jobs"], told["kept"]) == (study, 0, [])
-    assert told["keys"] > 0
-    assert told["bytes"] > 0
+    output = json.loads(done.out)
+    assert (output["study"], output["jobs"], output["kept"]) == (study, 0, [])
+    assert output["keys"] > 0
+    assert output["bytes"] > 0
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "two"])
@@ -565,8 +565,8 @@ def test_a_path_that_looks_like_markup_is_shown_as_it_is(
     liverseg: CommandLine, tmp_path: Path
 ) -> None:
     out = tmp_path / "[bold]x" / "[" / "b]x"
-    told = liverseg("pipeline", "compile", "--out", out).out
-    assert told.splitlines()[0] == str(out / "training.yaml")
+    output = liverseg("pipeline", "compile", "--out", out).out
+    assert output.splitlines()[0] == str(out / "training.yaml")
 
 
 @pytest.mark.slow

@@ -36,13 +36,13 @@ CITATION = re.compile(
 
 def rows(header: str, text: str = METHOD) -> list[list[str]]:
     """The cells of every row of every table whose header has this first cell."""
-    found = []
+    result = []
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         cells = [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()]
         if cells[0][0] == header:
-            found += cells
-    assert found, f"there is no table '{header}'"
-    return found
+            result += cells
+    assert result, f"there is no table '{header}'"
+    return result
 
 
 def value(cell: str) -> Any:
@@ -112,9 +112,9 @@ def test_every_version_that_results_depend_on_is_in_the_method() -> None:
 
 def test_the_readme_has_the_table_of_the_exit_codes() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^\| exit code \|(?:.*\n)(?:^\|.*\n)+", readme, re.MULTILINE)
-    assert found is not None
-    assert found[0] == markdown_table()
+    table = re.search(r"^\| exit code \|(?:.*\n)(?:^\|.*\n)+", readme, re.MULTILINE)
+    assert table is not None
+    assert table[0] == markdown_table()
 
 
 def named_files() -> set[str]:
@@ -128,9 +128,9 @@ def named_files() -> set[str]:
 
 
 def test_every_file_that_the_architecture_names_exists() -> None:
-    found = named_files()
-    assert len(found) > 50
-    assert sorted(path for path in found if not (ROOT / path).exists()) == []
+    paths = named_files()
+    assert len(paths) > 50
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
 
 
 WHERE = [
@@ -172,9 +172,9 @@ def citations() -> Iterator[tuple[str, str, int]]:
 
 
 def test_every_section_that_is_cited_exists() -> None:
-    found = list(citations())
-    assert {document for _, document, _ in found} == set(SECTIONS)
-    assert [cited for cited in found if cited[2] not in SECTIONS[cited[1]]] == []
+    cited_sections = list(citations())
+    assert {document for _, document, _ in cited_sections} == set(SECTIONS)
+    assert [cited for cited in cited_sections if cited[2] not in SECTIONS[cited[1]]] == []
 
 
 def test_a_citation_is_found_across_lines() -> None:

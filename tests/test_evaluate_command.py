@@ -72,7 +72,7 @@ def test_one_case_and_one_rater(liverseg, folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([], "give --reference and --prediction, or --store for a study"),
         (["--prediction", "a.nii"], "give --reference"),
@@ -83,10 +83,10 @@ def test_one_case_and_one_rater(liverseg, folder) -> None:
         (["--reference", "mean=a", "--prediction", "b"], "not 'mean'"),
     ],
 )
-def test_what_does_not_go_together_is_said_in_one_line(liverseg, words, told) -> None:
+def test_what_does_not_go_together_is_said_in_one_line(liverseg, words, message) -> None:
     done = liverseg("evaluate", *words)
     assert (done.code, done.out) == (2, "")
-    assert told in done.err
+    assert message in done.err
 
 
 def test_a_store_in_the_environment_does_not_get_in_the_way(liverseg, folder, monkeypatch) -> None:

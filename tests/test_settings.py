@@ -4,6 +4,7 @@ import pytest
 
 from liverseg.errors import SettingsError
 from liverseg.settings import (
+    BASELINE_SEED,
     PREPARATION_VERSION,
     PRESETS,
     TRAINING_VERSION,
@@ -98,6 +99,10 @@ def test_the_defaults_of_this_version_stay_as_they_are() -> None:
     }
     assert {name: now.get(name) for name in DEFAULTS_OF_VERSION_1} == DEFAULTS_OF_VERSION_1
     assert (TRAINING_VERSION, PREPARATION_VERSION) == (1, 1)
+
+
+def test_the_seed_of_the_baseline_is_the_one_that_stores_and_job_names_have() -> None:
+    assert BASELINE_SEED == 9999
 
 
 def test_what_differs_is_what_has_another_value_or_no_default() -> None:

@@ -36,12 +36,12 @@ class Watched:
 
 
 def test_elsewhere_it_is_told_when_something_changed_and_only_then():
-    watched, told = Watched(), []
-    follow(watched.look, told.append, watched.sleep)
+    watched, statuses = Watched(), []
+    follow(watched.look, statuses.append, watched.sleep)
     # Never run, twice the same, then three rungs.
-    assert (watched.looks, len(told)) == (6, 4)
+    assert (watched.looks, len(statuses)) == (6, 4)
     assert set(watched.slept) == {WATCH_SECONDS}
-    assert [found["winner"] is not None for found in told] == [False, False, False, True]
+    assert [status["winner"] is not None for status in statuses] == [False, False, False, True]
 
 
 def test_on_a_terminal_it_is_drawn_anew_until_the_race_is_over():
@@ -60,12 +60,12 @@ def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys)
     waiting = {job_name(study, NONCE, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
     beat = facts.Heartbeat(1, "somebody", NONCE, time.time(), waiting=waiting)
     record.write(rehearsal.store, facts.heartbeat_key(study), beat.to_mapping())
-    found = race.status(rehearsal.store, study)
-    assert [seed["waits_for"] for seed in found["seeds"]] == ["no 0", "no 0", "no 1", None]
-    show(found)
-    told = capsys.readouterr().out
-    assert "seed 0, 1 not running yet: no 0\nseed 2 not running yet: no 1\n" in told
-    assert "4 have not reported" in told
+    status = race.status(rehearsal.store, study)
+    assert [seed["waits_for"] for seed in status["seeds"]] == ["no 0", "no 0", "no 1", None]
+    show(status)
+    output = capsys.readouterr().out
+    assert "seed 0, 1 not running yet: no 0\nseed 2 not running yet: no 1\n" in output
+    assert "4 have not reported" in output
 
 
 def test_after_a_stop_was_taken_back_it_says_that_nobody_has_gone_on_yet(capsys):

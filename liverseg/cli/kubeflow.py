@@ -43,8 +43,8 @@ def compile_(out: Path, namespace: str | None, as_json: bool, **options: Any) ->
     """
     package = compiled(out, options, namespace)
     if as_json:
-        told = {"ir": package.ir, "manifest": package.manifest, "version": package.version}
-        print_json({key: str(value) for key, value in told.items()})
+        output = {"ir": package.ir, "manifest": package.manifest, "version": package.version}
+        print_json({key: str(value) for key, value in output.items()})
         return
     for path in (package.ir, package.manifest):
         console.print(f"{path}", soft_wrap=True)
@@ -104,19 +104,19 @@ def submit(
     with TemporaryDirectory() as folder:
         package = compiled(Path(folder), options)
         values = parameters(package, params)
-        there = server(options)
-        pipeline, version = there.upload(package)
-    run = there.submit(pipeline, version, values, experiment, run_name, service_account)
-    link = there.link("runs", run.id)
-    told = _uploaded(pipeline, version, package.version)
-    told |= {"run": run.id, "created": run.created, "link": link}
+        client = server(options)
+        pipeline, version = client.upload(package)
+    run = client.submit(pipeline, version, values, experiment, run_name, service_account)
+    link = client.link("runs", run.id)
+    output = _uploaded(pipeline, version, package.version)
+    output |= {"run": run.id, "created": run.created, "link": link}
     if not as_json:
         console.print(_said("run", run.id, run.created, "runs already"), soft_wrap=True)
         console.print(link, soft_wrap=True)
     if wait:
-        told |= _wait(lambda: there.look(run.id, package.tasks), link, as_json)
+        output |= _wait(lambda: client.look(run.id, package.tasks), link, as_json)
     if as_json:
-        print_json(told)
+        print_json(output)
 
 
 @click.command(
@@ -157,13 +157,13 @@ def schedule(
     with TemporaryDirectory() as folder:
         package = compiled(Path(folder), options)
         values = parameters(package, params)
-        there = server(options)
-        pipeline, version = there.upload(package)
-    kept = there.schedule(pipeline, version, values, experiment, name, cron, service_account)
-    link = there.link("recurringrun", kept.id)
+        client = server(options)
+        pipeline, version = client.upload(package)
+    kept = client.schedule(pipeline, version, values, experiment, name, cron, service_account)
+    link = client.link("recurringrun", kept.id)
     if as_json:
-        told = _uploaded(pipeline, version, package.version)
-        print_json(told | {"schedule": kept.id, "created": kept.created, "link": link})
+        output = _uploaded(pipeline, version, package.version)
+        print_json(output | {"schedule": kept.id, "created": kept.created, "link": link})
         return
     console.print(_said("schedule", f"{name} ({cron})", kept.created), soft_wrap=True)
     console.print(link, soft_wrap=True)

@@ -49,7 +49,9 @@ for command in (compile_, upload, submit, schedule):
 @split_option
 @gpus_option()
 @budget_option
-@click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
+@click.option(
+    "--compare-baseline/--no-compare-baseline", default=True, help="Also train the baseline."
+)
 @take_over_option
 @json_option
 def run(

@@ -113,7 +113,7 @@ def voxels_of(path: Path) -> int:
 
 
 def write(path: Path, volume: Volume) -> None:
-    """Write in the orientation that the geometry remembers; the suffix chooses the format.
+    """Write in the geometry's original orientation; the suffix chooses the format.
 
     The file appears whole or not at all. Masks are stored as uint8.
 
@@ -201,7 +201,7 @@ def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
 
 
 def _oriented(image: sitk.Image) -> Volume:
-    """Flip and swap axes to the nearest LPS and remember where they came from."""
+    """Flip and swap axes to the nearest LPS; the geometry has the original orientation."""
     orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
         image.GetDirection()
     )

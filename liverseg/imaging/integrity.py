@@ -1,4 +1,4 @@
-"""Whether a file holds all its voxels: ITK reads a truncated NIfTI file without a word.
+"""Whether a file holds all its voxels: ITK reads a truncated NIfTI file without an error.
 
 It fills the missing voxels of NIfTI, and those after a damaged byte of a compressed MetaImage,
 with whatever lay in memory, and puts 0 where a NIfTI file has NaN. So lengths, checksums and

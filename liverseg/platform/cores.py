@@ -50,12 +50,12 @@ def parse_quota(limit: str, period: str | None = None) -> float | None:
 def _quotas(mount: Path, own: Path) -> Iterator[float]:
     """Yield the quotas of this process' groups; none where there are no cgroups."""
     for folder in dict.fromkeys(folders(_read(own) or "")):
-        single, limit, period = (
+        cpu_max, limit, period = (
             _read(mount / folder / name)
             for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
         )
-        if single:
-            quota = parse_quota(single)
+        if cpu_max:
+            quota = parse_quota(cpu_max)
         elif limit and period:
             quota = parse_quota(limit, period)
         else:

@@ -24,7 +24,7 @@ _PAGE = 500
 _TIMEOUT = (5.0, 30.0)
 # An API server that has just started knows nobody's rights yet (kubernetes/kubernetes#121635).
 _SETTLING_SECONDS = 60.0
-# How the API server words a want of rights; quotas and admission answer with 403, too.
+# How the API server reports missing rights; quotas and admission answer with 403, too.
 _WITHOUT_RIGHT = re.compile(r"cannot \w+ resource")
 
 

@@ -39,15 +39,15 @@ def agreement(
         by_case, against, scores = figure.subplots(), None, None
     cases = list(between_raters)
     width = min(0.25, 0.8 / max(len(dice), 1))
-    raters = sorted({r for found in dice.values() for case in found.values() for r in case})
-    for position, (name, found) in enumerate(dice.items()):
+    raters = sorted({r for per_case in dice.values() for case in per_case.values() for r in case})
+    for position, (name, per_case) in enumerate(dice.items()):
         colour = ALGORITHM_COLOURS[position % len(ALGORITHM_COLOURS)]
         beside = (position - (len(dice) - 1) / 2) * width
         for marker, rater in zip(RATER_MARKERS * 3, raters, strict=False):
             points = [
                 (i + beside, v)
                 for i, c in enumerate(cases)
-                if (v := found.get(c, {}).get(rater)) is not None
+                if (v := per_case.get(c, {}).get(rater)) is not None
             ]
             label = f"{name}, {rater}"
             by_case.scatter(
@@ -56,14 +56,14 @@ def agreement(
             )  # fmt: skip
         if against is None or scores is None:
             continue
-        means = {case: mean(list(found.get(case, {}).values())) for case in cases}
+        means = {case: mean(list(per_case.get(case, {}).values())) for case in cases}
         pairs = [
             (b, m) for c in cases
             if (b := between_raters.get(c)) is not None and (m := means[c]) is not None
         ]  # fmt: skip
         against.scatter(*_columns(pairs), color=colour, s=22, label=name, clip_on=False)
-        told = [(i + beside, v) for i, c in enumerate(cases) if (v := phi[name].get(c)) is not None]
-        scores.bar(*_columns(told), width=0.9 * width, color=colour, label=name)
+        bars = [(i + beside, v) for i, c in enumerate(cases) if (v := phi[name].get(c)) is not None]
+        scores.bar(*_columns(bars), width=0.9 * width, color=colour, label=name)
     _by_case(by_case, cases, "Dice")
     if dice:
         by_case.legend(fontsize=7, ncols=6, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))

@@ -79,42 +79,42 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader has to know beside the tables."""
-    told = []
+    lines = []
     between = result["rater_summary"].get(f"dice.{MEAN}")
     if between is None:
-        told.append("One rater: there is no agreement between raters, and no phi.")
+        lines.append("One rater: there is no agreement between raters, and no phi.")
     else:
-        told.append(f"Raters among themselves: Dice {spread(between)}.")
+        lines.append(f"Raters among themselves: Dice {spread(between)}.")
     identical = [c["case"] for c in result["cases"] if c["raters_identical"]]
     if identical:
-        told.append(f"All raters drew the same, so that phi is 1 or 0: {', '.join(identical)}.")
+        lines.append(f"All raters drew the same, so that phi is 1 or 0: {', '.join(identical)}.")
     for reason in dict.fromkeys(t["reason"] for t in result["tests"] if t["reason"]):
-        told.append(f"No p-value: {reason}.")
+        lines.append(f"No p-value: {reason}.")
     for case in result["cases"]:
-        told += [
+        lines += [
             f"{case['case']}: {name} has other labels only, so no lesion."
             for name in case.get("label_absent", ())
         ]
-        told += [
+        lines += [
             f"{case['case']}: {name} was resampled, nearest neighbour."
             for name in case.get("resampled", ())
         ]
-        told += [
+        lines += [
             f"{case['case']}: rater {name} is absent." for name in case.get("absent_raters", ())
         ]
-        told += [
+        lines += [
             f"{case['case']}: {name} has {voxels} lesion voxels outside the liver, left out."
             for name, voxels in case.get("outside_liver_voxels", {}).items()
             if voxels and name in case["algorithms"]
         ]
-        told += [
+        lines += [
             f"{case['case']}: {name} against {', '.join(values['detection']['capped'])}: too many "
             "lesions touch to try every subset."
             for name, values in case["algorithms"].items()
             if values["detection"]["capped"]
         ]
-    told += [f"Left out: {one['case']}: {one['reason']}" for one in result["excluded"]]
-    return told
+    lines += [f"Left out: {one['case']}: {one['reason']}" for one in result["excluded"]]
+    return lines
 
 
 def figure_2(result: Mapping[str, Any], algorithms: Sequence[str]) -> Figure:
@@ -125,9 +125,9 @@ def figure_2(result: Mapping[str, Any], algorithms: Sequence[str]) -> Figure:
     for case in result["cases"]:
         between[case["case"]] = mean(list(case["rater_dice"].values()))
         for name in case["algorithms"].keys() & dice.keys():
-            found = case["algorithms"][name]
-            dice[name][case["case"]] = {r: v for r, v in found["dice"].items() if r != MEAN}
-            phi[name][case["case"]] = found["phi"]
+            values = case["algorithms"][name]
+            dice[name][case["case"]] = {r: v for r, v in values["dice"].items() if r != MEAN}
+            phi[name][case["case"]] = values["phi"]
     return charts.agreement(dice, between, phi)
 
 
@@ -179,7 +179,7 @@ def _rows(result: Mapping[str, Any], names: Sequence[str]) -> Iterator[list[str]
 
 
 def _detection(result: Mapping[str, Any]) -> Iterator[Table]:
-    for unit, told in (("lesion", "lesions"), ("correspondence", "correspondences")):
+    for unit, plural in (("lesion", "lesions"), ("correspondence", "correspondences")):
         names = [f"{unit}.{score.name}.{MEAN}" for score in SCORES]
         rows = [
             [*row, _number(result["summary"][row[0]][names[-1]]["median"])]
@@ -190,7 +190,7 @@ def _detection(result: Mapping[str, Any]) -> Iterator[Table]:
             values = [spread(raters[name]) for name in names]
             rows.append(["raters", *values, _number(raters[names[-1]]["median"])])
         heads = [score.head for score in SCORES]
-        yield Table(f"Detection of {told}, mean over raters", ("", *heads, "FPC median"), rows)
+        yield Table(f"Detection of {plural}, mean over raters", ("", *heads, "FPC median"), rows)
 
 
 def _diameters(result: Mapping[str, Any]) -> Iterator[list[str]]:

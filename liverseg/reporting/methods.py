@@ -6,13 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 from liverseg import __version__
 from liverseg.core.data.dataset import Dataset
 from liverseg.core.race.halving import Rung
-from liverseg.settings import Settings
+from liverseg.settings import BASELINE_SEED, Settings
 
 _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "kfp", "matplotlib")
 
 
 def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], baseline: bool) -> str:
-    """Return the methods paragraph; `baseline`: A2 was trained as well."""
+    """Return the methods paragraph; `baseline`: whether it was trained as well."""
     p, n, t, r = settings.preparation, settings.network, settings.training, settings.race
     counts = ", ".join(f"{len(dataset.role(x))} {x}" for x in ("training", "validation", "test"))
     raters = sorted({rater for case in dataset.cases for rater in case.raters})
@@ -42,7 +42,8 @@ def paragraph(settings: Settings, dataset: Dataset, rungs: Sequence[Rung], basel
         f"{t.contrast[1]:g}) and brightness (SD {t.brightness_sd:g}).",
         f"{r.seeds} networks that differ in their random seed (0 to {r.seeds - 1}) were trained at "
         f"once. {raced} The winner is A1.",
-        f"A2 is one network (seed 9999) trained to {r.maximum_iterations:,} iterations in one go."
+        f"A2 is one network (seed {BASELINE_SEED}) trained to {r.maximum_iterations:,} iterations "
+        "in one go."
         if baseline
         else "",
         "Segmentations were compared on the original grid by Dice, Jaccard, Hausdorff and average "

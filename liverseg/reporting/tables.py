@@ -15,15 +15,15 @@ from liverseg.reporting.evaluation import spread
 PUBLISHED_SEGMENTATION = {
     "A1 multi-model": ("0.732 ± 0.210", "0.744 ± 0.200", "0.738 ± 0.189", "0.738 ± 0.194",
                        "0.873 ± 0.082"),
-    "A2 single": ("0.689 ± 0.214", "0.714 ± 0.195", "0.697 ± 0.190", "0.700 ± 0.196",
-                  "0.852 ± 0.082"),
+    "A2 baseline": ("0.689 ± 0.214", "0.714 ± 0.195", "0.697 ± 0.190", "0.700 ± 0.196",
+                    "0.852 ± 0.082"),
     "p": ("0.0017", "0.0269", "0.0029", "0.0025", "0.0022"),
     "between raters": ("", "", "", "0.781 ± 0.121", ""),
 }  # fmt: skip
 PUBLISHED_RATERS = 3
 PUBLISHED_DETECTION = {
     "A1 multi-model": ("0.710", "0.566", "0.589", "2.3"),
-    "A2 single": ("0.748", "0.418", "0.490", "6"),
+    "A2 baseline": ("0.748", "0.418", "0.490", "6"),
     "raters": ("0.804", "0.787", "0.761", "1"),
 }
 _SCORES = ("recall", "precision", "f1")
@@ -60,7 +60,7 @@ def segmentation(result: Mapping[str, Any], data: str) -> PaperTable:
     """
     raters = list(result["raters"])
     names = [*(f"dice.{rater}" for rater in raters), f"dice.{MEAN}", "phi"]
-    rows = [Row(name, _spreads(found, names)) for name, found in result["summary"].items()]
+    rows = [Row(name, _spreads(summary, names)) for name, summary in result["summary"].items()]
     rows += _p_rows(result, names)
     if f"dice.{MEAN}" in result["rater_summary"]:
         between = spread(result["rater_summary"][f"dice.{MEAN}"])
@@ -85,8 +85,8 @@ def detection(result: Mapping[str, Any], data: str, unit: str = "lesion") -> Pap
     if f"{unit}.fp.{MEAN}" in result["rater_summary"]:
         everybody["raters"] = result["rater_summary"]
     rows = [
-        Row(name, (*_spreads(found, names), _median(found.get(f"{unit}.fp.{MEAN}"))))
-        for name, found in everybody.items()
+        Row(name, (*_spreads(summary, names), _median(summary.get(f"{unit}.fp.{MEAN}"))))
+        for name, summary in everybody.items()
     ]
     if unit == "lesion":
         rows += [Row(r.name, (*r.cells, "")) for r in _p_rows(result, names)]
@@ -137,10 +137,10 @@ def _p_rows(result: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
     kinds = {
         "p": "p, A1 against A2", "p_exact": "exact p", "p_adjusted": "p, adjusted in its family",
     }  # fmt: skip
-    found = {kind: [tests.get(name, {}).get(kind) for name in names] for kind in kinds}
+    p_values = {kind: [tests.get(name, {}).get(kind) for name in names] for kind in kinds}
     return [
         Row(kinds[kind], tuple("-" if p is None else f"{p:.4f}" for p in values))
-        for kind, values in found.items()
+        for kind, values in p_values.items()
         if any(p is not None for p in values)
     ]
 
@@ -152,12 +152,14 @@ def _median(summary: Mapping[str, Any] | None) -> str:
 
 def _note(result: Mapping[str, Any], data: str) -> str:
     """Say what the rows rest on, and why there is no p where there is none."""
-    told = [f"{len(result['cases'])} {data}; rows marked published are the paper's, of other data."]
+    sentences = [
+        f"{len(result['cases'])} {data}; rows marked published are the paper's, of other data."
+    ]
     reasons = dict.fromkeys(
         t["reason"] for t in result["tests"] if t["algorithms"] == _PAIR and t["reason"]
     )
-    told += [f"No p-value: {reason}." for reason in reasons]
-    return " ".join(told)
+    sentences += [f"No p-value: {reason}." for reason in reasons]
+    return " ".join(sentences)
 
 
 def _line(name: str, cells: Iterable[str]) -> str:

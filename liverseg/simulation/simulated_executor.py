@@ -134,7 +134,7 @@ class SimulatedExecutor:
         return ""
 
     def cancel(self, name: str) -> None:
-        """End the job at once, without a word; an unknown name or an ended job is no error."""
+        """End the job at once, without a report; an unknown name or an ended job is no error."""
         process = self.processes.get(name)
         if process is not None and process.state.running:
             self.end(process, ExitCode.INTERRUPTED)

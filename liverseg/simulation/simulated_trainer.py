@@ -19,7 +19,7 @@ from liverseg.storage.port import ObjectStore
 
 @dataclass(frozen=True)
 class Position:
-    """All that a simulated training has to remember."""
+    """The whole state of a simulated training."""
 
     iteration: int = 0
     best_iteration: int = 0

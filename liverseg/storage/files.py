@@ -25,7 +25,7 @@ def open_source(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file that takes the place of `path` at the end; an error leaves `path` as it was.
+    """Yield a new file that replaces `path` at the end; an error leaves `path` as it was.
 
     StoreError, naming the file, where it cannot be written.
     """

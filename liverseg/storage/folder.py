@@ -217,7 +217,7 @@ def _made(folder: Path) -> bool:
 
 
 def _collect(folder: Path, above: str, beginning: str, keys: list[str]) -> None:
-    """Append the keys in `folder` (key prefix `above`) whose next segment has `beginning`.
+    """Append the keys in `folder` (key prefix `above`) whose next part begins with `beginning`.
 
     Folders are looked at in the order of their keys, not in that of the file system.
     """

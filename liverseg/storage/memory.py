@@ -27,7 +27,7 @@ class MemoryStore:
         self._sorted: list[str] = []
         self.writes = 0
         # Between the look and the write of put_new no other thread may write.
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self.before_write = before_write
         self.after_write = after_write
 
@@ -40,7 +40,7 @@ class MemoryStore:
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; return whether it was written."""
         number = self._begin(key)
-        with self._turn:
+        with self._lock:
             if key in self.objects:
                 return False
             self._set(key, data)

@@ -21,11 +21,11 @@ class OutageLog:
         self._began: float | None = None
         self._causes: list[str] = []
         # Threads of one process share the store and meet the same outage.
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def failed(self, cause: str) -> float:
         """Note a failure, log it if it is the first of its cause; return when the outage began."""
-        with self._turn:
+        with self._lock:
             if self._began is None:
                 self._began = self.monotonic()
             began = self._began
@@ -37,7 +37,7 @@ class OutageLog:
 
     def succeeded(self) -> None:
         """Note that the store does its work; log how long that took."""
-        with self._turn:
+        with self._lock:
             if self._began is None:
                 return
             away = self.monotonic() - self._began

@@ -73,8 +73,8 @@ class Cluster:
     def get(self, kind: str, namespace: str, labels: str = "") -> list[dict[str, Any]]:
         """Return all objects of a kind."""
         selector = ["-l", labels] if labels else []
-        found = json.loads(self.run("get", kind, "-n", namespace, *selector, "-o", "json"))
-        items: list[dict[str, Any]] = found["items"]
+        listing = json.loads(self.run("get", kind, "-n", namespace, *selector, "-o", "json"))
+        items: list[dict[str, Any]] = listing["items"]
         return items
 
     def apply(self, objects: list[Mapping[str, Any]]) -> None:
@@ -85,13 +85,13 @@ class Cluster:
     def overlay(self, name: str, namespace: str) -> list[dict[str, Any]]:
         """Return the objects of an overlay, in a namespace of the test's own."""
         text = self.run("kustomize", str(ROOT / "manifests" / "overlays" / name))
-        objects = [found for found in yaml.safe_load_all(text) if found]
-        for found in objects:
-            if found["kind"] == "Namespace":
-                found["metadata"]["name"] = namespace
+        objects = [document for document in yaml.safe_load_all(text) if document]
+        for document in objects:
+            if document["kind"] == "Namespace":
+                document["metadata"]["name"] = namespace
             else:
-                found["metadata"]["namespace"] = namespace
-            for subject in found.get("subjects", []):
+                document["metadata"]["namespace"] = namespace
+            for subject in document.get("subjects", []):
                 subject["namespace"] = namespace
         return objects
 
@@ -202,10 +202,10 @@ class Race:
     def trainers(self, phase: str = "Running") -> list[dict[str, Any]]:
         """Return the trainers' pods in a phase that nobody has asked to end."""
         labels = "app.kubernetes.io/component=trainer"
-        found = self.cluster.get("pods", self.namespace, labels)
+        pods = self.cluster.get("pods", self.namespace, labels)
         return [
             pod
-            for pod in found
+            for pod in pods
             if pod["status"].get("phase") == phase and "deletionTimestamp" not in pod["metadata"]
         ]
 
@@ -213,7 +213,7 @@ class Race:
         """Wait for a trainer that has committed a checkpoint of its own; return its pod."""
         at_work: list[dict[str, Any]] = []
 
-        def found() -> bool:
+        def works() -> bool:
             for pod in self.trainers():
                 labels = pod["metadata"]["labels"]
                 seed, attempt = labels["liverseg.io/seed"], labels["liverseg.io/attempt"]
@@ -223,7 +223,7 @@ class Race:
                     return True
             return False
 
-        self.wait(found)
+        self.wait(works)
         return at_work[0]
 
     def attempts(self) -> int:

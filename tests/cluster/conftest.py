@@ -45,15 +45,15 @@ def race_of(cluster: Cluster) -> Iterator[Callable[..., Race]]:
     made: list[Race] = []
 
     def make(settings: Settings, **pods: Any) -> Race:
-        found = Race(cluster, settings, **pods)
-        made.append(found)
-        found.set_up()
-        return found
+        new_race = Race(cluster, settings, **pods)
+        made.append(new_race)
+        new_race.set_up()
+        return new_race
 
     yield make
-    for found in made:
-        found.monitor.stop()
-        found.tear_down()
+    for new_race in made:
+        new_race.monitor.stop()
+        new_race.tear_down()
 
 
 def _raced_here(folder: Path, settings: Settings) -> tuple[list[list[int]], str]:

@@ -14,7 +14,7 @@ from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.executors.port import Executor
 from liverseg.race.records.job import Job
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from tests.cluster.cluster import FOUR, Cluster, Race
 from tests.race.executor_contract import ExecutorContract
 
@@ -77,7 +77,7 @@ def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> N
 
 def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
     executor = executor_of(race)
-    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    unknown = Job.of(race.study.id, race.study.nonce, BASELINE_SEED, 0, 0, 1)
     wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor.submit(wrong)
     race.wait(lambda: not executor.states()[wrong.name].running, 120)
@@ -103,8 +103,8 @@ def test_a_job_whose_pod_cannot_be_created_says_why(race: Race) -> None:
     job = Job.of(race.study.id, race.study.nonce, 0, 0, 0, race.study.rungs[0].iterations)
     executor.submit(job)
     race.wait(lambda: "FailedCreate" in executor.states()[job.name].waits_for, 60)
-    told = executor.states()[job.name].waits_for
-    assert 'serviceaccount "nobody" not found' in told
+    reason = executor.states()[job.name].waits_for
+    assert 'serviceaccount "nobody" not found' in reason
 
 
 def test_the_role_grants_what_the_executor_calls_and_nothing_else(cluster: Cluster) -> None:
@@ -145,7 +145,7 @@ def everything_a_controller_does(race: Race) -> None:
     configuration.cert_file = configuration.key_file = None
     configuration.api_key = {"authorization": f"Bearer {token}"}
     api = KubernetesApi(client.ApiClient(configuration), race.namespace)
-    unknown = Job.of(race.study.id, race.study.nonce, 9999, 0, 0, 1)
+    unknown = Job.of(race.study.id, race.study.nonce, BASELINE_SEED, 0, 0, 1)
     wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
     executor = executor_of(race, api)
     assert executor.submit(wrong)

@@ -55,13 +55,13 @@ class KfpProfile:
         host = f"--host={os.environ['KFP_HOST']}"
         done = subprocess.run([*command, host, *words], capture_output=True, text=True, check=False)
         assert done.stdout, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return done.returncode, found
+        output: dict[str, Any] = json.loads(done.stdout)
+        return done.returncode, output
 
     def pods(self, run: str) -> list[dict[str, Any]]:
         """Return the pods in which a run's tasks did their work, without KFP's own."""
-        found = self.cluster.get("pods", self.namespace, f"pipeline/runid={run}")
-        return [pod for pod in found if "system-container-impl" in pod["metadata"]["name"]]
+        pods = self.cluster.get("pods", self.namespace, f"pipeline/runid={run}")
+        return [pod for pod in pods if "system-container-impl" in pod["metadata"]["name"]]
 
 
 @pytest.fixture(scope="module")

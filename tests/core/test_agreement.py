@@ -39,9 +39,9 @@ def test_the_mean_is_over_the_defined_values() -> None:
 
 @given(st.lists(shares, min_size=2, max_size=5), st.lists(shares, min_size=1, max_size=6))
 def test_phi_lies_between_0_and_1(with_raters, between) -> None:
-    found = phi(with_raters, between)
-    assert found is not None
-    assert 0 <= found <= 1
+    value = phi(with_raters, between)
+    assert value is not None
+    assert 0 <= value <= 1
 
 
 @given(st.lists(shares, min_size=1, max_size=6).filter(lambda b: min(b) < 1), shares, shares)

@@ -26,10 +26,10 @@ def test_cropped_masks_count_what_whole_ones_do(masks) -> None:
 def test_overlap_is_symmetric_bounded_and_blind_to_flips(masks, axes) -> None:
     first, second = masks
     for measure in (dice, jaccard):
-        found = measure(first, second)
-        assert 0 <= found <= 1
-        assert found == measure(second, first)
-        assert found == measure(np.flip(first, axes), np.flip(second, axes))
+        value = measure(first, second)
+        assert 0 <= value <= 1
+        assert value == measure(second, first)
+        assert value == measure(np.flip(first, axes), np.flip(second, axes))
     assert jaccard(first, second) == pytest.approx(dice(first, second) / (2 - dice(first, second)))
 
 
@@ -53,10 +53,10 @@ def test_a_lesion_is_as_wide_as_the_sphere_of_its_volume() -> None:
 def test_what_lies_within_another_mask() -> None:
     mask, half = np.zeros((2, 4, 4, 4), bool)
     mask[1:3, 1:3, 1:3], half[:, :, 2:] = True, True
-    found = Delineation.of(mask, ONE).within(half)
-    assert (found.voxels, found.shape) == (4, (4, 4, 4))
-    assert found.shared_with(Delineation.of(mask & half, ONE)) == 4
-    assert found.within(np.zeros_like(half)).voxels == 0
+    inside = Delineation.of(mask, ONE).within(half)
+    assert (inside.voxels, inside.shape) == (4, (4, 4, 4))
+    assert inside.shared_with(Delineation.of(mask & half, ONE)) == 4
+    assert inside.within(np.zeros_like(half)).voxels == 0
 
 
 def test_volumes_of_two_shapes_are_refused() -> None:

@@ -18,8 +18,8 @@ def row(*spans: tuple[int, int], length: int = 60) -> np.ndarray:
 
 
 def counts(predicted: np.ndarray, reference: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    found = detect(predicted, reference)
-    return tuple((c.tp, c.fp, c.fn) for c in (found.lesion, found.correspondence))
+    detection = detect(predicted, reference)
+    return tuple((c.tp, c.fp, c.fn) for c in (detection.lesion, detection.correspondence))
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_masks_of_two_shapes_are_refused() -> None:
 def test_above_the_cap_all_and_all_but_one_are_tried_and_that_is_told() -> None:
     spans = [(3 * n, 3 * n + 2) for n in range(SUBSET_CAP + 1)]
     whole = row((0, 60))
-    found = detect(whole, row(*spans))
-    assert found.capped
-    assert found.lesion == Counts(SUBSET_CAP + 1, 0, 0)
+    detection = detect(whole, row(*spans))
+    assert detection.capped
+    assert detection.lesion == Counts(SUBSET_CAP + 1, 0, 0)
     assert not detect(whole, row(*spans[1:])).capped
     # One large reference that hardly overlaps is the one that is left out.
-    found = detect(row((0, 38)), row(*spans[:12], (37, 60)))
-    assert (found.capped, found.lesion) == (True, Counts(12, 0, 1))
+    detection = detect(row((0, 38)), row(*spans[:12], (37, 60)))
+    assert (detection.capped, detection.lesion) == (True, Counts(12, 0, 1))
 
 
 @pytest.mark.parametrize(
@@ -96,15 +96,15 @@ def test_above_the_cap_all_and_all_but_one_are_tried_and_that_is_told() -> None:
     ],
 )
 def test_scores_where_there_is_nothing(numbers, recall, precision, f1) -> None:
-    found = Counts(*numbers)
-    assert (found.recall, found.precision, found.f1) == pytest.approx((recall, precision, f1))
+    count = Counts(*numbers)
+    assert (count.recall, count.precision, count.f1) == pytest.approx((recall, precision, f1))
 
 
 def components(mask: np.ndarray) -> list[frozenset[tuple[int, ...]]]:
     """26-connected components as sets of voxels, in scan order; written out, without scipy."""
     left = {tuple(v) for v in np.argwhere(mask).tolist()}
     steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if any(s)]
-    found = []
+    groups = []
     for start in sorted(left):
         if start not in left:
             continue
@@ -118,8 +118,8 @@ def components(mask: np.ndarray) -> list[frozenset[tuple[int, ...]]]:
                 if near in left:
                     left.remove(near)
                     todo.append(near)
-        found.append(frozenset(group))
-    return found
+        groups.append(frozenset(group))
+    return groups
 
 
 def touching(these, those):
@@ -207,18 +207,18 @@ def test_lines_of_lesions_that_chain_into_each_other() -> None:
 def test_counts_stay_in_their_bounds_and_every_accepted_cluster_is_above_the_limit(masks) -> None:
     predicted, reference = masks
     predictions, references = components(predicted), components(reference)
-    found = detect(predicted, reference)
-    assert 0 <= found.lesion.tp <= len(references)
-    assert 0 <= found.lesion.fp <= len(predictions)
-    assert found.lesion.tp + found.lesion.fn == len(references) == len(found.found)
-    assert sum(found.found) == found.lesion.tp
-    assert len(found.clusters) == found.correspondence.tp
+    detection = detect(predicted, reference)
+    assert 0 <= detection.lesion.tp <= len(references)
+    assert 0 <= detection.lesion.fp <= len(predictions)
+    assert detection.lesion.tp + detection.lesion.fn == len(references) == len(detection.matched)
+    assert sum(detection.matched) == detection.lesion.tp
+    assert len(detection.clusters) == detection.correspondence.tp
     matched = []
-    for these, those in found.clusters:
+    for these, those in detection.clusters:
         dice = union_dice([predictions[n] for n in these], [references[n] for n in those])
         assert dice > 0.2
         matched += those
-    assert sorted(matched) == [n for n, hit in enumerate(found.found) if hit]
+    assert sorted(matched) == [n for n, hit in enumerate(detection.matched) if hit]
 
 
 @given(pairs)
@@ -241,7 +241,7 @@ def test_lesions_that_touch_one_at_most_are_counted_alike_however_they_are_turne
 
 
 def chain(count: int, wide: int, start: int) -> np.ndarray:
-    """Rods along y in turns of two columns, so that a shifted one bridges neighbours."""
+    """Rods along y, alternating between two columns, so that a shifted one bridges neighbours."""
     mask = np.zeros((80, 512, 512), bool)
     for number in range(count):
         z, x = divmod(number, 20)
@@ -259,7 +259,7 @@ def chain(count: int, wide: int, start: int) -> np.ndarray:
 def test_200_lesions_each_in_a_large_volume_take_no_longer_than_2_seconds(wide, start) -> None:
     predicted, reference = chain(200, wide, start), chain(200, 14, 20)
     began = time.process_time()
-    found = detect(predicted, reference)
+    detection = detect(predicted, reference)
     seconds = time.process_time() - began
-    assert found.lesion.tp + found.lesion.fn == 200
+    assert detection.lesion.tp + detection.lesion.fn == 200
     assert seconds < 2

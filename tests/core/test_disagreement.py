@@ -28,9 +28,9 @@ def test_four_networks_counted_by_hand() -> None:
     counted = step.votes(masks)
     assert counted[1, 0].tolist() == [3, 3, 1, 1, 0, 0]
     # 4 x 3/4 x 1/4 either way; three against one is as uneven as one against three.
-    found = step.disagreement(counted, 4)
-    assert found[1, 0].tolist() == [0.75, 0.75, 0.75, 0.75, 0, 0]
-    assert found.dtype == np.float32
+    per_voxel = step.disagreement(counted, 4)
+    assert per_voxel[1, 0].tolist() == [0.75, 0.75, 0.75, 0.75, 0, 0]
+    assert per_voxel.dtype == np.float32
     # Dice of the pairs: the same masks 1, one in the other 2 x 4 / 12 twice, with none 0 thrice.
     assert step.case_uncertainty(masks) == pytest.approx(1 - (1 + 2 * 2 / 3) / 6)
 
@@ -66,9 +66,9 @@ def test_voxels_that_touch_at_a_corner_are_one_lesion() -> None:
 @given(masks=MASKS)
 def test_what_holds_for_any_masks(masks) -> None:
     counted = step.votes(masks)
-    found = step.disagreement(counted, len(masks))
-    assert 0 <= found.min() <= found.max() <= 1
-    np.testing.assert_array_equal(found > 0, np.any(masks, axis=0) & ~np.all(masks, axis=0))
+    per_voxel = step.disagreement(counted, len(masks))
+    assert 0 <= per_voxel.min() <= per_voxel.max() <= 1
+    np.testing.assert_array_equal(per_voxel > 0, np.any(masks, axis=0) & ~np.all(masks, axis=0))
     uncertainty = step.case_uncertainty(masks)
     assert -1e-12 <= uncertainty <= 1
     assert uncertainty == pytest.approx(step.case_uncertainty(masks[::-1]))

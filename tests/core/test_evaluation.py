@@ -28,11 +28,11 @@ def case(name: str = "one", **algorithms: Delineation) -> dict:
 
 
 def test_every_measure_of_a_case_by_hand() -> None:
-    found = case(A1=drawn((0, 10)))
-    assert found["rater_dice"] == {
+    evaluation = case(A1=drawn((0, 10)))
+    assert evaluation["rater_dice"] == {
         "R1-R2": pytest.approx(2 / 3), "R1-R3": pytest.approx(0.4), "R2-R3": pytest.approx(2 / 3)
     }  # fmt: skip
-    values = found["algorithms"]["A1"]
+    values = evaluation["algorithms"]["A1"]
     dice = {"R1": 2 / 3, "R2": 1.0, "R3": 2 / 3, "mean": 7 / 9}
     assert values["dice"] == pytest.approx(dice)
     assert values["jaccard"] == pytest.approx({"R1": 0.5, "R2": 1, "R3": 0.5, "mean": 2 / 3})
@@ -46,40 +46,40 @@ def test_every_measure_of_a_case_by_hand() -> None:
     }  # fmt: skip
     assert lesion["mean"]["recall"] == pytest.approx((0.5 + 1 + 1) / 3)
     assert values["detection"]["found"]["R1"] == [True, False]
-    assert measures(found, "A1")["lesion.recall.R1"] == 0.5
-    assert measures(found, "A2") == {}
+    assert measures(evaluation, "A1")["lesion.recall.R1"] == 0.5
+    assert measures(evaluation, "A2") == {}
 
 
 def test_raters_are_compared_among_themselves_both_ways() -> None:
-    found = rater_measures(case(A1=drawn()))
-    assert found["dice.R1-R2"] == pytest.approx(2 / 3)
-    assert (found["lesion.recall.R1-R2"], found["lesion.recall.R2-R1"]) == (1, 0.5)
-    assert found["lesion.recall.mean"] == pytest.approx((1 + 1 + 0.5 + 1 + 0.5 + 1) / 6)
-    assert found["lesion.fp.R1-R2"] == 1
+    values = rater_measures(case(A1=drawn()))
+    assert values["dice.R1-R2"] == pytest.approx(2 / 3)
+    assert (values["lesion.recall.R1-R2"], values["lesion.recall.R2-R1"]) == (1, 0.5)
+    assert values["lesion.recall.mean"] == pytest.approx((1 + 1 + 0.5 + 1 + 0.5 + 1) / 6)
+    assert values["lesion.fp.R1-R2"] == 1
 
 
 def test_one_rater_leaves_agreement_absent() -> None:
-    found = evaluate_case("one", {"R1": drawn((0, 5))}, {"A1": drawn((0, 5))})
-    assert (found["rater_dice"], found["rater_detection"]) == ({}, {})
-    assert found["algorithms"]["A1"]["phi"] is None
-    assert found["raters_identical"] is False
-    assert rater_summary([found]) == {}
-    by_name = {test["measure"]: test for test in paired_tests([found], ["A1", "A2"], ["R1"])}
+    evaluation = evaluate_case("one", {"R1": drawn((0, 5))}, {"A1": drawn((0, 5))})
+    assert (evaluation["rater_dice"], evaluation["rater_detection"]) == ({}, {})
+    assert evaluation["algorithms"]["A1"]["phi"] is None
+    assert evaluation["raters_identical"] is False
+    assert rater_summary([evaluation]) == {}
+    by_name = {test["measure"]: test for test in paired_tests([evaluation], ["A1", "A2"], ["R1"])}
     assert by_name["phi"]["p"] is None
 
 
 def test_no_lesion_anywhere_is_full_overlap_and_nothing_to_detect() -> None:
     none = drawn()
-    found = evaluate_case("none", {"R1": none, "R2": none}, {"A1": none, "A2": drawn((3, 6))})
-    same, wrong = (found["algorithms"][name] for name in ("A1", "A2"))
+    evaluation = evaluate_case("none", {"R1": none, "R2": none}, {"A1": none, "A2": drawn((3, 6))})
+    same, wrong = (evaluation["algorithms"][name] for name in ("A1", "A2"))
     assert (same["dice"]["mean"], same["phi"], same["hd_mm"]["mean"]) == (1, 1, None)
-    assert found["raters_identical"]
+    assert evaluation["raters_identical"]
     nothing = {"tp": 0, "fp": 0, "fn": 0, "recall": None, "precision": None, "f1": None}
     assert same["detection"]["lesion"]["R1"] == nothing
     assert (wrong["dice"]["mean"], wrong["phi"], wrong["hd95_mm"]["R1"]) == (0, 0, None)
     scores = wrong["detection"]["lesion"]["mean"]
     assert scores == {"recall": None, "precision": 0, "f1": 0, "fp": 1}
-    figures = summary([found], "A1")
+    figures = summary([evaluation], "A1")
     assert (figures["lesion.recall.mean"]["n"], figures["lesion.recall.mean"]["n_nan"]) == (0, 1)
 
 
@@ -96,9 +96,9 @@ def test_a_hole_in_a_mask_counts_as_outside() -> None:
 
 
 def test_three_raters_make_families_of_5_and_12() -> None:
-    found = families(["R1", "R2", "R3"])
-    assert [len(names) for names in found.values()] == [5, 12]
-    assert found["segmentation"] == ["dice.R1", "dice.R2", "dice.R3", "dice.mean", "phi"]
+    names_by_family = families(["R1", "R2", "R3"])
+    assert [len(names) for names in names_by_family.values()] == [5, 12]
+    assert names_by_family["segmentation"] == ["dice.R1", "dice.R2", "dice.R3", "dice.mean", "phi"]
 
 
 def study(count: int) -> list[dict]:

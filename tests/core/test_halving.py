@@ -109,14 +109,14 @@ def test_a_failed_seed_does_not_go_on_even_where_there_is_room():
     assert standing.pruned == (0, 2, 3)
 
 
-def test_a_seed_is_certain_as_soon_as_enough_others_are_worse():
+def test_a_promotion_is_guaranteed_as_soon_as_enough_others_are_worse():
     scores = {0: 0.5, 1: 0.1}
     assert guaranteed(scores, waiting=2, promotion_slots=2) == []
     assert guaranteed(scores | {2: 0.2}, waiting=1, promotion_slots=2) == [0]
     assert guaranteed(scores | {2: 0.2, 3: 0.4}, waiting=0, promotion_slots=2) == [0, 3]
 
 
-def test_a_failed_seed_counts_as_worse_but_is_never_certain():
+def test_a_failed_seed_counts_as_worse_but_is_never_guaranteed_promotion():
     assert guaranteed({0: 0.5, 1: None}, waiting=1, promotion_slots=2) == [0]
     assert guaranteed({0: None, 1: None}, waiting=0, promotion_slots=2) == []
 
@@ -125,7 +125,7 @@ def test_where_there_is_room_for_all_a_seed_goes_on_at_once():
     assert guaranteed({3: 0.0}, waiting=7, promotion_slots=8) == [3]
 
 
-def test_certain_seeds_are_always_among_those_that_waiting_would_have_promoted():
+def test_guaranteed_seeds_are_always_among_those_that_waiting_would_have_promoted():
     rng = np.random.default_rng(20220720)
     # Few different values, so that there are many ties.
     values = [None, 0.1, 0.2, 0.3]

@@ -7,10 +7,10 @@ EMPTY = np.zeros((2, 3, 4), bool)
 
 
 def mask(*voxels: tuple[int, int, int]) -> np.ndarray:
-    found = EMPTY.copy()
+    drawn = EMPTY.copy()
     for voxel in voxels:
-        found[voxel] = True
-    return found
+        drawn[voxel] = True
+    return drawn
 
 
 def test_both_are_counted_from_voxels() -> None:

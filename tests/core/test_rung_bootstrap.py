@@ -15,10 +15,10 @@ def test_seeds_that_are_better_on_every_case_are_promoted_in_every_resample() ->
     rng = np.random.default_rng(1)
     cases = rng.uniform(0.2, 0.6, 6)
     curves = {seed: cases[None] + 0.05 * seed for seed in range(4)}
-    found = rung_bootstrap.assess(curves, {2, 3}, 2, "best")
-    assert found.promoted == {0: 0.0, 1: 0.0, 2: 1.0, 3: 1.0}
-    assert found.repeated == 1.0
-    assert found.inside_noise == ()
+    assessment = rung_bootstrap.assess(curves, {2, 3}, 2, "best")
+    assert assessment.promoted == {0: 0.0, 1: 0.0, 2: 1.0, 3: 1.0}
+    assert assessment.repeated == 1.0
+    assert assessment.inside_noise == ()
 
 
 def test_near_tied_seeds_are_flagged_and_those_far_from_the_cut_are_not() -> None:
@@ -27,23 +27,23 @@ def test_near_tied_seeds_are_flagged_and_those_far_from_the_cut_are_not() -> Non
     # The same mean but for a hair, on cases that differ much.
     cases = rng.normal(0.5, 0.1, 5)
     curves |= {1: cases[None] + 0.001, 2: cases[None, ::-1]}
-    found = rung_bootstrap.assess(curves, {0, 1}, 2, "best")
-    assert found.promoted[0] == 1.0
-    assert found.promoted[3] == 0.0
-    assert 0.3 < found.promoted[1] < 0.7
-    assert found.inside_noise == (1, 2)
-    assert found.repeated == pytest.approx(found.promoted[1])
+    assessment = rung_bootstrap.assess(curves, {0, 1}, 2, "best")
+    assert assessment.promoted[0] == 1.0
+    assert assessment.promoted[3] == 0.0
+    assert 0.3 < assessment.promoted[1] < 0.7
+    assert assessment.inside_noise == (1, 2)
+    assert assessment.repeated == pytest.approx(assessment.promoted[1])
 
 
 def test_the_frequency_is_that_of_all_resamples_counted_by_hand() -> None:
     # Seed 0 is ahead by 0.2 on one case, behind by 0.1 on another, equal on three: it loses where
     # the second is drawn more than twice as often as the first, wins the tie otherwise.
     curves = {0: np.array([[0.5, 0.3, 0.4, 0.4, 0.4]]), 1: np.array([[0.3, 0.4, 0.4, 0.4, 0.4]])}
-    found = rung_bootstrap.assess(curves, {0}, 1, "best", resamples=100_000)
+    assessment = rung_bootstrap.assess(curves, {0}, 1, "best", resamples=100_000)
     never_first = 0.8**5 - 0.6**5  # and the second at least once
     once = 20 * 0.2 * 0.2**3 * 0.6 + 5 * 0.2 * 0.2**4  # and the second three or four times
-    assert found.promoted[0] == pytest.approx(1 - never_first - once, abs=0.006)
-    assert found.promoted[1] == pytest.approx(1 - found.promoted[0])
+    assert assessment.promoted[0] == pytest.approx(1 - never_first - once, abs=0.006)
+    assert assessment.promoted[1] == pytest.approx(1 - assessment.promoted[0])
 
 
 def test_each_resample_chooses_the_best_iteration_anew() -> None:
@@ -51,18 +51,18 @@ def test_each_resample_chooses_the_best_iteration_anew() -> None:
     # above the constant seed, while the mean over all cases never is.
     early, late = [0.8, 0.8, 0.8, 0.2, 0.2, 0.2], [0.2, 0.2, 0.2, 0.8, 0.8, 0.8]
     curves = {0: np.array([early, late]), 1: constant(0.51, 6)}
-    found = rung_bootstrap.assess(curves, {1}, 1, "best")
+    assessment = rung_bootstrap.assess(curves, {1}, 1, "best")
     only_late = rung_bootstrap.assess(curves, {1}, 1, "last")
     # One of the two is above 0.51 unless three are drawn of each half, 20 of 64 resamples.
-    assert found.promoted[0] == pytest.approx(44 / 64, abs=0.02)
+    assert assessment.promoted[0] == pytest.approx(44 / 64, abs=0.02)
     assert only_late.promoted[0] == pytest.approx(22 / 64, abs=0.02)
 
 
 def test_equal_seeds_tie_to_the_lower_one_as_in_the_race() -> None:
     cases = np.random.default_rng(3).uniform(size=(3, 7))
     curves = {5: cases, 2: cases.copy(), 9: cases.copy()}
-    found = rung_bootstrap.assess(curves, {2}, 1, "best", resamples=1000)
-    assert found.promoted == {2: 1.0, 5: 0.0, 9: 0.0}
+    assessment = rung_bootstrap.assess(curves, {2}, 1, "best", resamples=1000)
+    assert assessment.promoted == {2: 1.0, 5: 0.0, 9: 0.0}
 
 
 def test_the_same_random_seed_gives_the_same_frequencies_and_another_one_others() -> None:
@@ -97,9 +97,9 @@ def test_the_frequencies_add_up_to_the_promotion_slots(
     curves = {seed: rng.uniform(size=(rng.integers(1, 5), cases)).round(1) for seed in range(seeds)}
     means = {s: float((v if metric == "best" else v[-1:]).mean(1).max()) for s, v in curves.items()}
     promoted = decide(means, promotion_slots).promoted
-    found = rung_bootstrap.assess(curves, promoted, promotion_slots, metric, resamples=200)
-    assert sum(found.promoted.values()) == pytest.approx(min(promotion_slots, seeds))
-    assert all(0 <= share <= 1 for share in found.promoted.values())
-    assert found.repeated <= min(found.promoted[seed] for seed in promoted)
+    assessment = rung_bootstrap.assess(curves, promoted, promotion_slots, metric, resamples=200)
+    assert sum(assessment.promoted.values()) == pytest.approx(min(promotion_slots, seeds))
+    assert all(0 <= share <= 1 for share in assessment.promoted.values())
+    assert assessment.repeated <= min(assessment.promoted[seed] for seed in promoted)
     if seeds <= promotion_slots:
-        assert found.inside_noise == ()
+        assert assessment.inside_noise == ()

@@ -33,12 +33,12 @@ def differences_with_rank_sum(total: int, n: int) -> list[float]:
 )
 def test_the_five_p_values_of_table_1(rank_sum, published) -> None:
     differences = differences_with_rank_sum(rank_sum, 19)
-    found = wilcoxon(differences, [0.0] * 19)
-    assert found.statistic == rank_sum
-    assert found.p is not None
-    assert round(found.p, 4) == published
+    result = wilcoxon(differences, [0.0] * 19)
+    assert result.statistic == rank_sum
+    assert result.p is not None
+    assert round(result.p, 4) == published
     # Without ties scipy's own exact distribution is the same one.
-    assert found.p_exact == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue)
+    assert result.p_exact == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue)
 
 
 def by_all_sign_flips(differences: list[float]) -> float:
@@ -62,35 +62,35 @@ def test_the_exact_p_counts_all_sign_flips_with_ties_and_zeros(differences) -> N
 def test_a_hundred_cases_are_no_2_to_the_100() -> None:
     rng = np.random.default_rng(3)
     values = rng.normal(0.3, 1, 100)
-    found = wilcoxon(values.tolist(), [0.0] * 100)
-    assert found.p_exact == pytest.approx(found.p, rel=0.1)
+    result = wilcoxon(values.tolist(), [0.0] * 100)
+    assert result.p_exact == pytest.approx(result.p, rel=0.1)
 
 
 def test_all_differences_zero_is_p_1() -> None:
-    found = wilcoxon([0.7, 0.8, 0.9], [0.7, 0.8, 0.9])
-    assert (found.p, found.p_exact, found.reason, found.n) == (1.0, 1.0, None, 3)
+    result = wilcoxon([0.7, 0.8, 0.9], [0.7, 0.8, 0.9])
+    assert (result.p, result.p_exact, result.reason, result.n) == (1.0, 1.0, None, 3)
 
 
 def test_thirds_that_differ_in_their_last_bit_share_a_rank() -> None:
     assert 1 - 2 / 3 != 1 / 3
-    found = wilcoxon([1.0, 1 / 3, 0.0], [2 / 3, 0.0, 1 / 3])
-    assert found.statistic == 2.0  # three mid-ranks of 2
+    result = wilcoxon([1.0, 1 / 3, 0.0], [2 / 3, 0.0, 1 / 3])
+    assert result.statistic == 2.0  # three mid-ranks of 2
 
 
 @pytest.mark.parametrize(
     ("first", "second", "n"), [([0.5], [0.6], 1), ([], [], 0), ([0.5, None], [0.1, 0.2], 1)]
 )
 def test_under_two_cases_there_is_a_reason_instead_of_a_p_value(first, second, n) -> None:
-    found = wilcoxon(first, second)
-    assert (found.p, found.p_exact, found.statistic) == (None, None, None)
-    assert (found.n, found.n_nan) == (n, len(first) - n)
-    assert found.reason is not None
-    assert "a paired test needs 2" in found.reason
+    result = wilcoxon(first, second)
+    assert (result.p, result.p_exact, result.statistic) == (None, None, None)
+    assert (result.n, result.n_nan) == (n, len(first) - n)
+    assert result.reason is not None
+    assert "a paired test needs 2" in result.reason
 
 
 def test_cases_without_a_value_are_left_out_of_the_test_and_counted() -> None:
-    found = wilcoxon([0.1, None, 0.3, 0.9], [0.2, 0.5, None, 0.1])
-    assert (found.n, found.n_nan) == (2, 2)
+    result = wilcoxon([0.1, None, 0.3, 0.9], [0.2, 0.5, None, 0.1])
+    assert (result.n, result.n_nan) == (2, 2)
 
 
 def test_adjusted_p_by_hand() -> None:
@@ -106,11 +106,11 @@ def test_a_test_without_p_is_in_no_family() -> None:
 
 
 def test_a_summary_by_hand() -> None:
-    found = summarise([1.0, None, 2.0, 6.0])
-    assert (found.mean, found.median, found.n, found.n_nan) == (3.0, 2.0, 3, 1)
-    assert found.sd == pytest.approx(np.sqrt((4 + 1 + 9) / 2))
-    assert found.ci95 is not None
-    assert found.ci95[0] < 3 < found.ci95[1]
+    summary = summarise([1.0, None, 2.0, 6.0])
+    assert (summary.mean, summary.median, summary.n, summary.n_nan) == (3.0, 2.0, 3, 1)
+    assert summary.sd == pytest.approx(np.sqrt((4 + 1 + 9) / 2))
+    assert summary.ci95 is not None
+    assert summary.ci95[0] < 3 < summary.ci95[1]
 
 
 def test_one_value_has_no_spread_and_none_no_mean() -> None:

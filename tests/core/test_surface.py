@@ -16,8 +16,8 @@ def distances(first: np.ndarray, second: np.ndarray, spacing) -> SurfaceDistance
     return surface_distances(one, other)
 
 
-def numbers(found: SurfaceDistances) -> tuple[float | None, ...]:
-    return found.hd_mm, found.hd95_mm, found.assd_mm
+def numbers(measured: SurfaceDistances) -> tuple[float | None, ...]:
+    return measured.hd_mm, measured.hd95_mm, measured.assd_mm
 
 
 def test_two_slabs_by_hand_with_unequal_spacing() -> None:
@@ -61,11 +61,11 @@ def test_hd_and_hd95_are_monais_and_assd_is_medpys() -> None:
     def same(masks, spacing) -> None:
         first, second = masks
         assume(first.any() and second.any())
-        found = distances(first, second, spacing)
+        measured = distances(first, second, spacing)
         one_hot = [torch.from_numpy(mask)[None, None] for mask in masks]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs, about the versions of their neighbours
-            for percentile, ours in ((None, found.hd_mm), (95, found.hd95_mm)):
+            for percentile, ours in ((None, measured.hd_mm), (95, measured.hd95_mm)):
                 theirs = monai.metrics.compute_hausdorff_distance(
                     *one_hot, True, percentile=percentile, spacing=spacing
                 )
@@ -73,9 +73,9 @@ def test_hd_and_hd95_are_monais_and_assd_is_medpys() -> None:
             pooled = monai.metrics.compute_average_surface_distance(
                 *one_hot, True, symmetric=True, spacing=spacing
             )
-        assert found.assd_mm == pytest.approx(float(pooled), rel=1e-5)
-        assert found.assd_mm == pytest.approx(binary.assd(first, second, spacing))
-        assert found.hd_mm == pytest.approx(binary.hd(first, second, spacing))
+        assert measured.assd_mm == pytest.approx(float(pooled), rel=1e-5)
+        assert measured.assd_mm == pytest.approx(binary.assd(first, second, spacing))
+        assert measured.hd_mm == pytest.approx(binary.hd(first, second, spacing))
 
     same()
 
@@ -90,14 +90,14 @@ def test_hd95_is_not_medpys_which_pools_both_directions_first() -> None:
 @given(pairs, spacings, flips)
 def test_surface_distances_are_symmetric_bounded_and_blind_to_flips(masks, spacing, axes) -> None:
     first, second = masks
-    found = distances(first, second, spacing)
-    assert numbers(distances(second, first, spacing)) == pytest.approx(numbers(found))
+    measured = distances(first, second, spacing)
+    assert numbers(distances(second, first, spacing)) == pytest.approx(numbers(measured))
     turned = distances(np.flip(first, axes), np.flip(second, axes), spacing)
-    assert numbers(turned) == pytest.approx(numbers(found))
-    if found.hd_mm is not None:
-        assert 0 <= found.hd95_mm <= found.hd_mm
-        assert 0 <= found.assd_mm <= found.hd_mm
-        assert found.hd_mm <= np.linalg.norm(np.multiply(first.shape, spacing))
+    assert numbers(turned) == pytest.approx(numbers(measured))
+    if measured.hd_mm is not None:
+        assert 0 <= measured.hd95_mm <= measured.hd_mm
+        assert 0 <= measured.assd_mm <= measured.hd_mm
+        assert measured.hd_mm <= np.linalg.norm(np.multiply(first.shape, spacing))
 
 
 @pytest.mark.slow
@@ -107,12 +107,12 @@ def test_distances_are_those_of_a_distance_transform_of_the_whole_volume(masks, 
     assume(first.any() and second.any())
     borders = [m & ~ndimage.binary_erosion(m) for m in masks]
     far = [ndimage.distance_transform_edt(~b, sampling=spacing) for b in borders]
-    there, back = far[1][borders[0]], far[0][borders[1]]
+    first_to_second, second_to_first = far[1][borders[0]], far[0][borders[1]]
     assert numbers(distances(first, second, spacing)) == pytest.approx(
         (
-            max(there.max(), back.max()),
-            max(np.percentile(there, 95), np.percentile(back, 95)),
-            np.concatenate((there, back)).mean(),
+            max(first_to_second.max(), second_to_first.max()),
+            max(np.percentile(first_to_second, 95), np.percentile(second_to_first, 95)),
+            np.concatenate((first_to_second, second_to_first)).mean(),
         )
     )
 

@@ -55,6 +55,6 @@ def test_no_other_quantile_is_better() -> None:
 
 def test_it_sees_nothing_outside_the_liver() -> None:
     image, liver, _ = case(0, -0.6)
-    found = Threshold(100.0, -1, 0).probability(image, liver)
-    assert found.dtype == np.float32
-    assert np.array_equal(found == 1, liver)
+    probability = Threshold(100.0, -1, 0).probability(image, liver)
+    assert probability.dtype == np.float32
+    assert np.array_equal(probability == 1, liver)

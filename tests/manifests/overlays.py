@@ -29,7 +29,7 @@ def build(folder: Path) -> list[Object]:
         command = [TOOLS / "kustomize", "build", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 @functools.cache
@@ -44,9 +44,9 @@ def of_kind(objects: list[Object], kind: str) -> dict[str, Object]:
 
 def templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
     """Yield the pod templates with the names of what they are in."""
-    for found in objects:
-        if "template" in found.get("spec", {}):
-            yield f"{found['kind']}/{found['metadata']['name']}", found["spec"]["template"]
+    for document in objects:
+        if "template" in document.get("spec", {}):
+            yield f"{document['kind']}/{document['metadata']['name']}", document["spec"]["template"]
 
 
 def trainer() -> Object:
@@ -71,7 +71,7 @@ def allowed(objects: list[Object], labels: Mapping[str, str], direction: str) ->
 
     A policy that selects a pod forbids what no policy allows (NetworkPolicySpec.policyTypes).
     """
-    found: set[str] = set()
+    permitted: set[str] = set()
     closed = False
     for policy in of_kind(objects, "NetworkPolicy").values():
         spec = policy["spec"]
@@ -81,8 +81,8 @@ def allowed(objects: list[Object], labels: Mapping[str, str], direction: str) ->
         for rule in spec.get(direction, []):
             peers = rule.get("to" if direction == "egress" else "from") or [{}]
             ports = rule["ports"]  # a rule without ports would be every port
-            found |= {f"{_peer(p)}:{t['port']}/{t['protocol']}" for p in peers for t in ports}
-    return found if closed else None
+            permitted |= {f"{_peer(p)}:{t['port']}/{t['protocol']}" for p in peers for t in ports}
+    return permitted if closed else None
 
 
 def _peer(peer: Object) -> str:

@@ -17,17 +17,17 @@ def violations(template: dict[str, Any]) -> list[str]:
     """Return the fields of a pod template that `restricted` forbids."""
     spec = template["spec"]
     pod = spec.get("securityContext", {})
-    found = [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
-    found += [
+    problems = [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
+    problems += [
         f"volume {volume['name']}"
         for volume in spec.get("volumes", [])
         if not (set(volume) - {"name"}) <= VOLUMES
     ]
-    found += [name for name in ("sysctls", "seLinuxOptions", "windowsOptions") if name in pod]
+    problems += [name for name in ("sysctls", "seLinuxOptions", "windowsOptions") if name in pod]
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         for container in spec.get(kind, []):
-            found += [f"{container['name']}: {name}" for name in _of_container(container, pod)]
-    return found
+            problems += [f"{container['name']}: {name}" for name in _of_container(container, pod)]
+    return problems
 
 
 def _of_container(container: dict[str, Any], pod: dict[str, Any]) -> list[str]:

@@ -32,8 +32,8 @@ def test_everything_is_in_one_namespace_and_can_be_found_by_label(name):
     objects = overlay(name)
     namespaces = {o["metadata"].get("namespace") for o in objects if o["kind"] not in CLUSTER_WIDE}
     assert len(namespaces) == 1
-    for found in objects:
-        assert found["metadata"]["labels"]["app.kubernetes.io/part-of"] == "liverseg"
+    for manifest in objects:
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/part-of"] == "liverseg"
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -119,10 +119,10 @@ def test_pods_that_are_added_to_a_profile_get_no_istio_sidecar(manifests_copy):
     folder = manifests_copy / "overlays" / "kubeflow"
     with (folder / "kustomization.yaml").open("a") as file:
         file.write("components: [../../components/minio]\n")
-    found = [template["metadata"]["labels"] for _, template in templates(build(folder))]
-    found.append(trainer()["metadata"]["labels"])
-    assert len(found) == 4
-    assert all(labels["sidecar.istio.io/inject"] == "false" for labels in found)
+    label_sets = [template["metadata"]["labels"] for _, template in templates(build(folder))]
+    label_sets.append(trainer()["metadata"]["labels"])
+    assert len(label_sets) == 4
+    assert all(labels["sidecar.istio.io/inject"] == "false" for labels in label_sets)
 
 
 def _options(objects: list[Object], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

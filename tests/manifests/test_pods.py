@@ -82,7 +82,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("change", "violation"),
     [
         (_set("hostNetwork", True), "hostNetwork"),
         (_set("volumes", [{"name": "node", "hostPath": {"path": "/"}}]), "volume node"),
@@ -102,7 +102,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("containers.0.ports", [{"hostPort": 80}]), "trainer: hostPort"),
     ],
 )
-def test_a_pod_that_is_not_restricted_is_found(change, found):
+def test_a_pod_that_is_not_restricted_is_found(change, violation):
     template = copy.deepcopy(trainer())
     change(template)
-    assert violations(template) == [found]
+    assert violations(template) == [violation]

@@ -30,8 +30,8 @@ def test_sums_run_over_the_whole_batch_not_each_patch() -> None:
     p = torch.tensor([[[[0.8, 0.8]]], [[[0.1, 0.1]]]])
     g = torch.tensor([[[[1.0, 1.0]]], [[[0.0, 0.0]]]])
     expected = 1 - (2 * 1.6) / (1.8 + 2.0)
-    found = masked_dice_loss(logits(p), g, torch.ones_like(g), 0.0)
-    assert float(found) == pytest.approx(expected, abs=1e-6)
+    loss = masked_dice_loss(logits(p), g, torch.ones_like(g), 0.0)
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
 
 
 def test_nothing_to_find_and_nothing_found_costs_nothing() -> None:

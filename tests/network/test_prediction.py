@@ -30,8 +30,8 @@ def network(tiny: Settings) -> AUNet:
 def plain(network: AUNet, image: np.ndarray, tile: Tile) -> np.ndarray:
     patch = torch.from_numpy(cut(image, tile, network))[None, None]
     with torch.inference_mode():
-        found: np.ndarray = torch.softmax(network(patch), dim=1)[0, 1].numpy()
-    return found
+        probabilities: np.ndarray = torch.softmax(network(patch), dim=1)[0, 1].numpy()
+    return probabilities
 
 
 def one_big_pass(network: AUNet, image: np.ndarray) -> np.ndarray:
@@ -47,10 +47,10 @@ def test_any_tiling_equals_one_big_pass(
     network: AUNet, cases: dict[str, PreparedCase], memory_mb: int
 ) -> None:
     case = cases["one"]
-    found = Predictor.build(network, CPU, memory_mb).probabilities(case.image, case.liver)
+    probabilities = Predictor.build(network, CPU, memory_mb).probabilities(case.image, case.liver)
     expected = np.where(case.liver, one_big_pass(network, case.image), 0)
     assert expected.max() - expected[case.liver].min() > 0.2
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5, rtol=0)
 
 
 def test_a_smaller_budget_means_more_tiles(network: AUNet, cases: dict[str, PreparedCase]) -> None:
@@ -75,9 +75,9 @@ def test_probabilities_are_zero_outside_the_liver(
     network: AUNet, cases: dict[str, PreparedCase]
 ) -> None:
     case = cases["one"]
-    found = Predictor.build(network, CPU).probabilities(case.image, case.liver)
-    assert not found[~case.liver].any()
-    assert found[case.liver].min() > 0
+    probabilities = Predictor.build(network, CPU).probabilities(case.image, case.liver)
+    assert not probabilities[~case.liver].any()
+    assert probabilities[case.liver].min() > 0
 
 
 def test_building_a_predictor_leaves_a_network_in_training_as_it_is(network: AUNet) -> None:
@@ -94,5 +94,5 @@ def test_folding_the_paper_s_network_changes_no_probability_by_1e_4() -> None:
     network = lively(AUNet(NetworkSettings()))
     image = np.random.default_rng(0).random((8, 40, 40), dtype=np.float32)
     tile = Tile((0, 0, 0), network.grid.smallest_output)
-    found = Predictor.build(network, CPU).tile(image, tile)
-    np.testing.assert_allclose(found, plain(network, image, tile), atol=1e-4, rtol=0)
+    probabilities = Predictor.build(network, CPU).tile(image, tile)
+    np.testing.assert_allclose(probabilities, plain(network, image, tile), atol=1e-4, rtol=0)

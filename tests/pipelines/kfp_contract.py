@@ -38,15 +38,15 @@ class Asked:
 
     def versions(self, pipeline: Made) -> dict[str, Any]:
         """Return all versions of a pipeline by their names."""
-        found, token = {}, ""
+        by_name, token = {}, ""
         while True:
             page = self.pipelines.pipeline_service_list_pipeline_versions(
                 pipeline.id, page_size=50, page_token=token
             )
-            found |= {v.display_name: v for v in page.pipeline_versions or []}
+            by_name |= {v.display_name: v for v in page.pipeline_versions or []}
             token = page.next_page_token
             if not token:
-                return found
+                return by_name
 
     def schedules(self, experiment: str) -> list[Any]:
         """Return the recurring runs of an experiment."""
@@ -84,9 +84,9 @@ class KfpContract:
         page = asked.experiments.experiment_service_list_experiments(
             page_size=200, **({"namespace": n} if (n := asked.connection.namespace) else {})
         )
-        for found in page.experiments or []:
-            if found.display_name == name:
-                self._clear(asked, found.experiment_id)
+        for existing in page.experiments or []:
+            if existing.display_name == name:
+                self._clear(asked, existing.experiment_id)
 
     def _clear(self, asked: Asked, experiment: str) -> None:
         for kept in asked.schedules(experiment):

@@ -61,7 +61,7 @@ class KfpServer:
 
     def __post_init__(self) -> None:
         self._progress: dict[str, list[Values]] = {}
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._listen(0)
 
     @property
@@ -87,7 +87,7 @@ class KfpServer:
         unique = {"pipelines": "namespace", "versions": "pipeline_id", "experiments": "namespace"}
         scope = unique.get(kind)
         name = values.get("display_name")
-        with self._turn:
+        with self._lock:
             if scope and any(
                 e["display_name"] == name and e.get(scope) == values.get(scope)
                 for e in self.held[kind]
@@ -136,24 +136,24 @@ class KfpServer:
         raise Refusal(404, 5, f"{kind} {identity} not found")
 
     def _list(self, kind: str, query: Mapping[str, str]) -> Values:
-        found = self.held[kind]
+        entries = self.held[kind]
         scopes = ["experiment_id", "pipeline_id"] + ["namespace"] * self.multi_user
         for scope in scopes:
             if query.get(scope):
-                found = [e for e in found if e.get(scope) == query[scope]]
+                entries = [e for e in entries if e.get(scope) == query[scope]]
         if self.multi_user and kind == "experiments" and not query.get("namespace"):
             raise Refusal(400, 3, "Invalid input error: a namespace cannot be empty")
         if query.get("filter"):
             for predicate in json.loads(query["filter"])["predicates"]:
                 # kfp.Client says it by number.
                 assert predicate["operation"] in ("EQUALS", 1)
-                found = [e for e in found if e[predicate["key"]] == predicate["stringValue"]]
+                entries = [e for e in entries if e[predicate["key"]] == predicate["stringValue"]]
         start = int(query.get("page_token") or 0)
         end = start + min(int(query.get("page_size") or 10), self.page)
-        told: Values = {KINDS[kind][0]: found[start:end], "total_size": len(found)}
-        if end < len(found):
-            told["next_page_token"] = str(end)
-        return told
+        response: Values = {KINDS[kind][0]: entries[start:end], "total_size": len(entries)}
+        if end < len(entries):
+            response["next_page_token"] = str(end)
+        return response
 
     def _checked(self, kind: str, values: Values) -> Values:
         """Return a new entry with what the server adds; raises Refusal."""
@@ -210,13 +210,13 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
                     raise server.refusals.pop(0)
                 if server.token and self.headers.get("authorization") != f"Bearer {server.token}":
                     raise Refusal(401, 16, "Unauthenticated")
-                told = server.answer(self.command, url.path, dict(parse_qsl(url.query)), body)
+                response = server.answer(self.command, url.path, dict(parse_qsl(url.query)), body)
                 status = 200
             except Refusal as refusal:
                 status, message = refusal.status, str(refusal)
-                told = {"code": refusal.code, "message": f"Failed: {message}"}
-                told["details"] = [{"code": refusal.code, "message": message}]
-            data = json.dumps(told).encode()
+                response = {"code": refusal.code, "message": f"Failed: {message}"}
+                response["details"] = [{"code": refusal.code, "message": message}]
+            data = json.dumps(response).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

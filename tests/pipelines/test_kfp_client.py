@@ -11,7 +11,7 @@ from pipelines.kfp_client import KfpConnection, Made, Server
 from tests.pipelines.kfp_contract import CRON, KfpContract
 from tests.pipelines.kfp_server import KfpServer, Refusal
 
-WORD = "open sesame"
+BEARER = "open sesame"
 PARAMETERS = {"data": "s3://bucket/data", "store": "s3://bucket/store"}
 
 
@@ -70,16 +70,16 @@ class TestNamed(KfpContract):
 
 
 def test_a_token_is_sent_and_its_lack_told(server: KfpServer, tmp_path: Path) -> None:
-    server.token = WORD
-    (tmp_path / "token").write_text(WORD, encoding="utf-8")
-    Server(KfpConnection(host=server.host, token=WORD))
+    server.token = BEARER
+    (tmp_path / "token").write_text(BEARER, encoding="utf-8")
+    Server(KfpConnection(host=server.host, token=BEARER))
     Server(KfpConnection(host=server.host, token_file=tmp_path / "token"))
     asked = len(server.requests)
     with pytest.raises(PlatformError, match="401 Unauthenticated; give --existing-token"):
         Server(KfpConnection(host=server.host))
     # kfp itself would ask five times, for half a minute.
     assert len(server.requests) == asked + 1
-    assert WORD not in repr(KfpConnection(token=WORD))
+    assert BEARER not in repr(KfpConnection(token=BEARER))
 
 
 def test_a_server_of_many_users_wants_to_know_whose_run_it_is(server: KfpServer) -> None:
@@ -105,16 +105,16 @@ def test_somebody_who_uploads_the_same_at_the_same_moment_is_no_error(
     what: str, server: KfpServer, package: Package
 ) -> None:
     ours, theirs = (Server(KfpConnection(host=server.host)) for _ in range(2))
-    found: list[tuple[Made, Made]] = []
+    uploads: list[tuple[Made, Made]] = []
 
     def meanwhile(method: str, path: str) -> None:
-        if method == "POST" and path.endswith(what) and not found:
+        if method == "POST" and path.endswith(what) and not uploads:
             server.before = lambda _method, _path: None
-            found.append(theirs.upload(package))
+            uploads.append(theirs.upload(package))
 
     server.before = meanwhile
     pipeline, version = ours.upload(package)
-    assert (pipeline.id, version.id) == (found[0][0].id, found[0][1].id)
+    assert (pipeline.id, version.id) == (uploads[0][0].id, uploads[0][1].id)
     assert len(server.held["pipelines"]) == len(server.held["versions"]) == 1
     assert not version.created
 
@@ -164,5 +164,5 @@ def test_only_our_own_tasks_are_told_by_the_names_of_the_ui(
     names = ("root-driver", "scan-driver", "scan", "rung-2", "executor", "summary", "for-loop-2")
     details = [{"display_name": n, "state": "SUCCEEDED"} for n in names]
     server.progress(run.id, {"state": "RUNNING", "run_details": {"task_details": details}})
-    found = ours.look(run.id, package.tasks)
-    assert set(found.tasks) == {"scan", "rung 1", "summary"}
+    state = ours.look(run.id, package.tasks)
+    assert set(state.tasks) == {"scan", "rung 1", "summary"}

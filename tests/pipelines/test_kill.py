@@ -37,8 +37,8 @@ def words(data: Path, store: Path) -> list[str]:
 
 def status(store: Path) -> dict[str, Any]:
     line = [sys.executable, "-m", "liverseg.cli", "study", "status", "--store", store, "--json"]
-    found: dict[str, Any] = json.loads(subprocess.check_output(line))
-    return found
+    values: dict[str, Any] = json.loads(subprocess.check_output(line))
+    return values
 
 
 def until(what: Callable[[], Any]) -> Any:
@@ -54,15 +54,15 @@ def until(what: Callable[[], Any]) -> Any:
 
 def processes(*parts: str) -> list[int]:
     """Return the processes whose command line holds all of the parts."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
         if all(part in line for part in parts):
-            found.append(int(folder.name))
-    return found
+            pids.append(int(folder.name))
+    return pids
 
 
 def checkpoints(store: Path) -> list[Path]:
@@ -93,11 +93,11 @@ def test_kill_9_of_trainer_controller_and_command_ends_with_the_same_weights(
     # What it leaves behind, its controller and trainers, still runs when the next one starts.
     subprocess.run(words(data, store), check=True, capture_output=True)
 
-    expected, found = status(undisturbed), status(store)
-    assert found["winner"] == expected["winner"]
-    assert found["baseline"] == expected["baseline"]
-    assert [r["promoted"] for r in found["rungs"]] == [r["promoted"] for r in expected["rungs"]]
+    expected, actual = status(undisturbed), status(store)
+    assert actual["winner"] == expected["winner"]
+    assert actual["baseline"] == expected["baseline"]
+    assert [r["promoted"] for r in actual["rungs"]] == [r["promoted"] for r in expected["rungs"]]
     assert expected["ledger"]["repeated"]["iterations"] == 0
     # One trainer was killed: it loses what it did since its last checkpoint.
-    assert found["ledger"]["repeated"]["iterations"] <= SETTINGS["training"]["validation_interval"]
+    assert actual["ledger"]["repeated"]["iterations"] <= SETTINGS["training"]["validation_interval"]
     until(lambda: not processes("train", url))

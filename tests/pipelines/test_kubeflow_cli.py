@@ -47,8 +47,8 @@ class Commands:
     def json(self, *words: object) -> dict[str, Any]:
         done = self(*words, "--json")
         assert done.returncode == 0, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        output: dict[str, Any] = json.loads(done.stdout)
+        return output
 
 
 @pytest.fixture
@@ -83,10 +83,10 @@ def test_the_same_upload_twice_makes_nothing_new(server: KfpServer, pipeline: Co
 @pytest.mark.slow
 def test_a_run_is_submitted_once_with_its_values(server: KfpServer, pipeline: Commands) -> None:
     words = ("submit", *NEEDED, "--param", "gpus=8", "--service-account", "mine")
-    told = pipeline.json(*words, "--experiment", "trials")
+    output = pipeline.json(*words, "--experiment", "trials")
     (run,) = server.held["runs"]
-    assert (told["run"], told["created"]) == (run["run_id"], True)
-    assert told["link"] == f"{server.host}/#/runs/details/{run['run_id']}"
+    assert (output["run"], output["created"]) == (run["run_id"], True)
+    assert output["link"] == f"{server.host}/#/runs/details/{run['run_id']}"
     assert run["runtime_config"]["parameters"]["gpus"] == 8
     assert run["service_account"] == "mine"
     assert server.held["experiments"][0]["display_name"] == "trials"
@@ -108,8 +108,8 @@ def test_waiting_tells_what_happens_and_ends_with_the_run(
     )
     done = pipeline("submit", *NEEDED, "--wait")
     assert done.returncode == 0, done.stderr
-    told = [line.partition(" ")[2] for line in done.stdout.splitlines()[2:]]
-    assert told == [
+    lines = [line.partition(" ")[2] for line in done.stdout.splitlines()[2:]]
+    assert lines == [
         "scan: running", "scan: succeeded", "rung 0: succeeded", "summary: succeeded",
     ]  # fmt: skip
 
@@ -163,7 +163,7 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("submit", *NEEDED, "--param", "gpu=4"), "no parameter 'gpu'; it has compare_baseline"),
         (("submit", *NEEDED, "--param", "gpus=many"), "'gpus' must be a whole number"),
@@ -178,11 +178,11 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
     ],
 )
 def test_what_is_wrong_is_told_before_anything_starts(
-    words: tuple[str, ...], told: str, server: KfpServer, pipeline: Commands
+    words: tuple[str, ...], message: str, server: KfpServer, pipeline: Commands
 ) -> None:
     done = pipeline(*words)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not server.held["runs"] + server.held["recurringruns"]
 
@@ -200,11 +200,11 @@ def test_a_server_that_does_not_answer_is_the_platforms_error(pipeline: Commands
 def test_a_token_comes_from_the_variable_or_a_pods_file(
     server: KfpServer, pipeline: Commands, tmp_path: Path
 ) -> None:
-    word = "open sesame"
-    server.token = word
+    bearer = "open sesame"
+    server.token = bearer
     assert pipeline("upload").returncode == 7
-    (tmp_path / "token").write_text(word, encoding="utf-8")
-    ways = ("KFP_EXISTING_TOKEN", word), ("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    (tmp_path / "token").write_text(bearer, encoding="utf-8")
+    ways = ("KFP_EXISTING_TOKEN", bearer), ("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     for name, value in ways:
         pipeline.environment[name] = value
         assert pipeline("upload").returncode == 0

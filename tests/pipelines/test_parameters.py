@@ -36,7 +36,7 @@ def test_a_value_has_the_type_of_its_parameter(text: str, value: object) -> None
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "message"),
     [
         (["data=x", "gpu=4"], "no parameter 'gpu'; it has data, gpus, hours"),
         (["data"], "write NAME=VALUE"),
@@ -50,8 +50,8 @@ def test_a_value_has_the_type_of_its_parameter(text: str, value: object) -> None
         (["data=x", "taints={"], "'taints' must be a JSON list"),
     ],
 )
-def test_what_is_wrong_is_named(texts: list[str], told: str) -> None:
-    with pytest.raises(SettingsError, match=told.replace("{", r"\{").replace("[", r"\[")):
+def test_what_is_wrong_is_named(texts: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message.replace("{", r"\{").replace("[", r"\[")):
         parse(DEFINITIONS, texts)
 
 

@@ -47,9 +47,9 @@ def winner(data: Path, store: str) -> tuple[dict[str, Any], str]:
     """Run a study; return its winner and what was printed."""
     of = ("--data", data, "--split", data / "split.json")
     settings = ("--preset", "demo", "--settings", json.dumps(SETTINGS), "--no-compare-baseline")
-    told = run("pipeline", "run", *of, "--store", store, *settings)
-    found = json.loads(run("study", "status", "--store", store, "--json"))
-    return found["winner"], told
+    output = run("pipeline", "run", *of, "--store", store, *settings)
+    status = json.loads(run("study", "status", "--store", store, "--json"))
+    return status["winner"], output
 
 
 @pytest.mark.slow
@@ -64,12 +64,12 @@ def test_a_study_in_a_bucket_has_the_winner_of_the_same_study_in_a_folder(
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         url = server.store().url
-        in_bucket, told = winner(tmp_path / "data", url)
+        in_bucket, output = winner(tmp_path / "data", url)
         in_folder, _ = winner(tmp_path / "data", str(tmp_path / "store"))
     finally:
         server.stop()
     assert in_bucket == in_folder
-    report = next(line for line in told.splitlines() if line.startswith("report: "))
+    report = next(line for line in output.splitlines() if line.startswith("report: "))
     assert Path(report.removeprefix("report: ")).stat().st_size > 10_000
     secret = server.environment["AWS_SECRET_ACCESS_KEY"].encode()
     kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -107,10 +107,10 @@ def raced(
     study = study_in(store, settings)
     command = [sys.executable, "-m", "liverseg.cli", "train", "--store", store.url]
     executor = ProcessExecutor(store.work, command, trainers)
-    found = race.run(store, executor, study, "end", Capacity(2, False))
+    status = race.run(store, executor, study, "end", Capacity(2, False))
     assert list(replay(store, study.id).findings) == []
     assert not any("/failures/" in key for key in store.keys(f"studies/{study.id}/"))
-    return [rung["promoted"] for rung in found["rungs"]], found["winner"]["sha256"]
+    return [rung["promoted"] for rung in status["rungs"]], status["winner"]["sha256"]
 
 
 @pytest.mark.slow
@@ -130,21 +130,21 @@ def test_a_race_outlives_a_minute_without_its_store_and_says_so_once(
         store = open_store(server.store().url)
         looker = open_store(store.url)
         with ThreadPoolExecutor(1) as pool:
-            found = pool.submit(raced, store)
+            future = pool.submit(raced, store)
             while not any("/curves/" in key for key in looker.keys("studies/")):
-                assert not found.done(), found.result()
+                assert not future.done(), future.result()
                 time.sleep(0.1)
             server.stop()
             time.sleep(AWAY_SECONDS)
             server.start()
-            assert found.result() == expected
+            assert future.result() == expected
     finally:
         server.stop()
-    told = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
+    messages = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
     # The controller's words; every trainer has its own log.
-    assert len(told) == 2, told
-    assert "connection refused; waiting for it" in told[0]
-    assert "answers again after" in told[1]
+    assert len(messages) == 2, messages
+    assert "connection refused; waiting for it" in messages[0]
+    assert "answers again after" in messages[1]
 
 
 @pytest.mark.slow
@@ -169,18 +169,18 @@ def test_a_race_outlives_a_way_to_its_store_that_is_cut_for_some(
             # It gives up so early that it is the controller who waits.
             store = server.opened(looker.url, ways["controller"], outage_seconds=2.0)
             environment = os.environ | {"AWS_ENDPOINT_URL": ways["trainers"]}
-            found = pool.submit(raced, store, TWO, environment)
+            future = pool.submit(raced, store, TWO, environment)
             while not any("/curves/" in key for key in looker.keys("studies/")):
-                assert not found.done(), found.result()
+                assert not future.done(), future.result()
                 time.sleep(0.1)
             proxy.faults.append(Fault("refuse", times=math.inf))
             time.sleep(CUT_SECONDS)
             proxy.faults.clear()
-            assert found.result()[1] == expected["winner"]["sha256"]
+            assert future.result()[1] == expected["winner"]["sha256"]
     finally:
         server.stop()
-    told = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
-    logs = {"controller": told}
+    messages = [r.getMessage() for r in caplog.records if r.name == "liverseg"]
+    logs = {"controller": messages}
     logs["trainers"] = [
         line
         for path in store.work.glob("jobs/*/log.txt")

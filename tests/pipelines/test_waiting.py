@@ -11,19 +11,19 @@ class Looks:
 
     def __init__(self, *looks: RunState | PlatformError) -> None:
         self._looks: Iterator[RunState | PlatformError] = iter(looks)
-        self.now, self.told = 0.0, list[str]()
+        self.now, self.lines = 0.0, list[str]()
 
     def look(self) -> RunState:
-        found = next(self._looks)
-        if isinstance(found, PlatformError):
-            raise found
-        return found
+        result = next(self._looks)
+        if isinstance(result, PlatformError):
+            raise result
+        return result
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
     def follow(self) -> RunState:
-        return follow(self.look, self.told.append, self.sleep, lambda: self.now)
+        return follow(self.look, self.lines.append, self.sleep, lambda: self.now)
 
 
 AWAY = PlatformError("no KFP server answers")
@@ -39,7 +39,7 @@ def test_every_change_is_told_once() -> None:
     )
     ended = looks.follow()
     assert ended.failed == ["rung 0"]
-    assert looks.told == [
+    assert looks.lines == [
         "scan: running", "scan: succeeded", "rung 0: pending", "rung 0: failed",
     ]  # fmt: skip
     assert looks.now == 4 * POLL_SECONDS
@@ -58,7 +58,7 @@ def test_these_states_are_not(state: str) -> None:
 def test_a_server_that_is_away_for_a_while_is_waited_for_and_told_once() -> None:
     looks = Looks(RunState("RUNNING"), AWAY, AWAY, AWAY, RunState("SUCCEEDED"))
     assert looks.follow().state == "SUCCEEDED"
-    assert looks.told == [f"{AWAY}; the run continues without us, waiting for the server"]
+    assert looks.lines == [f"{AWAY}; the run continues without us, waiting for the server"]
 
 
 def test_a_server_that_stays_away_is_an_error() -> None:

@@ -19,12 +19,12 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
         # Without one of the system's, that of `playwright install chromium`; root needs the flag.
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,10 @@ def test_a_page_is_whole_without_any_request(
     browser: Browser, pages: dict[str, Path], name: str
 ) -> None:
     opened = browser.new_page()
-    told: list[str] = []
+    messages: list[str] = []
     asked: list[str] = []
-    opened.on("console", lambda message: told.append(message.text))
-    opened.on("pageerror", lambda error: told.append(str(error)))
+    opened.on("console", lambda message: messages.append(message.text))
+    opened.on("pageerror", lambda error: messages.append(str(error)))
     opened.on("request", lambda request: asked.append(request.url))
     opened.goto(pages[name].as_uri())
     # Pictures in closed details are loaded too.
@@ -61,7 +61,7 @@ def test_a_page_is_whole_without_any_request(
     )
     assert sizes
     assert all(size > 100 for size in sizes)
-    assert told == []
+    assert messages == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     # Nothing is wider than the window.
     assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -38,23 +38,23 @@ def masks() -> dict[str, np.ndarray]:
 def test_everybody_s_contour_is_drawn_and_nobody_else_s(masks) -> None:
     image = np.zeros(SHAPE, np.float32)
     raters = {"R1": masks["lesion"], "R2": np.roll(masks["lesion"], 14, axis=2)}
-    found = pixels_of(
+    drawn = pixels_of(
         figures.slices(image, masks["liver"], raters, {"A1": masks["none"]}, SPACING, 1)
     )
     # The legend names the network too; its contour would be in the picture above it.
-    above = found[: int(len(found) * 0.85)]
+    above = drawn[: int(len(drawn) * 0.85)]
     assert has(above, figures.RATER_COLOURS[0])
     assert has(above, figures.RATER_COLOURS[1])
     assert not has(above, figures.NETWORK_COLOUR)
     network = np.roll(masks["lesion"], -14, axis=2)
-    found = pixels_of(figures.slices(image, masks["liver"], raters, {"A1": network}, SPACING, 1))
-    assert has(found[: int(len(found) * 0.85)], figures.NETWORK_COLOUR)
+    drawn = pixels_of(figures.slices(image, masks["liver"], raters, {"A1": network}, SPACING, 1))
+    assert has(drawn[: int(len(drawn) * 0.85)], figures.NETWORK_COLOUR)
 
 
 @pytest.mark.parametrize("lesion", ["lesion", "none"])
 def test_more_slices_make_a_wider_picture_with_a_lesion_or_without(masks, lesion) -> None:
     image = np.zeros(SHAPE, np.float32)
-    found = [
+    pictures = [
         pixels_of(
             figures.slices(
                 image,
@@ -67,7 +67,7 @@ def test_more_slices_make_a_wider_picture_with_a_lesion_or_without(masks, lesion
         )
         for count in (1, 3)
     ]
-    assert found[1].shape[1] > 2 * found[0].shape[1]
+    assert pictures[1].shape[1] > 2 * pictures[0].shape[1]
 
 
 def test_more_raters_than_colours_are_drawn(masks) -> None:
@@ -82,9 +82,9 @@ def test_every_slice_with_a_contour_is_drawn_and_no_other(masks) -> None:
     everywhere = np.repeat(few.any(axis=0)[None], len(few), axis=0)
     sizes = [
         pixels_of(
-            figures.slices(image, masks["liver"], {"R1": found}, {}, SPACING, count=None)
+            figures.slices(image, masks["liver"], {"R1": mask}, {}, SPACING, count=None)
         ).shape
-        for found in (few, everywhere)
+        for mask in (few, everywhere)
     ]
     assert sizes[1][1] > 4 * sizes[0][1]  # six slices: five beside each other, one below
     assert sizes[1][0] > 1.5 * sizes[0][0]
@@ -93,8 +93,8 @@ def test_every_slice_with_a_contour_is_drawn_and_no_other(masks) -> None:
 def test_a_second_algorithm_has_its_own_colour(masks) -> None:
     image = np.zeros(SHAPE, np.float32)
     both = {"A1": masks["lesion"], "A2": np.roll(masks["lesion"], 14, axis=2)}
-    found = pixels_of(figures.slices(image, masks["liver"], {}, both, SPACING, 1))
-    above = found[: int(len(found) * 0.85)]
+    drawn = pixels_of(figures.slices(image, masks["liver"], {}, both, SPACING, 1))
+    above = drawn[: int(len(drawn) * 0.85)]
     assert has(above, figures.ALGORITHM_COLOURS[0])
     assert has(above, figures.ALGORITHM_COLOURS[1])
 

@@ -35,10 +35,10 @@ def test_a_value_that_is_missing_is_an_error_and_not_a_hole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "shown"),
     [(0.0, "0 %"), (0.004, "< 1 %"), (0.374, "37 %"), (0.9999, "> 99 %"), (1.0, "100 %")],
 )
-def test_a_share_is_only_all_or_nothing_where_it_is(share, told) -> None:
+def test_a_share_is_only_all_or_nothing_where_it_is(share, shown) -> None:
     bootstrap = {
         "rung": 1,
         "why_not": None,
@@ -54,4 +54,4 @@ def test_a_share_is_only_all_or_nothing_where_it_is(share, told) -> None:
     }
     bootstrap["seeds"] = [row | {"inside_noise": False} for row in bootstrap["seeds"]]
     text = page.render("rung.html.jinja", VALUES | {"rung_bootstrap": bootstrap})
-    assert f"{told} of 1,000 resamples" in html.unescape(text)
+    assert f"{shown} of 1,000 resamples" in html.unescape(text)

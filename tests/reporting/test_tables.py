@@ -43,16 +43,16 @@ def rows(table: tables.PaperTable) -> dict[str, tuple[str, ...]]:
 def test_table_1_is_the_papers_with_its_values_marked_below_ours(eight: dict[str, Any]) -> None:
     table = tables.segmentation(eight, "synthetic test cases")
     assert table.columns == ("D(·, R1)", "D(·, R2)", "D(·, R3)", "mean", "φ")
-    found = rows(table)
+    cells = rows(table)
     means = [c["algorithms"]["A1"]["dice"]["mean"] for c in eight["cases"]]
     expected = f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f}"
-    assert found["A1"][3] == expected
+    assert cells["A1"][3] == expected
     (test,) = [
         t for t in eight["tests"] if (t["algorithms"], t["measure"]) == (["A1", "A2"], "phi")
     ]
-    assert found["p, A1 against A2"][-1] == f"{test['p']:.4f}"
-    assert found["exact p"][-1] == f"{test['p_exact']:.4f}"
-    assert found["A2 single, published"][0] == "0.689 ± 0.214"
+    assert cells["p, A1 against A2"][-1] == f"{test['p']:.4f}"
+    assert cells["exact p"][-1] == f"{test['p_exact']:.4f}"
+    assert cells["A2 baseline, published"][0] == "0.689 ± 0.214"
     published = [row for row in table.rows if row.published]
     assert all(row.name.endswith("published") for row in published)
     assert table.rows[-len(published) :] == tuple(published)
@@ -61,12 +61,12 @@ def test_table_1_is_the_papers_with_its_values_marked_below_ours(eight: dict[str
 
 def test_table_2_has_the_raters_beside_the_algorithms(eight: dict[str, Any]) -> None:
     table = tables.detection(eight, "test cases")
-    found = rows(table)
-    assert found["A1"] == ("1.000 ± 0.000", "1.000 ± 0.000", "1.000 ± 0.000", "0")
-    assert found["threshold"][3] == "1"
-    assert found["raters"][0] == "1.000 ± 0.000"
-    assert found["raters, published"] == ("0.804", "0.787", "0.761", "1")
-    assert len(found["p, A1 against A2"]) == len(table.columns)
+    cells = rows(table)
+    assert cells["A1"] == ("1.000 ± 0.000", "1.000 ± 0.000", "1.000 ± 0.000", "0")
+    assert cells["threshold"][3] == "1"
+    assert cells["raters"][0] == "1.000 ± 0.000"
+    assert cells["raters, published"] == ("0.804", "0.787", "0.761", "1")
+    assert len(cells["p, A1 against A2"]) == len(table.columns)
     assert not any(r.published for r in tables.detection(eight, "x", "correspondence").rows)
 
 

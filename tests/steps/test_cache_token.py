@@ -30,12 +30,12 @@ def copy_of(store: ObjectStore) -> MemoryStore:
     return other
 
 
-def test_the_word_of_the_results_stays_while_nothing_changes(
+def test_the_token_of_the_results_stays_while_nothing_changes(
     finished: tuple[ObjectStore, Study],
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
-    word = results_token(store, study)
-    assert results_token(store, study) == word
+    token = results_token(store, study)
+    assert results_token(store, study) == token
 
 
 @pytest.mark.parametrize(
@@ -49,25 +49,25 @@ def test_the_word_of_the_results_stays_while_nothing_changes(
     ],
     ids=["prediction", "segmentation", "disagreement", "evaluation", "report"],
 )
-def test_the_word_of_the_results_changes_when_one_is_lost(
+def test_the_token_of_the_results_changes_when_one_is_lost(
     lost: Callable[[str, str], str], finished: tuple[ObjectStore, Study]
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
-    word = results_token(store, study)
+    token = results_token(store, study)
     key = lost(facts.ended_arms(store, study.id)["baseline"], study.id)
     assert key in store.keys("")
     store.delete(key)
-    assert results_token(store, study) != word
+    assert results_token(store, study) != token
 
 
-def test_the_word_of_the_results_changes_with_what_a_report_tells(
+def test_the_token_of_the_results_changes_with_what_a_report_shows(
     finished: tuple[ObjectStore, Study],
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
-    word = results_token(store, study)
+    token = results_token(store, study)
     store.put(facts.failure_key(study.id, 0, 1, 1), b"{}")
     after = results_token(store, study)
-    assert after != word
-    # Whoever runs the race says so all the time; no report tells it.
+    assert after != token
+    # A heartbeat is written all the time; no report shows it.
     store.put(facts.heartbeat_key(study.id), b"{}")
     assert results_token(store, study) == after

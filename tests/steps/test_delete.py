@@ -29,20 +29,20 @@ def test_what_is_left_of_a_study_is_what_other_studies_may_use() -> None:
     store, prefix = rehearsal.store, f"studies/{rehearsal.study.id}/"
     store.put("cases/key/manifest.json", b"{}")
     other = open_study(store, LARGER, DATASET)
-    there = store.keys(prefix)
+    keys = store.keys(prefix)
     size = sum(
         len(data)
         for key, data in store.objects.items()
         if ("/checkpoints/" in key or "/model/" in key) and not key.endswith("manifest.json")
     )
     shown = []
-    told = deleted(rehearsal, progress=lambda *step: shown.append(step))
+    result = deleted(rehearsal, progress=lambda *step: shown.append(step))
     assert store.keys(prefix) == []
     assert study_ids(store) == [other.id]
-    assert told["kept"] == ["cases/"]
-    assert told["jobs"] == 4 + 2 + 1
-    assert told["bytes"] == size > 0
-    assert len(there) <= told["keys"] <= len(there) + 1  # its stop
+    assert result["kept"] == ["cases/"]
+    assert result["jobs"] == 4 + 2 + 1
+    assert result["bytes"] == size > 0
+    assert len(keys) <= result["keys"] <= len(keys) + 1  # its stop
     assert dict(rehearsal.executor.states()) == {}
     assert [step[1:] for step in shown if step[0] == "files deleted"][-1][0] > 10
 
@@ -61,7 +61,7 @@ def test_trainers_that_run_without_a_controller_are_ended_first() -> None:
     controller.lease.acquire(time.sleep, take_over=True)
     controller.reconcile("end")
     assert any(state.running for state in rehearsal.executor.states().values())
-    deleted(rehearsal)  # a minute later, since the controller is silent
+    deleted(rehearsal)  # a minute later: the heartbeat has not changed
     assert dict(rehearsal.executor.states()) == {}
     assert rehearsal.store.objects == {}
 
@@ -95,9 +95,9 @@ def test_a_controller_sees_that_its_study_is_stopped_and_the_study_is_deleted_th
             except StudyError:
                 controller.lease.release()
 
-    told = deleted(rehearsal, sleep=sleep, waits=lambda beat: waited.append(beat.owner))
+    result = deleted(rehearsal, sleep=sleep, waits=lambda beat: waited.append(beat.owner))
     assert waited == [controller.lease.owner]
-    assert told["jobs"] > 0
+    assert result["jobs"] > 0
     assert rehearsal.store.objects == {}
 
 

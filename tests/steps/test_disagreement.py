@@ -64,8 +64,10 @@ def sixteen_seeds() -> Rehearsal:
 
 def test_of_sixteen_seeds_the_four_of_the_third_last_rung_are_compared() -> None:
     rehearsal = sixteen_seeds()
-    found = disagreement.networks(rehearsal.store, rehearsal.study)
-    assert [(r.seed, r.rung, r.iterations) for r in found] == [(s, 2, 8) for s in (12, 13, 14, 15)]
+    reports = disagreement.networks(rehearsal.store, rehearsal.study)
+    assert [(r.seed, r.rung, r.iterations) for r in reports] == [
+        (s, 2, 8) for s in (12, 13, 14, 15)
+    ]
 
 
 def test_pruning_keeps_their_checkpoints() -> None:
@@ -80,29 +82,29 @@ def test_pruning_keeps_their_checkpoints() -> None:
 
 
 def test_with_fewer_rungs_the_first_one_s_seeds_are_compared(store, study) -> None:
-    found = disagreement.load(store, study.id)
-    assert (found["rung"], found["iterations"]) == (0, 3)
-    assert found["why_not"] is None
+    result = disagreement.load(store, study.id)
+    assert (result["rung"], result["iterations"]) == (0, 3)
+    assert result["why_not"] is None
     reports = disagreement.networks(store, study)
-    assert found["weights"] == {str(r.seed): r.weights_sha256 for r in reports}
-    assert sorted(found["weights"]) == ["0", "1"]
+    assert result["weights"] == {str(r.seed): r.weights_sha256 for r in reports}
+    assert sorted(result["weights"]) == ["0", "1"]
 
 
 def test_the_numbers_are_those_of_the_networks_own_segmentations(store, study) -> None:
-    found = disagreement.load(store, study.id)
+    result = disagreement.load(store, study.id)
     case = load_case(store, TEST_KEY)
     masks = [
         segment(load_probability(store, sha256, TEST_KEY), case)
-        for sha256 in found["weights"].values()
+        for sha256 in result["weights"].values()
     ]
     assert len({mask.tobytes() for mask in masks}) == 2
-    votes = disagreement.load_votes(store, found, TEST_KEY)
+    votes = disagreement.load_votes(store, result, TEST_KEY)
     np.testing.assert_array_equal(votes, np.sum(masks, axis=0))
     assert votes.max() > 0
-    numbers = found["cases"]["test"]
+    numbers = result["cases"]["test"]
     (pair,) = itertools.combinations(masks, 2)
     assert numbers["uncertainty"] == pytest.approx(1 - dice(*pair))
-    winner = load_segmentation(store, found["winner"], TEST_KEY)
+    winner = load_segmentation(store, result["winner"], TEST_KEY)
     assert sum(lesion["voxels"] for lesion in numbers["lesions"]) == winner.sum()
     ml = float(np.prod(case.original_geometry.spacing_mm)) / 1000
     against = 1 - votes[winner].mean() / 2
@@ -144,10 +146,10 @@ def test_a_checkpoint_that_was_deleted_is_named_and_nothing_fails(store, study) 
     (line,) = predict.ensemble(store, study)
     assert f"seed {gone.seed} cannot predict" in line
     assert gone.checkpoint in line
-    found = disagreement.run(store, study)
-    assert f"seed {gone.seed} at rung 0 has not predicted case test" in found["why_not"]
-    assert found["cases"] == {}
-    assert disagreement.load(store, study.id) == found
+    result = disagreement.run(store, study)
+    assert f"seed {gone.seed} at rung 0 has not predicted case test" in result["why_not"]
+    assert result["cases"] == {}
+    assert disagreement.load(store, study.id) == result
 
 
 def test_what_was_missing_is_made_up_for_by_the_next_run(store, study) -> None:
@@ -170,8 +172,8 @@ def test_a_checkpoint_that_is_another_one_is_refused(store, study) -> None:
 def test_one_network_alone_has_nobody_to_disagree_with() -> None:
     rehearsal = Rehearsal(settings=from_mapping({"race": {"seeds": 1}}, SETTINGS))
     rehearsal.run()
-    found = disagreement.run(rehearsal.store, rehearsal.study)
-    assert "fewer than two networks" in found["why_not"]
+    result = disagreement.run(rehearsal.store, rehearsal.study)
+    assert "fewer than two networks" in result["why_not"]
 
 
 def test_a_race_without_a_winner_is_refused() -> None:
@@ -185,8 +187,8 @@ def test_a_race_without_a_winner_is_refused() -> None:
 
 def test_uncertainty_that_grows_as_the_dice_falls_is_worth_most() -> None:
     cases = {name: {"uncertainty": u} for name, u in (("a", 0.1), ("b", 0.4), ("c", 0.2))}
-    found = disagreement.worth({"cases": cases}, {"a": 0.9, "b": 0.1, "c": 0.8})
-    assert found["rank_correlation"] == pytest.approx(-1)
-    assert found["n"] == 3
-    assert found["cases"][1] == {"case": "b", "uncertainty": 0.4, "dice": 0.1}
+    result = disagreement.worth({"cases": cases}, {"a": 0.9, "b": 0.1, "c": 0.8})
+    assert result["rank_correlation"] == pytest.approx(-1)
+    assert result["n"] == 3
+    assert result["cases"][1] == {"case": "b", "uncertainty": 0.4, "dice": 0.1}
     assert disagreement.worth({"cases": {}}, {})["rank_correlation"] is None

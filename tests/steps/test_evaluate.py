@@ -33,28 +33,28 @@ def study(finished):
 
 
 def test_every_arm_and_the_threshold_are_compared_with_the_rater(store, study) -> None:
-    found = evaluate.run(store, study)
-    assert json.loads(json.dumps(found)) == found
-    assert set(found["arms"]) == {"multi", "baseline", "threshold"}
-    assert found["synthetic"] is True
+    evaluation = evaluate.run(store, study)
+    assert json.loads(json.dumps(evaluation)) == evaluation
+    assert set(evaluation["arms"]) == {"multi", "baseline", "threshold"}
+    assert evaluation["synthetic"] is True
     (test,) = study.dataset.role("test")
     case = load_case(store, test.key)
     for arm, sha256 in facts.ended_arms(store, study.id).items():
-        assert found["arms"][arm]["weights_sha256"] == sha256
+        assert evaluation["arms"][arm]["weights_sha256"] == sha256
         probability = load_probability(store, sha256, test.key)
         expected = dice(postprocess.segment(probability, case), case.original_raters["R1"])
-        values = found["arms"][arm]["cases"]["test"]
+        values = evaluation["arms"][arm]["cases"]["test"]
         assert values["dice"] == {"R1": expected}
-        assert found["arms"][arm]["mean_dice"] == expected
+        assert evaluation["arms"][arm]["mean_dice"] == expected
         detection = values["detection"]["R1"]
         assert detection["tp"] + detection["fn"] == 1  # the rater drew one lesion
 
 
 def test_all_measures_lie_inside_as_the_schema_says(store, study) -> None:
-    found = evaluate.run(store, study)
-    document = valid(found["document"])
+    evaluation = evaluate.run(store, study)
+    document = valid(evaluation["document"])
     assert document["algorithms"] == ["A1", "A2", "threshold"]
-    dice_by_rater = found["arms"]["baseline"]["cases"]["test"]["dice"]
+    dice_by_rater = evaluation["arms"]["baseline"]["cases"]["test"]["dice"]
     assert document["cases"][0]["algorithms"]["A2"]["dice"] == {
         **dice_by_rater, "mean": dice_by_rater["R1"]
     }  # fmt: skip
@@ -64,13 +64,13 @@ def test_all_measures_lie_inside_as_the_schema_says(store, study) -> None:
 
 
 def test_the_threshold_is_fitted_on_the_training_cases_alone(store, study) -> None:
-    found = evaluate.run(store, study)
+    evaluation = evaluate.run(store, study)
     cases = [load_case(store, c.key) for c in study.dataset.role("training")]
     best = fit([(c.image, c.liver, c.raters["R1"]) for c in cases])
-    assert found["threshold"] == {
+    assert evaluation["threshold"] == {
         "value": best.value, "sign": best.sign, "training_dice": best.training_dice
     }  # fmt: skip
-    assert found["arms"]["threshold"]["mean_dice"] > 0.8  # the lesion is plainly darker
+    assert evaluation["arms"]["threshold"]["mean_dice"] > 0.8  # the lesion is plainly darker
 
 
 def test_a_case_counts_once_however_many_raters_it_has(store, study) -> None:
@@ -82,11 +82,11 @@ def test_a_case_counts_once_however_many_raters_it_has(store, study) -> None:
     half[:, :, : whole.shape[2] // 2 - 2] = False
     case.original_raters["R3"] = half
     entry = evaluate._entry(test.name, {"multi": whole}, case)
-    found = evaluate._compared(entry["algorithms"]["A1"])
-    assert set(found["dice"]) == {"R1", "R3"}
-    assert found["dice"]["R1"] == 1
-    assert 0 < found["dice"]["R3"] == dice(whole, half) < 1
-    assert found["jaccard"]["R3"] == pytest.approx(half.sum() / whole.sum())
+    values = evaluate._compared(entry["algorithms"]["A1"])
+    assert set(values["dice"]) == {"R1", "R3"}
+    assert values["dice"]["R1"] == 1
+    assert 0 < values["dice"]["R3"] == dice(whole, half) < 1
+    assert values["jaccard"]["R3"] == pytest.approx(half.sum() / whole.sum())
 
 
 def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store, study) -> None:
@@ -97,7 +97,7 @@ def test_the_same_weights_are_evaluated_once_and_other_weights_are_counted(store
     assert evaluate.run(store, study) == first
     assert writes == []
     store.before_write = lambda _number, _key: None
-    # A2 is taken away, as if it had ended only now.
+    # The baseline is removed, as if it had ended only now.
     baseline = store.objects.pop(facts.result_key(study.id, "baseline"))
     without = evaluate.run(store, study)
     assert (set(without["arms"]), without["test_evaluations"]) == ({"multi", "threshold"}, 2)

@@ -55,16 +55,16 @@ def put(path: Path, voxels: np.ndarray, **geometry) -> Path:
 
 
 def test_a_folder_of_cases_gives_what_the_masks_say(folder) -> None:
-    found = evaluate(folder)
-    assert [case["case"] for case in found["cases"]] == ["a", "b", "c"]
+    result = evaluate(folder)
+    assert [case["case"] for case in result["cases"]] == ["a", "b", "c"]
     drawn = {name: tiny_volumes()[f"tumor_{name}"].voxels for name in RATERS}
     between = dice(drawn["R1"], drawn["R2"])
-    values = found["cases"][0]["algorithms"]["A1"]
+    values = result["cases"][0]["algorithms"]["A1"]
     assert values["dice"] == {"R1": 1, "R2": between, "mean": (1 + between) / 2}
-    assert found["cases"][0]["rater_dice"] == {"R1-R2": between}
-    assert found["cases"][0]["spacing_mm"] == [4, 1.25, 1.5]
-    assert found["summary"]["A1"]["dice.R1"]["n"] == 3
-    assert found["excluded"] == []
+    assert result["cases"][0]["rater_dice"] == {"R1-R2": between}
+    assert result["cases"][0]["spacing_mm"] == [4, 1.25, 1.5]
+    assert result["summary"]["A1"]["dice.R1"]["n"] == 3
+    assert result["excluded"] == []
 
 
 @pytest.mark.slow
@@ -82,12 +82,12 @@ def test_memory_for_one_case_runs_one_at_a_time(folder) -> None:
 def test_a_file_that_cannot_be_read_leaves_its_case_out_and_no_other(folder) -> None:
     path = folder / "b" / "pred.nii.gz"
     path.write_bytes(path.read_bytes()[:-40])
-    found = evaluate(folder, jobs=2)
-    assert [case["case"] for case in found["cases"]] == ["a", "c"]
-    (left_out,) = found["excluded"]
+    result = evaluate(folder, jobs=2)
+    assert [case["case"] for case in result["cases"]] == ["a", "c"]
+    (left_out,) = result["excluded"]
     assert left_out["case"] == "b"
     assert "'pred.nii.gz' is truncated or damaged" in left_out["reason"]
-    assert any("Left out: b" in note for note in evaluation.notes(found))
+    assert any("Left out: b" in note for note in evaluation.notes(result))
 
 
 def test_missing_files_leave_a_case_out_but_a_missing_rater_is_absent(folder) -> None:
@@ -95,11 +95,11 @@ def test_missing_files_leave_a_case_out_but_a_missing_rater_is_absent(folder) ->
     (folder / "b" / "pred.nii.gz").unlink()
     for rater in RATERS.values():
         (folder / "c" / rater).unlink()
-    found = evaluate(folder)
-    (case,) = found["cases"]
+    result = evaluate(folder)
+    (case,) = result["cases"]
     assert (case["case"], case["absent_raters"], case["rater_dice"]) == ("a", ["R2"], {})
     assert case["algorithms"]["A1"]["dice"] == {"R1": 1, "mean": 1}
-    reasons = {one["case"]: one["reason"] for one in found["excluded"]}
+    reasons = {one["case"]: one["reason"] for one in result["excluded"]}
     assert reasons["b"].startswith("no prediction: 'pred.nii.gz' (A1)")
     assert reasons["c"].startswith("no reference: 'tumor_R1.nii.gz' (R1), 'tumor_R2.nii.gz' (R2)")
 
@@ -162,16 +162,16 @@ def test_files_with_several_labels_need_to_be_told_which(evaluate_one, tmp_path)
     path = put(tmp_path / "l.nii.gz", (liver.astype(np.uint8) + lesion))
     with pytest.raises(CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --label"):
         evaluate_one(path)
-    found = evaluate_one(path, labels=(1, 2))
-    assert found["settings"]["labels"] == [1, 2]
-    values = found["cases"][0]["algorithms"]["A1"]
+    result = evaluate_one(path, labels=(1, 2))
+    assert result["settings"]["labels"] == [1, 2]
+    values = result["cases"][0]["algorithms"]["A1"]
     assert values["dice"]["R1"] == pytest.approx(dice(liver, lesion))
-    assert found["cases"][0]["label_absent"] == []
+    assert result["cases"][0]["label_absent"] == []
     # The reference is a plain mask of 1: with label 2 it has no lesion, which is told.
-    found = evaluate_one(path, labels=(2,))
-    assert found["cases"][0]["label_absent"] == ["R1"]
-    assert found["cases"][0]["lesion_diameters_mm"] == {"R1": []}
-    assert any("R1 has other labels only" in note for note in evaluation.notes(found))
+    result = evaluate_one(path, labels=(2,))
+    assert result["cases"][0]["label_absent"] == ["R1"]
+    assert result["cases"][0]["lesion_diameters_mm"] == {"R1": []}
+    assert any("R1 has other labels only" in note for note in evaluation.notes(result))
 
 
 def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_path) -> None:
@@ -179,30 +179,30 @@ def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_p
     shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 34.0))
     with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*34.* has .*30.*--resample"):
         evaluate_one(shifted)
-    found = evaluate_one(shifted, resample_prediction=True)
-    assert found["settings"]["resample_prediction"] == "nearest"
-    assert found["cases"][0]["resampled"] == ["A1"]
+    result = evaluate_one(shifted, resample_prediction=True)
+    assert result["settings"]["resample_prediction"] == "nearest"
+    assert result["cases"][0]["resampled"] == ["A1"]
     moved = np.zeros_like(lesion)
     moved[1:] = lesion[:-1]  # one slice of 4 mm towards the head
     expected = dice(lesion, moved)
-    assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(expected)
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(expected)
     fine = np.repeat(lesion, 2, axis=1)
     doubled = put(
         tmp_path / "d.nii.gz", fine, spacing_mm=(4.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
     )
     with pytest.raises(CaseError, match=r"\(6, 48, 20\) voxels"):
         evaluate_one(doubled)
-    found = evaluate_one(doubled, resample_prediction=True)
-    assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    result = evaluate_one(doubled, resample_prediction=True)
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
 def test_another_orientation_is_the_same_mask_without_resampling(evaluate_one, tmp_path) -> None:
     volume = tiny_volumes()["tumor_R1"]
     path = tmp_path / "ras.nii.gz"
     write(path, Volume(volume.voxels, replace(volume.geometry, orientation="RAS")))
-    found = evaluate_one(path)
-    assert found["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
-    assert found["cases"][0]["resampled"] == []
+    result = evaluate_one(path)
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    assert result["cases"][0]["resampled"] == []
 
 
 def test_what_is_predicted_outside_the_liver_is_left_out_and_told(evaluate_one, tmp_path) -> None:
@@ -224,8 +224,8 @@ def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None
     put(folder / "a" / "pred.nii.gz", none)
     for rater in RATERS.values():
         put(folder / "b" / rater, none)
-    found = evaluate(folder)
-    missed, invented, _ = (c["algorithms"]["A1"] for c in found["cases"])
+    result = evaluate(folder)
+    missed, invented, _ = (c["algorithms"]["A1"] for c in result["cases"])
     assert missed["detection"]["lesion"]["R1"] == {
         "tp": 0, "fp": 0, "fn": 1, "recall": 0, "precision": 0, "f1": 0
     }  # fmt: skip
@@ -233,36 +233,36 @@ def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None
         "tp": 0, "fp": 1, "fn": 0, "recall": None, "precision": 0, "f1": 0
     }  # fmt: skip
     assert (missed["dice"]["mean"], invented["dice"]["mean"]) == (0, 0)
-    assert found["summary"]["A1"]["hd95_mm.R1"]["n_nan"] == 2
+    assert result["summary"]["A1"]["hd95_mm.R1"]["n_nan"] == 2
 
 
 @pytest.mark.slow
 def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
     patterns = replace(PATTERNS, algorithms={"A1": "pred.nii.gz", "A2": "tumor_R2.nii.gz"})
-    found = evaluate(folder, patterns)
-    rows = list(csv.DictReader(io.StringIO(evaluation.csv_text(found))))
+    result = evaluate(folder, patterns)
+    rows = list(csv.DictReader(io.StringIO(evaluation.csv_text(result))))
     assert [(r["case"], r["algorithm"]) for r in rows][:3] == [
         ("a", "A1"),
         ("a", "A2"),
         ("b", "A1"),
     ]
-    expected = found["cases"][0]["algorithms"]["A2"]["dice"]["R1"]
+    expected = result["cases"][0]["algorithms"]["A2"]["dice"]["R1"]
     assert float(rows[1]["dice.R1"]) == expected
-    page = evaluation.html(found)
+    page = evaluation.html(result)
     assert f"{expected:.3f} ± 0.000" in page
     assert "http:" not in page
     assert "https:" not in page
     assert page.count("src=") == page.count('src="data:image/png;base64,') == 1
-    low, high = found["summary"]["A1"]["dice.mean"]["ci95"]
+    low, high = result["summary"]["A1"]["dice.mean"]["ci95"]
     assert f"{low:.3f} to {high:.3f}" in page
-    told = [table.title for table in evaluation.tables(found)]
-    assert any(title.startswith("Paired tests") for title in told)
+    titles = [table.title for table in evaluation.tables(result)]
+    assert any(title.startswith("Paired tests") for title in titles)
 
 
 def test_names_out_of_files_are_no_markup(folder) -> None:
-    found = evaluate(folder)
-    found["excluded"] = [{"case": "<script>alert(1)</script>", "reason": "x"}]
-    assert "<script>" not in evaluation.html(found)
+    result = evaluate(folder)
+    result["excluded"] = [{"case": "<script>alert(1)</script>", "reason": "x"}]
+    assert "<script>" not in evaluation.html(result)
 
 
 def test_excluded_cases_are_listed_by_name() -> None:
@@ -276,7 +276,7 @@ def test_real_mr_with_rater_2_as_the_prediction(real_data) -> None:
     patterns = Patterns(
         {"R1": "tumor_R1.nii.gz", "R3": "tumor_R3.nii.gz"}, {"R2": "tumor_R2.nii.gz"}
     )
-    found = evaluate(real_data, patterns, jobs=2)
-    assert len(found["cases"]) == 12
-    assert 0.5 < found["summary"]["R2"]["dice.mean"]["mean"] < 1
-    assert found["excluded"] == []
+    result = evaluate(real_data, patterns, jobs=2)
+    assert len(result["cases"]) == 12
+    assert 0.5 < result["summary"]["R2"]["dice.mean"]["mean"] < 1
+    assert result["excluded"] == []

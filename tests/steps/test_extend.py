@@ -37,9 +37,9 @@ def essence(status: dict) -> list:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    found = MemoryStore()
-    raced(found, study_in(found, settings(4)))
-    return found
+    memory = MemoryStore()
+    raced(memory, study_in(memory, settings(4)))
+    return memory
 
 
 def parent_of(store: MemoryStore) -> str:
@@ -50,10 +50,10 @@ def parent_of(store: MemoryStore) -> str:
 @pytest.mark.slow
 def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStore) -> None:
     parent = parent_of(store)
-    told = extend.run(store, parent, seeds=8)
-    assert json.loads(json.dumps(told)) == told
-    assert (told["parent"], told["new_seeds"], told["retrained"]) == (parent, 4, [])
-    child = load_study(store, told["study"])
+    extension = extend.run(store, parent, seeds=8)
+    assert json.loads(json.dumps(extension)) == extension
+    assert (extension["parent"], extension["new_seeds"], extension["retrained"]) == (parent, 4, [])
+    child = load_study(store, extension["study"])
     executor, status = raced(store, child)
     assert essence(status) == essence(from_the_start(8))
     # What the parent has trained is not trained again: no old seed runs to a rung it reported at.
@@ -64,8 +64,8 @@ def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStor
 
 @pytest.mark.slow
 def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
-    told = extend.run(store, parent_of(store), maximum_iterations=24)
-    executor, status = raced(store, load_study(store, told["study"]))
+    extension = extend.run(store, parent_of(store), maximum_iterations=24)
+    executor, status = raced(store, load_study(store, extension["study"]))
     assert essence(status) == essence(from_the_start(4, 24))
     assert sorted(name.split("-", 3)[3] for name in executor.states()) == [
         f"s{status['winner']['seed']:04d}-r3-a0",
@@ -109,9 +109,9 @@ def test_a_seed_whose_checkpoint_was_collected_is_told_and_trained_again(
     for saved in facts.checkpoints(store, parent, pruned):
         for key in store.keys(saved.prefix):
             store.delete(key)
-    told = extend.run(store, parent, seeds=8)
-    assert told["retrained"] == [{"seed": pruned, "reached": 3, "from": 0}]
-    status = raced(store, load_study(store, told["study"]))[1]
+    extension = extend.run(store, parent, seeds=8)
+    assert extension["retrained"] == [{"seed": pruned, "reached": 3, "from": 0}]
+    status = raced(store, load_study(store, extension["study"]))[1]
     assert essence(status) == essence(from_the_start(8))
 
 

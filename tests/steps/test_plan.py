@@ -19,19 +19,19 @@ PAPER = Load(seconds_per_iteration=0.763)
 
 @pytest.mark.slow
 def test_it_has_the_papers_figures() -> None:
-    told = plan.run(Settings(), 16, 4, PAPER).values
-    assert json.loads(json.dumps(told)) == told | {"rungs": told["rungs"]}
-    assert told["iterations"] == 240_000
-    assert told["longest_chain_iterations"] == 100_000
-    assert told["makespan_seconds"] == pytest.approx(76_300)
-    assert told["gpu_seconds"] / 3600 == pytest.approx(50.9, abs=0.05)
-    assert [r["seeds"] for r in told["rungs"]] == [16, 8, 4, 2, 1]
-    assert told["rungs"][0] == {"iterations": 5_000, "seeds": 16}
-    assert (told["unpruned_iterations"], told["saved_iterations"]) == (1_280_000, 1_040_000)
-    four = told["forecast"][3]
+    values = plan.run(Settings(), 16, 4, PAPER).values
+    assert json.loads(json.dumps(values)) == values | {"rungs": values["rungs"]}
+    assert values["iterations"] == 240_000
+    assert values["longest_chain_iterations"] == 100_000
+    assert values["makespan_seconds"] == pytest.approx(76_300)
+    assert values["gpu_seconds"] / 3600 == pytest.approx(50.9, abs=0.05)
+    assert [r["seeds"] for r in values["rungs"]] == [16, 8, 4, 2, 1]
+    assert values["rungs"][0] == {"iterations": 5_000, "seeds": 16}
+    assert (values["unpruned_iterations"], values["saved_iterations"]) == (1_280_000, 1_040_000)
+    four = values["forecast"][3]
     assert four["gpus"] == 4
     assert four["makespan_seconds"] == pytest.approx((21 * 60 + 11) * 60, rel=0.01)
-    assert four["gpu_seconds"] == pytest.approx(told["gpu_seconds"])
+    assert four["gpu_seconds"] == pytest.approx(values["gpu_seconds"])
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8, 16])
@@ -73,10 +73,10 @@ def test_nodes_that_are_taken_away_all_the_time_cost_no_seed_its_race() -> None:
 
 
 def test_no_gpu_runs_two_trainers_at_a_time() -> None:
-    found = forecast(Settings(), 4, Load(0.763, 60, 0.1))
-    assert {bar.gpu for bar in found.bars} == set(range(4))
+    planned = forecast(Settings(), 4, Load(0.763, 60, 0.1))
+    assert {bar.gpu for bar in planned.bars} == set(range(4))
     for gpu in range(4):
-        mine = sorted((b.start, b.end) for b in found.bars if b.gpu == gpu)
+        mine = sorted((b.start, b.end) for b in planned.bars if b.gpu == gpu)
         assert all(end <= start + 1e-6 for (_, end), (start, _) in itertools.pairwise(mine))
 
 
@@ -102,8 +102,8 @@ def test_a_plan_without_seeds_or_gpus_is_refused(seeds: int, gpus: int) -> None:
 
 @pytest.mark.slow
 def test_the_picture_has_a_bar_for_every_trainer(tmp_path: Path) -> None:
-    found = forecast(Settings(), 4, PAPER)
-    plan.draw(found, 16, tmp_path / "new" / "race.svg")
+    planned = forecast(Settings(), 4, PAPER)
+    plan.draw(planned, 16, tmp_path / "new" / "race.svg")
     text = (tmp_path / "new" / "race.svg").read_text(encoding="utf-8")
     picture = ElementTree.fromstring(text)  # noqa: S314 - our own text
     kinds = [element.tag.rpartition("}")[2] for element in picture.iter()]

@@ -110,8 +110,8 @@ def test_segmentations_lie_on_the_image_as_it_came(data, store, study, tmp_path)
     assert segmentation.GetSize() == image.GetSize()
     assert segmentation.GetDirection() == pytest.approx(image.GetDirection(), abs=1e-5)
     assert segmentation.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-3)
-    found, truth = (sitk.GetArrayFromImage(i) > 0 for i in (segmentation, lesion))
-    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
+    predicted, truth = (sitk.GetArrayFromImage(i) > 0 for i in (segmentation, lesion))
+    assert 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()) > 0.9
 
 
 def test_a_second_run_reuses_the_segmentations(store, study):

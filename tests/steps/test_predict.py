@@ -50,7 +50,7 @@ def test_the_probability_of_a_study_is_that_of_its_network_in_plain_torch(finish
     store, study = finished
     (test,) = study.dataset.role("test")
     sha256 = facts.ended_arms(store, study.id)["multi"]
-    found = load_probability(store, sha256, test.key)
+    probability = load_probability(store, sha256, test.key)
     case = load_case(store, test.key)
     weights = bundle.load(store, facts.model_prefix(study.id))[predict.WEIGHTS]
     network = load_network(SETTINGS.network, weights)
@@ -63,7 +63,7 @@ def test_the_probability_of_a_study_is_that_of_its_network_in_plain_torch(finish
     with torch.inference_mode():
         plain = torch.softmax(network(padded), dim=1)[0, 1].numpy()
     plain = plain[tuple(slice(n) for n in case.image.shape)]
-    np.testing.assert_allclose(found, np.where(case.liver, plain, 0), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(probability, np.where(case.liver, plain, 0), atol=1e-5, rtol=0)
 
 
 def test_a_second_run_predicts_nothing(finished) -> None:
@@ -80,16 +80,16 @@ def test_an_arm_that_has_not_ended_is_refused() -> None:
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
 def test_one_image_is_segmented_on_its_own_grid(case, model, tmp_path, suffix) -> None:
     out, soft = tmp_path / f"lesions{suffix}", tmp_path / f"soft{suffix}"
-    told = one(case, model, out, probabilities=soft)
+    result = one(case, model, out, probabilities=soft)
     mask, image = sitk.ReadImage(str(out)), sitk.ReadImage(str(case / "image.nii.gz"))
     assert mask.GetSize() == image.GetSize()
     assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
     assert mask.GetSpacing() == pytest.approx(image.GetSpacing(), abs=1e-4)
     assert mask.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-3)
     voxels = sitk.GetArrayFromImage(mask)
-    assert told["lesion_voxels"] == voxels.sum()
-    assert told["lesion_ml"] == pytest.approx(voxels.sum() * np.prod(image.GetSpacing()) / 1000)
-    assert json.loads(json.dumps(told)) == told
+    assert result["lesion_voxels"] == voxels.sum()
+    assert result["lesion_ml"] == pytest.approx(voxels.sum() * np.prod(image.GetSpacing()) / 1000)
+    assert json.loads(json.dumps(result)) == result
     # Post-processing only ever takes voxels away.
     assert (read(soft).voxels[voxels > 0] > 0.5).all()
 

@@ -14,7 +14,7 @@ from liverseg.errors import SettingsError, StudyError
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.study import open_study
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from liverseg.steps.race import race
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
@@ -59,17 +59,17 @@ def run(rehearsal: Rehearsal, until: int | str) -> dict:
 
 def test_the_race_ends_with_a_status_that_json_can_hold():
     rehearsal = Rehearsal()
-    told = json.loads(json.dumps(run(rehearsal, "baseline")))
-    assert told["study"] == rehearsal.study.id
-    assert [r["iterations"] for r in told["rungs"]] == [2, 4, 8]
-    assert [r["seeds"] for r in told["rungs"]] == [[0, 1, 2, 3], [2, 3], [3]]
-    assert [r["promoted"] for r in told["rungs"]] == [[3, 2], [3], [3]]
-    assert told["winner"]["seed"] == 3
-    assert told["winner"]["jaccard"] == pytest.approx(0.38)
-    assert len(told["winner"]["sha256"]) == 64
-    assert told["baseline"]["seed"] == 9999
-    assert told["ledger"]["saved_iterations"] == 4 * 8 - (4 * 2 + 2 * 2 + 4)
-    assert told["started"] == 4 + 2 + 1 + 1
+    status = json.loads(json.dumps(run(rehearsal, "baseline")))
+    assert status["study"] == rehearsal.study.id
+    assert [r["iterations"] for r in status["rungs"]] == [2, 4, 8]
+    assert [r["seeds"] for r in status["rungs"]] == [[0, 1, 2, 3], [2, 3], [3]]
+    assert [r["promoted"] for r in status["rungs"]] == [[3, 2], [3], [3]]
+    assert status["winner"]["seed"] == 3
+    assert status["winner"]["jaccard"] == pytest.approx(0.38)
+    assert len(status["winner"]["sha256"]) == 64
+    assert status["baseline"]["seed"] == BASELINE_SEED
+    assert status["ledger"]["saved_iterations"] == 4 * 8 - (4 * 2 + 2 * 2 + 4)
+    assert status["started"] == 4 + 2 + 1 + 1
 
 
 def test_a_second_run_says_that_nothing_was_trained():
@@ -83,9 +83,9 @@ def test_a_second_run_says_that_nothing_was_trained():
 def test_the_status_of_a_race_on_its_way_tells_who_leads_and_who_is_awaited():
     rehearsal = Rehearsal()
     run(rehearsal, 0)
-    told = race.status(rehearsal.store, rehearsal.study.id)
-    assert told["winner"] is told["baseline"] is None
-    first, second, third = told["rungs"]
+    status = race.status(rehearsal.store, rehearsal.study.id)
+    assert status["winner"] is status["baseline"] is None
+    first, second, third = status["rungs"]
     assert first["decided"]
     assert first["pruned"] == [1, 0]
     assert [r["seed"] for r in first["reports"]] == [3, 2, 1, 0]
@@ -95,9 +95,9 @@ def test_the_status_of_a_race_on_its_way_tells_who_leads_and_who_is_awaited():
 
 def test_the_status_of_a_study_that_was_never_run_is_empty():
     rehearsal = Rehearsal()
-    told = race.status(rehearsal.store, rehearsal.study.id)
-    assert told["rungs"][0]["waiting"] == [0, 1, 2, 3]
-    assert told["ledger"]["spent_iterations"] == 0
+    status = race.status(rehearsal.store, rehearsal.study.id)
+    assert status["rungs"][0]["waiting"] == [0, 1, 2, 3]
+    assert status["ledger"]["spent_iterations"] == 0
 
 
 def test_without_a_study_there_is_no_status():
@@ -157,10 +157,10 @@ def with_processes(root: Path, until: int | str = "end") -> dict:
 @pytest.mark.slow
 def test_the_race_runs_with_processes_on_a_folder(tmp_path):
     root = tmp_path / "store with ümlaut"
-    told = with_processes(root, "baseline")
-    assert [r["promoted"] for r in told["rungs"]] == [[2], [2], [2]]
-    assert (told["winner"]["seed"], told["baseline"]["seed"]) == (2, 9999)
-    assert told["started"] == 3 + 1 + 1 + 1
+    status = with_processes(root, "baseline")
+    assert [r["promoted"] for r in status["rungs"]] == [[2], [2], [2]]
+    assert (status["winner"]["seed"], status["baseline"]["seed"]) == (2, BASELINE_SEED)
+    assert status["started"] == 3 + 1 + 1 + 1
     assert with_processes(root, "baseline")["started"] == 0
     assert not any(key.startswith(".") for key in FolderStore(root).keys(""))
 
@@ -188,6 +188,6 @@ def test_kill_9_of_controllers_and_a_trainer_changes_neither_survivors_nor_winne
             for path in root.glob(".local/jobs/*/pid"):
                 with suppress(ProcessLookupError, ValueError):
                     os.kill(int(path.read_text()), signal.SIGKILL)
-    told = with_processes(root)
-    assert told["winner"] == calm["winner"]
-    assert [r["promoted"] for r in told["rungs"]] == [r["promoted"] for r in calm["rungs"]]
+    status = with_processes(root)
+    assert status["winner"] == calm["winner"]
+    assert [r["promoted"] for r in status["rungs"]] == [r["promoted"] for r in calm["rungs"]]

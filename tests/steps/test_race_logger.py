@@ -1,7 +1,7 @@
 import logging
 
 from liverseg.core.race.halving import schedule
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from liverseg.steps.race.race_logger import RaceLogger, log
 from tests.race.fault_script import ApiAway, NodeLost
 from tests.race.rehearsal import SETTINGS, Rehearsal
@@ -44,11 +44,12 @@ def test_a_later_task_counts_the_rungs_before_it() -> None:
     assert heard.lines[2] == "rung 2 decided: seed 3 wins"
 
 
-def test_a2_is_in_no_share_of_the_race() -> None:
+def test_the_baseline_is_in_no_share_of_the_race() -> None:
     heard = Heard()
     with heard:
-        RaceLogger(RUNGS)({"event": "reported", "rung": "baseline", "seed": 9999, "jaccard": 0.5})
-    assert heard.lines == ["rung baseline: seed 9999 reports Jaccard 0.5000"]
+        report = {"event": "reported", "rung": "baseline", "seed": BASELINE_SEED, "jaccard": 0.5}
+        RaceLogger(RUNGS)(report)
+    assert heard.lines == [f"rung baseline: seed {BASELINE_SEED} reports Jaccard 0.5000"]
 
 
 def test_a_wish_to_end_is_no_failure_and_one_seed_goes_on() -> None:

@@ -44,8 +44,8 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
     def row(self, first: str) -> list[str]:
-        (found,) = [r for r in self.rows if r[0] == first]
-        return found
+        (match,) = [r for r in self.rows if r[0] == first]
+        return match
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,11 @@ def test_the_model_card_says_what_was_missed_and_what_was_invented(finished, pag
     store, study = finished
     cases = evaluate.load_evaluation(store, study.id)["arms"]["multi"]["cases"].values()
     counts = [counts for case in cases for counts in case["detection"].values()]
-    missed, found, invented = (sum(c[k] for c in counts) for k in ("fn", "tp", "fp"))
-    told = f"it missed {missed} of {found + missed} lesions and called {invented} places lesions"
-    assert told in page.text
+    missed, detected, invented = (sum(c[k] for c in counts) for k in ("fn", "tp", "fp"))
+    sentence = (
+        f"it missed {missed} of {detected + missed} lesions and marked {invented} false lesions"
+    )
+    assert sentence in page.text
 
 
 def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
@@ -103,7 +105,7 @@ def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     )
     assert "published, other data" in page.text
     assert page.row("winner of the race (A1)")[1:] == [multi, "0.738 ± 0.194"]
-    assert page.row("one training without a race (A2)")[1:] == [baseline, "0.700 ± 0.196"]
+    assert page.row("baseline: one training without rungs (A2)")[1:] == [baseline, "0.700 ± 0.196"]
     assert page.row("best single threshold inside the liver")[1:] == [threshold, ""]
     detection = evaluation["arms"]["multi"]["cases"]["test"]["detection"]["R1"]
     counts = [str(detection[k]) for k in ("tp", "fn", "fp")]
@@ -172,20 +174,20 @@ def test_the_race_says_who_went_on_and_why(finished, page) -> None:
 
 
 def test_one_validation_case_says_nothing_of_how_sure_a_rung_was(page) -> None:
-    told = "No rung is assessable (1 validation case, at least 5 are needed)."
-    assert page.text.count(told) == 1
+    sentence = "No rung is assessable (1 validation case, at least 5 are needed)."
+    assert page.text.count(sentence) == 1
 
 
 def test_where_the_seeds_differ_is_shown_in_numbers_and_without_a_correlation(
     finished, page
 ) -> None:
     store, study = finished
-    found = disagreement.load(store, study.id)["cases"]["test"]
+    values = disagreement.load(store, study.id)["cases"]["test"]
     winner = evaluate.load_evaluation(store, study.id)["arms"]["multi"]["mean_dice"]
     heading = page.rows.index(["case", "uncertainty", "mean Dice of the winner"])
-    assert page.rows[heading + 1] == ["test", f"{found['uncertainty']:.3f}", f"{winner:.3f}"]
-    lesions = page.rows[heading + 3 : heading + 3 + len(found["lesions"])]
-    assert [row[-1] for row in lesions] == [f"{x['uncertainty']:.3f}" for x in found["lesions"]]
+    assert page.rows[heading + 1] == ["test", f"{values['uncertainty']:.3f}", f"{winner:.3f}"]
+    lesions = page.rows[heading + 3 : heading + 3 + len(values["lesions"])]
+    assert [row[-1] for row in lesions] == [f"{x['uncertainty']:.3f}" for x in values["lesions"]]
     assert "cannot be said from 1 test case (" in page.text
 
 
@@ -205,7 +207,7 @@ def test_iterations_spent_and_saved_add_up(page) -> None:
         int(page.row(name)[1].replace(",", ""))
         for name in ("spent by the race", "all seeds to the end (2 x 6)", "saved")
     )
-    # Two seeds to 3 and one of them on to 6, instead of two to 6; A2 is counted beside.
+    # Two seeds to 3 and one of them on to 6, instead of two to 6; without the baseline.
     assert (spent, without_a_race, saved) == (9, 12, 3)
     assert page.row("A2, in no total of the race")[1] == "6"
 

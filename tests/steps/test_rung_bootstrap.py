@@ -34,14 +34,14 @@ def assessed(rehearsal: Rehearsal) -> list[dict[str, Any]]:
 def test_a_race_between_seeds_far_apart_was_sure() -> None:
     rehearsal = Rehearsal()
     rehearsal.run()
-    found = assessed(with_cases(rehearsal, {}))
-    assert [f["iterations"] for f in found] == [2, 4, 8]
-    assert [[(s["seed"], s["promoted"], s["share"]) for s in f["seeds"]] for f in found] == [
+    rungs = assessed(with_cases(rehearsal, {}))
+    assert [f["iterations"] for f in rungs] == [2, 4, 8]
+    assert [[(s["seed"], s["promoted"], s["share"]) for s in f["seeds"]] for f in rungs] == [
         [(3, True, 1.0), (2, True, 1.0), (1, False, 0.0), (0, False, 0.0)],
         [(3, True, 1.0), (2, False, 0.0)],
         [(3, True, 1.0)],
     ]
-    assert [(f["repeated"], f["inside_noise"], f["cases"]) for f in found] == [(1.0, False, 5)] * 3
+    assert [(f["repeated"], f["inside_noise"], f["cases"]) for f in rungs] == [(1.0, False, 5)] * 3
 
 
 def near_tie(seed: int, iteration: int) -> float:
@@ -92,9 +92,9 @@ def test_what_ranks_the_race_ranks_the_resamples() -> None:
         )
         rehearsal = Rehearsal(score=falling, settings=settings)
         rehearsal.run()
-        found = assessed(with_cases(rehearsal, {}))[0]
-        winners[metric] = {s["seed"] for s in found["seeds"] if s["share"] == 1.0}
-        assert winners[metric] == {s["seed"] for s in found["seeds"] if s["promoted"]}
+        rung = assessed(with_cases(rehearsal, {}))[0]
+        winners[metric] = {s["seed"] for s in rung["seeds"] if s["share"] == 1.0}
+        assert winners[metric] == {s["seed"] for s in rung["seeds"] if s["promoted"]}
     assert winners == {"best": {0, 3}, "last": {2, 3}}
 
 
@@ -102,9 +102,9 @@ def test_fewer_than_five_cases_are_not_assessed(tmp_path) -> None:
     rehearsal = Rehearsal()
     rehearsal.run()
     with_cases(rehearsal, dict.fromkeys(range(4), EASY_AND_HARD[:4]))
-    (found, *_) = assessed(rehearsal)
-    assert found["why_not"] == "4 validation cases, at least 5 are needed"
-    assert found["repeated"] is None
+    (rung, *_) = assessed(rehearsal)
+    assert rung["why_not"] == "4 validation cases, at least 5 are needed"
+    assert rung["repeated"] is None
     status = race.status(rehearsal.store, rehearsal.study.id)
     rung_page.write(rehearsal.store, rehearsal.study, status, 0, tmp_path / "0.html")
     page = Page((tmp_path / "0.html").read_text(encoding="utf-8"))

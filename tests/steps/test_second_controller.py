@@ -81,9 +81,9 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path: Path):
-    found = Runs(tmp_path)
-    yield found
-    found.end()
+    running = Runs(tmp_path)
+    yield running
+    running.end()
 
 
 @pytest.mark.slow

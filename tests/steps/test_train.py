@@ -251,7 +251,7 @@ def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path
     assert (
         report(store, study, 1)["weights_sha256"] == report(undisturbed, calm, 1)["weights_sha256"]
     )
-    # What was written late is what would have been written at once, the broom's work included.
+    # What was written late is what would have been written at once, with superseded ones removed.
     for kind in ("curves/", "checkpoints/", "rungs/1/reports/"):
         prefix = f"studies/{study.id}/{kind}"
         assert store.keys(prefix) == undisturbed.keys(prefix)

@@ -133,9 +133,9 @@ class StoreContract:
     def test_of_many_writers_of_a_new_key_one_wins_and_its_bytes_stay(self):
         store = self.make()
         with ThreadPoolExecutor(8) as pool:
-            told = list(pool.map(lambda n: store.put_new("a/b", str(n).encode()), range(8)))
-        assert told.count(True) == 1
-        assert store.get("a/b") == str(told.index(True)).encode()
+            results = list(pool.map(lambda n: store.put_new("a/b", str(n).encode()), range(8)))
+        assert results.count(True) == 1
+        assert store.get("a/b") == str(results.index(True)).encode()
 
     @pytest.mark.slow
     def test_ten_thousand_keys_are_listed_sorted(self):

@@ -60,14 +60,14 @@ class FaultyProxy:
         self.requests: list[tuple[str, str]] = []
         self.ranges: list[str] = []
         self.plain_put: Callable[[str, Mapping[str, str], bytes], None] | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def fault_for(self, method: str, path: str) -> Fault | None:
         """Return the first fault that hits, and count it."""
-        with self._turn:
+        with self._lock:
             self.requests.append((method, path))
             for fault in self.faults:
                 if fault.hits(method, path):
@@ -157,4 +157,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward  # noqa: N815
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Stay silent."""
+        """Log nothing."""

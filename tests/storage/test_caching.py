@@ -3,7 +3,7 @@ from liverseg.storage.memory import MemoryStore
 from tests.storage.contract import StoreContract
 
 
-class TestRememberedStore(StoreContract):
+class TestCachingStore(StoreContract):
     def make(self) -> CachingStore:
         return CachingStore(MemoryStore(), lambda key: False)
 

@@ -157,9 +157,9 @@ def open_folder():
 def test_without_the_right_to_write_the_message_names_the_folder_and_the_right(open_folder):
     folder = open_folder / "store"
     folder.mkdir(mode=0o555)
-    told = as_nobody("store.put('a/b', b'')", folder)
-    assert "no right to write" in told
-    assert str(folder) in told
+    message = as_nobody("store.put('a/b', b'')", folder)
+    assert "no right to write" in message
+    assert str(folder) in message
     assert list(folder.iterdir()) == []
 
 
@@ -168,9 +168,9 @@ def test_without_the_right_to_read_the_message_says_so(open_folder):
     FolderStore(folder).put("a", b"")
     (folder / "a").chmod(0o200)
     folder.chmod(0o555)
-    told = as_nobody("store.get('a')", folder)
+    message = as_nobody("store.get('a')", folder)
     # The owner of the file may be the very user of this test, who has no right either.
-    assert f"no right to read {folder / 'a'}" in told
+    assert f"no right to read {folder / 'a'}" in message
 
 
 def test_without_the_right_to_list_the_message_says_so(open_folder):

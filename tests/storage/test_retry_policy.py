@@ -60,7 +60,7 @@ def test_a_second_time_away_is_told_again(clock, lines):
     assert len(lines) == 4
 
 
-def test_patience_has_an_end_and_is_used_to_it(clock):
+def test_retries_end_when_the_policy_s_seconds_are_used_up(clock):
     attempts = Attempts(retry_policy(clock, 7.0))
     tries = 0
     while attempts.again("status 503"):
@@ -69,14 +69,12 @@ def test_patience_has_an_end_and_is_used_to_it(clock):
     assert tries < 10
 
 
-def test_without_patience_there_is_one_attempt(clock):
+def test_a_policy_of_0_seconds_has_one_attempt(clock):
     assert not Attempts(retry_policy(clock, 0.0)).again("status 503")
     assert clock.now == 0
 
 
-def test_an_outage_that_has_used_up_the_patience_costs_later_requests_one_attempt_each(
-    clock, lines
-):
+def test_an_outage_beyond_the_policy_s_seconds_costs_later_requests_one_attempt_each(clock, lines):
     shared = retry_policy(clock, 7.0)
     first = Attempts(shared)
     while first.again("status 503"):

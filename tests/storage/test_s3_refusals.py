@@ -62,7 +62,7 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(b"<html><br>" + b"x" * 10_000)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Stay silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ class Balancer(BaseHTTPRequestHandler):
         self.wfile.write(b"<html>bad gateway")
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Stay silent."""
+        """Log nothing."""
 
 
 def test_a_balancer_whose_servers_are_away_is_no_wrong_address(tmp_path):

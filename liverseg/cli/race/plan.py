@@ -68,9 +68,9 @@ def plan(
 ) -> None:
     """Say what a race would cost before it is run: time, GPU-hours and money for 1 to N GPUs.
 
-    The forecast is a race in virtual time, by the real controller: seeds that are certain of
-    their promotion continue early, jobs take time to start, nodes are preempted. It is shown with
-    the lower bound of a race that waits at every rung for its last seed.
+    The forecast is a race in virtual time, by the real controller: seeds whose promotion is
+    guaranteed continue early, jobs take time to start, nodes are preempted. It is shown with the
+    lower bound of a race that waits at every rung for its last seed.
 
     JSON keys: iterations, gpu_seconds, makespan_seconds (the lower bound on --gpus),
     longest_chain_iterations, rungs (iterations, seeds), unpruned_iterations, saved_iterations,

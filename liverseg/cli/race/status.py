@@ -39,7 +39,7 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
     whenever something has changed.
 
     JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
-    null; baseline (A2) or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
+    null; baseline or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
     iterations_per_second, job, device, remaining_seconds, waits_for); remaining_seconds of the
     race; heard, unix time of the controller's last heartbeat; controller, who holds the study, or
     null; state.

@@ -51,7 +51,9 @@ study.add_command(stop)
 @gpus_option()
 @budget_option
 @backend_options
-@click.option("--compare-baseline/--no-compare-baseline", default=True, help="Also train A2.")
+@click.option(
+    "--compare-baseline/--no-compare-baseline", default=True, help="Also train the baseline."
+)
 @take_over_option
 @json_option
 def run(

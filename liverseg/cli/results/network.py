@@ -9,6 +9,7 @@ import click
 from liverseg.cli.console import console, print_json, progress_bar
 from liverseg.cli.options import example, json_option, store_option, study_option
 from liverseg.exit_codes import TRAINER_CODES, help_text
+from liverseg.settings import BASELINE_SEED
 
 
 @click.command(
@@ -18,11 +19,16 @@ from liverseg.exit_codes import TRAINER_CODES, help_text
 )
 @store_option
 @click.option("--study", required=True, help="Id of an opened study.")
-@click.option("--seed", type=int, required=True, help="0 to seeds - 1; 9999 is A2.")
+@click.option(
+    "--seed",
+    type=int,
+    required=True,
+    help=f"0 to seeds - 1, or {BASELINE_SEED} for the baseline.",
+)
 @click.option(
     "--rung",
     required=True,
-    help="Index of the rung to reach, or 'baseline' for A2.",
+    help="Index of the rung to reach, or 'baseline'.",
 )
 @click.option("--attempt", type=int, default=0, show_default=True, help="Part of every key.")
 @click.option("--device-index", type=int, default=0, show_default=True, help="Chooses the GPU.")

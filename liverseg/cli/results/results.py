@@ -38,7 +38,7 @@ def show_dice(evaluation: Mapping[str, Any]) -> None:
     """Print the mean test Dice of every arm."""
     names = {
         "multi": "winner of the race (A1)",
-        "baseline": "one long training (A2)",
+        "baseline": "baseline: one training without rungs (A2)",
         "threshold": "best single threshold inside the liver",
     }
     rows = [(names[arm], f"{v['mean_dice']:.3f}") for arm, v in evaluation["arms"].items()]

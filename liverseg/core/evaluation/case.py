@@ -105,7 +105,7 @@ def _detection(drawn: Delineation, raters: Mapping[str, Delineation]) -> Values:
     return {
         "lesion": _scores({rater: d.lesion for rater, d in detections.items()}),
         "correspondence": _scores({rater: d.correspondence for rater, d in detections.items()}),
-        "found": {rater: list(d.found) for rater, d in detections.items()},
+        "found": {rater: list(d.matched) for rater, d in detections.items()},
         "capped": _capped(detections),
     }
 

@@ -60,7 +60,7 @@ class Detection:
     """TP counts matched clusters, FP and FN clusters and lesions without a match."""
     capped: bool
     """Some cluster had more references than SUBSET_CAP: not every subset was tried."""
-    found: tuple[bool, ...]
+    matched: tuple[bool, ...]
     """Of each reference lesion, in scan order, whether it was matched."""
     clusters: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     """Accepted matches: numbers from 0 of the predicted and of the reference lesions."""
@@ -118,11 +118,11 @@ class _Matcher:
                 rejected_with_reference += 1
                 seen |= references
             self.predictions &= ~predictions
-        found = total - int(self.references.sum())
+        detected = total - int(self.references.sum())
         # References of rejected clusters stay for later predictions, so only the rest is alone.
         unmatched = int((self.references & ~seen).sum())
         return Detection(
-            Counts(found, false, total - found),
+            Counts(detected, false, total - detected),
             Counts(len(clusters), rejected, rejected_with_reference + unmatched),
             self.capped,
             tuple((~self.references).tolist()),

@@ -69,7 +69,7 @@ def decide(scores: Mapping[int, float | None], promotion_slots: int) -> Standing
 def guaranteed(scores: Mapping[int, float | None], waiting: int, promotion_slots: int) -> list[int]:
     """Return the seeds, best first, that are promoted whatever the `waiting` others will report.
 
-    Those others may all turn out better, so a seed is sure to be promoted when its rank and
+    Those others may all turn out better, so a promotion is guaranteed when its rank and
     their number together stay within the slots. The same seeds as `decide` will promote.
     """
     ranked = rank(scores)[: max(0, promotion_slots - waiting)]

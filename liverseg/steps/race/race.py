@@ -39,7 +39,7 @@ def run(
     poll_seconds: float = 0.5,
     on_event: Listener = lambda _: None,
 ) -> dict[str, Any]:
-    """Run the race until rung `until` is decided, or to its "end", or until A2 too has ended.
+    """Run the race until rung `until` is decided, or to its "end", or to the baseline's end.
 
     Args:
         store: Where the facts lie.

@@ -79,7 +79,7 @@ class RaceLogger:
         return self._rungs[rung].iterations - before
 
     def _progress(self, event: Mapping[str, Any]) -> str:
-        """Return share, rate and remaining time; nothing for A2, which is not in the race."""
+        """Return share, rate and remaining time; nothing for the baseline, which is not in it."""
         rung, seed = event["rung"], event["seed"]
         if not isinstance(rung, int):
             return ""

@@ -26,7 +26,7 @@ from liverseg.storage.record import encode
 
 NAMES = {
     "multi": ("winner of the race (A1)", "A1 multi-model"),
-    "baseline": ("one training without a race (A2)", "A2 single"),
+    "baseline": ("baseline: one training without rungs (A2)", "A2 baseline"),
     "threshold": ("best single threshold inside the liver", None),
 }
 

@@ -21,7 +21,7 @@ Curves = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
 def figure_5(spans: Sequence[Span], curves: Curves) -> Figure:
-    """Draw finished trainings and losses over wall clock for every rung; A2 is not of the race."""
+    """Draw finished trainings and losses over wall clock for every rung, without the baseline."""
     raced = [s for s in spans if s.rung != "baseline" and s.samples]
     start = min((s.samples[0].time for s in raced), default=0.0)
     finished: dict[int, list[float]] = {}

@@ -89,8 +89,8 @@ def run(
     Args:
         store: Holds the study, its prepared cases and everything this writes.
         study_id: An opened study.
-        seed: 0 to seeds - 1, or 9999 for A2.
-        rung: Index of the rung, or "baseline" for A2.
+        seed: 0 to seeds - 1, or BASELINE_SEED.
+        rung: Index of the rung, or "baseline".
         attempt: From 0; part of every key that is written.
         orphan_grace: Seconds without a new heartbeat, or without the store, after which the
             trainer saves and ends.
@@ -166,7 +166,7 @@ def _scratch() -> Path:
 
 @dataclass
 class _Waiting:
-    """Patience with a store without which the trainer has nothing to do."""
+    """Waits for a store without which the trainer has nothing to do."""
 
     outage: Outage
     orphan_grace: float
@@ -425,7 +425,7 @@ class _Trainer:
             weights_sha256=described[checkpoint.BEST].sha256,
         )
         write_report(self.store, self.study.id, report)
-        # Kept here while the store was away, the last checkpoint came there without its broom.
+        # Saving removes superseded checkpoints, but not while the store is away.
         lineage.remove_superseded(self.store, self.study, self.seed, training.iteration)
 
     def _at_target(self) -> list[facts.Checkpoint]:

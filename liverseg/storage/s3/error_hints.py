@@ -10,7 +10,7 @@ _HINTS = {
     "NoSuchBucket": "make the bucket, or correct the store's URL",
     "PermanentRedirect": "set AWS_REGION to the bucket's region",
     "RequestTimeTooSkewed": "set this machine's clock",
-    # VersityGW's word for InvalidAccessKeyId.
+    # VersityGW's name for InvalidAccessKeyId.
     "XAdminUserNotFound": "AWS_ACCESS_KEY_ID is unknown there",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is not the one of AWS_ACCESS_KEY_ID",
 }

@@ -21,13 +21,13 @@ from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
 # A server that has taken the connection may need long to join the parts of a large object.
 TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 CONNECTIONS = 32
-# No waiting mends a certificate or an address.
-HASTY = (SSLError, LocationValueError)
+# Waiting changes nothing about a certificate or an address.
+NOT_RETRIED = (SSLError, LocationValueError)
 AWAY_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
 class RetryingPool(urllib3.PoolManager):
-    """Connections that are patient; every request of an S3 client goes through `urlopen`.
+    """Connections that repeat requests; each request of an S3 client goes through `urlopen`.
 
     A request may so be done twice by the server. All of S3's may, but for a PUT that is to create
     only, whose second reply says that the key exists: see s3.py.
@@ -51,7 +51,7 @@ class RetryingPool(urllib3.PoolManager):
         while True:
             try:
                 response = super().urlopen(method, url, redirect, retries=False, **arguments)
-            except HASTY:
+            except NOT_RETRIED:
                 raise
             except HTTPError as exc:
                 if _final(method, url) or not attempts.again(cause(exc)):
@@ -68,7 +68,7 @@ class RetryingPool(urllib3.PoolManager):
 
 
 def cause(error: HTTPError) -> str:
-    """Return why a request failed, in few words that are the same at every attempt."""
+    """Return why a request failed, in a short text that is the same at every attempt."""
     if isinstance(error, SSLError):
         return f"no trusted https ({error})"
     if isinstance(error, NameResolutionError):

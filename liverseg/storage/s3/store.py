@@ -20,7 +20,7 @@ from liverseg.storage.keys import check_key, is_key
 from liverseg.storage.s3.credentials import S3Credentials
 from liverseg.storage.s3.error_hints import hint
 from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
-from liverseg.storage.s3.retrying_pool import AWAY_STATUSES, HASTY, RetryingPool, cause
+from liverseg.storage.s3.retrying_pool import AWAY_STATUSES, NOT_RETRIED, RetryingPool, cause
 
 OUTAGE_SECONDS = 120.0
 # Up to this size one PUT, above it a multipart upload; so much is in memory at a time.
@@ -271,7 +271,7 @@ class S3Store:
             raise kind(f"{what}: {exc!s:.200}; is AWS_ENDPOINT_URL right?") from exc
         except HTTPError as exc:
             # A certificate or an address that is wrong is not an outage.
-            kind = StoreError if isinstance(exc, HASTY) else StoreAway
+            kind = StoreError if isinstance(exc, NOT_RETRIED) else StoreAway
             raise kind(
                 f"{what}: {cause(exc)}; does the server run, and is AWS_ENDPOINT_URL right?"
             ) from exc

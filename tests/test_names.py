@@ -1,0 +1,145 @@
+"""No identifier is one of the names that were replaced: one name for one thing."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from liverseg.settings import BASELINE_SEED
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("bench", "components", "liverseg", "pipelines", "tests")
+# Each with the names that replaced it; docs/architecture.md section 8 is the glossary.
+REPLACED = {
+    "told": "what it holds",
+    "found": "what it holds",
+    "there": "what it holds",
+    "place": "what it is: SeedState, promotion_slots, TrainerBackend, device_index",
+    "places": "promotion_slots",
+    "Segment": "Span",
+    "SegmentReader": "SpanReader",
+    "Mark": "Sample",
+    "epoch": "lease_generation",
+    "turn": "reconcile; of a mutex: lock",
+    "pods.py": "job_manifest.py",
+    "watch.py": "orphan_check.py",
+    "silence": "stalls",
+    "testimony": "audit/",
+    "claims": "audit/",
+    "evidence": "audit/",
+    "delivery": "audit/",
+    "verdict": "decision",
+    "verdicts": "decisions",
+    "accounts": "cost",
+    "keep.py": "checkpoint_retention.py",
+    "news": "race_logger",
+    "RaceNews": "RaceLogger",
+    "reuse_word": "cache_token",
+    "patience": "retry_policy",
+    "Patience": "RetryPolicy",
+    "patient_pool": "retrying_pool",
+    "PatientPool": "RetryingPool",
+    "remembered": "caching",
+    "RememberedStore": "CachingStore",
+    "remedies": "error_hints",
+    "several": "ensemble_report",
+    "certain": "guaranteed",
+    "certainty": "rung_bootstrap",
+    "evaluate_files": "evaluate_external",
+    "evaluation_files": "case_discovery",
+    "single": "baseline",
+    "straight": "baseline",
+    "Access": "S3Credentials, KfpConnection",
+}
+
+
+def identifiers(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of every variable, argument, attribute, function and class."""
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield line, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield line, name
+            case ast.ClassDef(name=name):
+                yield line, name
+            case ast.keyword(arg=str(name)):
+                yield line, name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                yield line, name
+            case ast.alias(name=name, asname=other):
+                yield from ((line, part) for part in (*name.split("."), other or ""))
+
+
+def replaced(path: str, module: ast.Module) -> list[str]:
+    """Return a line `path:line: name -> what replaced it` for each name that was replaced."""
+    file = Path(path)
+    names = [(0, file.name), (0, file.stem), *identifiers(module)]
+    plain = [(line, name.strip("_")) for line, name in names]
+    return [
+        f"{path}:{line}: {name} -> {REPLACED[name]}" for line, name in plain if name in REPLACED
+    ]
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of every file by its path from the root."""
+    files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text("utf-8")) for p in files}
+
+
+@pytest.mark.slow
+def test_no_identifier_has_a_name_that_was_replaced() -> None:
+    assert [line for path, tree in modules().items() for line in replaced(path, tree)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "told = 1",
+        "def found(): pass",
+        "def f(there): pass",
+        "f(place=1)",
+        "a.found = 1",
+        "class Segment: pass",
+        "class _Patience: pass",
+        "with self._turn: pass",
+        "from liverseg import silence",
+        "from a import b as news",
+        "from a import Segment as S",
+        "import a.remedies",
+        "f'{told}'",
+        "for told, value in pairs: pass",
+        "try: pass\nexcept ValueError as evidence: pass",
+    ],
+)
+def test_a_replaced_name_is_seen_wherever_it_is_bound_or_used(source: str) -> None:
+    assert len(replaced("a.py", ast.parse(source))) == 1
+
+
+@pytest.mark.parametrize("path", ["liverseg/race/pods.py", "liverseg/storage/remedies.py"])
+def test_a_file_with_a_replaced_name_is_seen(path: str) -> None:
+    assert len(replaced(path, ast.parse(""))) == 1
+
+
+@pytest.mark.parametrize("source", ["mark = segment(pods)", "x = 'told' # found", "NotFound()"])
+def test_other_names_and_prose_are_free(source: str) -> None:
+    assert replaced("a.py", ast.parse(source)) == []
+
+
+def numbers(module: ast.Module) -> list[int]:
+    """Return the lines in which the baseline's seed is a number."""
+    constants = (node for node in ast.walk(module) if isinstance(node, ast.Constant))
+    return [n.lineno for n in constants if type(n.value) is int and n.value == BASELINE_SEED]
+
+
+@pytest.mark.slow
+def test_the_seed_of_the_baseline_is_a_number_only_where_it_is_defined_and_pinned() -> None:
+    lines = {path: at for path, tree in modules().items() if (at := numbers(tree))}
+    assert {path: len(lines[path]) for path in sorted(lines)} == {
+        "liverseg/settings.py": 1,
+        "tests/test_settings.py": 1,
+    }
