@@ -30,7 +30,8 @@ def test_a_job_is_what_kubernetes_must_not_do_again() -> None:
     assert "suspend" not in spec
     args = spec["template"]["spec"]["containers"][0]["args"]
     assert args[0] == "train"
-    assert {"--seed=7", "--rung=2", "--attempt=0", f"--store={STORE}"} <= set(args)
+    assert {f"--nonce={NONCE}", "--seed=7", "--rung=2", "--attempt=0"} <= set(args)
+    assert f"--store={STORE}" in args
 
 
 def test_with_a_queue_kueue_decides_when_a_job_starts() -> None:

@@ -76,7 +76,14 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
     executor.submit(JOB)
     assert wait(executor) == 0
     log = (folder / "log.txt").read_text()
-    expected = ["--study=study1", "--seed=7", "--rung=2", "--attempt=0", "--device-index=0"]
+    expected = [
+        "--study=study1",
+        f"--nonce={NONCE}",
+        "--seed=7",
+        "--rung=2",
+        "--attempt=0",
+        "--device-index=0",
+    ]
     assert str(expected)[:-1] in log
     assert "'--clock-offset=" in log
     assert "'LIVERSEG_TEST'" in log

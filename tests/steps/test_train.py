@@ -56,6 +56,18 @@ def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     assert [c["rung"] for c in curve] == [0, 0, 1, 1]
 
 
+def test_a_trainer_of_a_study_that_was_opened_anew_writes_nothing() -> None:
+    store = MemoryStore()
+    study = study_in(store)
+    before = dict(store.objects)
+    arguments = (store, study.id, 1, 0, 0)
+    ended = train.run(*arguments, nonce="00000000", orphan_grace=60, now=Clock())
+    assert ended == ExitCode.ORPHANED
+    assert store.objects == before
+    ended = train.run(*arguments, nonce=study.nonce, orphan_grace=60, now=Clock())
+    assert ended == ExitCode.DONE
+
+
 @pytest.mark.slow
 def test_a_crash_at_any_write_changes_no_weight_and_trains_little_twice() -> None:
     class Crash(Exception):

@@ -20,6 +20,11 @@ from liverseg.settings import BASELINE_SEED
 @store_option
 @click.option("--study", required=True, help="Id of an opened study.")
 @click.option(
+    "--nonce",
+    default="",
+    help="Of the study; ends with 76 where it was opened anew since the trainer was started.",
+)
+@click.option(
     "--seed",
     type=int,
     required=True,
@@ -50,6 +55,7 @@ from liverseg.settings import BASELINE_SEED
 def train(
     store: str,
     study: str,
+    nonce: str,
     seed: int,
     rung: str,
     attempt: int,
@@ -81,6 +87,7 @@ def train(
             seed,
             goal,
             attempt,
+            nonce=nonce,
             orphan_grace=orphan_grace,
             device_index=device_index,
             pod=pod,

@@ -10,6 +10,7 @@ def arguments(job: Job) -> list[str]:
     """Return what `liverseg train` is told of its attempt, whatever runs it."""
     return [
         f"--study={job.study}",
+        f"--nonce={job.nonce}",
         f"--seed={job.seed}",
         f"--rung={job.rung_name}",
         f"--attempt={job.attempt}",

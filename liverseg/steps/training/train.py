@@ -76,6 +76,7 @@ def run(
     rung: RungName,
     attempt: int,
     *,
+    nonce: str = "",
     orphan_grace: float,
     now: Callable[[], float],
     sleep: Callable[[float], None] = time.sleep,
@@ -92,6 +93,8 @@ def run(
         seed: 0 to seeds - 1, or BASELINE_SEED.
         rung: Index of the rung, or "baseline".
         attempt: From 0; part of every key that is written.
+        nonce: Of the study that the trainer was started for; another one in the store is another
+            race, and the trainer ends with 76. Empty: any.
         orphan_grace: Seconds without a new heartbeat, or without the store, after which the
             trainer saves and ends.
         now: Unix time that no step of the machine's clock moves (platform/clock.py).
@@ -110,6 +113,14 @@ def run(
     waiting = _Waiting(Outage(now), orphan_grace, sleep)
     try:
         study = waiting.ask(lambda: load_study(store, study_id))
+        if nonce not in ("", study.nonce):
+            log.error(
+                "study %s was opened anew: its nonce is %s, this trainer was started for %s",
+                study.id,
+                study.nonce,
+                nonce,
+            )
+            return ExitCode.ORPHANED
         try:
             require_current(study)
         except StudyError as error:
