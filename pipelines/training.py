@@ -85,7 +85,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 larger limit lets it continue. 0: no limit.
             shards: Parts in which the cases are checked and prepared side by side; each costs two
                 pods.
-            compare_baseline: Also train one network without a race, as the paper's A2.
+            compare_baseline: Also train the baseline, one network without a race.
             take_over: Take the study from a controller that still holds it, instead of waiting for
                 it. What that one does then fails.
             pods: JSON of settings of the trainers' pods, such as {"queue": "liverseg",
@@ -96,13 +96,13 @@ def define(cluster: Cluster | None) -> BaseComponent:
         with dsl.ExitHandler(last, name="study"):
             # What lies in `data` may have changed since the last run: only looking tells, so that
             # no task up to `scan` is skipped.
-            found = find_cases(
+            cases = find_cases(
                 data=data, store=store, preset=preset, split=split, settings=settings, shards=shards
             ).set_display_name("find cases")
-            configured(found, cached=False)
-            with dsl.ParallelFor(found.outputs["Output"], name="preprocess") as shard:
+            configured(cases, cached=False)
+            with dsl.ParallelFor(cases.outputs["Output"], name="preprocess") as shard:
                 prepared = configured(preprocess(store=store, shard=shard), cached=False)
-            scanned = scan(store=store, scan_id=found.outputs["scan_id"])
+            scanned = scan(store=store, scan_id=cases.outputs["scan_id"])
             before = configured(scanned, cached=False).after(prepared)
             study = scanned.output
             race = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from liverseg.settings import BASELINE_SEED
 from liverseg.steps import tasks
 from liverseg.steps.data import phantom
 from liverseg.steps.race.race_logger import MARK
@@ -35,10 +36,10 @@ def pipeline(data: Path, store: Path, *words: object) -> subprocess.CompletedPro
 
 
 def status(store: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
+    document: dict[str, Any] = json.loads(
         command("study", "status", "--store", store, "--json").stdout
     )
-    return found
+    return document
 
 
 @pytest.mark.slow
@@ -57,15 +58,15 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
         first = pipeline(data, store, "--split", split)
     assert first.returncode == 0, first.stdout + first.stderr
     assert opens == {p.relative_to(data).as_posix(): 1 for p in data.glob("*/*")}
-    found = status(store)
-    assert [(len(r["seeds"]), len(r["promoted"])) for r in found["rungs"]] == [
+    race_status = status(store)
+    assert [(len(r["seeds"]), len(r["promoted"])) for r in race_status["rungs"]] == [
         (4, 2),
         (2, 1),
         (1, 1),
     ]
-    assert found["winner"]["sha256"] in first.stdout
-    assert found["baseline"]["seed"] == 9999
-    report = store / "studies" / found["study"] / "report.html"
+    assert race_status["winner"]["sha256"] in first.stdout
+    assert race_status["baseline"]["seed"] == BASELINE_SEED
+    report = store / "studies" / race_status["study"] / "report.html"
     assert f"report: {report}" in first.stdout
     assert report.stat().st_size > 10_000
     assert "cases preprocessed: 5, reused: 0" in first.stdout
@@ -74,14 +75,18 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
 
     second = pipeline(data, store, "--split", split, "--json")
     assert second.returncode == 0, second.stdout + second.stderr
-    told = json.loads(second.stdout)
-    assert (told["prepared"], told["reused"], told["trained"]) == (0, 5, 0)
-    assert told["report"] == str(report)
-    assert 0 <= told["evaluation"]["arms"]["multi"]["mean_dice"] <= 1
+    summary = json.loads(second.stdout)
+    assert (summary["prepared"], summary["reused"], summary["trained"]) == (0, 5, 0)
+    assert summary["report"] == str(report)
+    assert 0 <= summary["evaluation"]["arms"]["multi"]["mean_dice"] <= 1
     assert "nothing to train" in second.stderr
     again = status(store)
     same = ("rungs", "winner", "baseline", "ledger", "seeds")
-    assert {k: again[k] for k in same} == {k: found[k] for k in same} == {k: told[k] for k in same}
+    assert (
+        {k: again[k] for k in same}
+        == {k: race_status[k] for k in same}
+        == {k: summary[k] for k in same}
+    )
 
     shutil.move(added, data / added.name)
     third = pipeline(data, store, "--split", split, "--no-compare-baseline")
@@ -119,9 +124,9 @@ def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> Non
     with pytest.raises(SystemExit) as second:
         tasks.evaluate(store, "0123456789ab", "")
     assert (first.value.code, second.value.code) == (2, 6)
-    told = failure(work / tasks.ERROR_FILE, work / LOG_FILE)
-    assert told.exit_code == 2
-    assert "nowhere" in str(told)
+    error = failure(work / tasks.ERROR_FILE, work / LOG_FILE)
+    assert error.exit_code == 2
+    assert "nowhere" in str(error)
 
 
 def test_the_last_task_does_not_fail_where_no_study_was_opened(tmp_path: Path) -> None:

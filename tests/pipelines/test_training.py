@@ -126,8 +126,8 @@ def test_the_form_suggests_no_store_that_only_one_machine_has(compiled: dict[str
 def all_tasks(spec: dict[str, Any]) -> dict[str, Any]:
     """Every task that is a pod, by its key."""
     dags = [spec["root"], *(c for c in spec["components"].values() if "dag" in c)]
-    found = {name: task for part in dags for name, task in part["dag"]["tasks"].items()}
-    return {n: t for n, t in found.items() if not n.startswith(("for-loop", "exit-handler"))}
+    tasks_of = {name: task for part in dags for name, task in part["dag"]["tasks"].items()}
+    return {n: t for n, t in tasks_of.items() if not n.startswith(("for-loop", "exit-handler"))}
 
 
 def test_only_tasks_whose_parameters_tell_what_is_in_the_store_are_skipped(
@@ -138,8 +138,8 @@ def test_only_tasks_whose_parameters_tell_what_is_in_the_store_are_skipped(
     # Up to `scan` every run looks at the data itself: it may have changed.
     assert cached == {"predict", "postprocess", "evaluate", "report"}
     for name in cached:
-        word = steps[name]["inputs"]["parameters"]["cache_token"]["taskOutputParameter"]
-        assert word["producerTask"] == "baseline"
+        token = steps[name]["inputs"]["parameters"]["cache_token"]["taskOutputParameter"]
+        assert token["producerTask"] == "baseline"
 
 
 def test_no_task_has_a_retry_policy_of_its_own(compiled: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ class KubernetesServer:
     """Status of pods that do not start, laid over theirs."""
 
     def __post_init__(self) -> None:
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._containers: dict[str, _Container] = {}
         self._begun: set[str] = set()
         self._snapshots: dict[str, tuple[list[Object], int]] = {}
@@ -116,10 +116,10 @@ class KubernetesServer:
     def sleep(self, seconds: float) -> None:
         """Let time pass for the Job controller, the scheduler and the kubelet."""
         end = self.now + seconds
-        with self._turn:
+        with self._lock:
             while True:
                 self._control()
-                due = min(self._due(end), key=lambda found: found[:2], default=None)
+                due = min(self._due(end), key=lambda entry: entry[:2], default=None)
                 if due is None:
                     break
                 self.now = max(self.now, due[0])
@@ -129,27 +129,27 @@ class KubernetesServer:
 
     def suspend(self, name: str, suspended: bool = True) -> None:
         """Write spec.suspend, as Kueue does to let a Job in or to evict it."""
-        with self._turn:
+        with self._lock:
             self.jobs[name]["spec"]["suspend"] = suspended
 
     def lose_node(self, job: str) -> None:
         """Cut off the nodes of a Job's pods: nothing more is heard of them."""
-        with self._turn:
+        with self._lock:
             for pod in self._pods_of(job):
                 self._containers.pop(pod["metadata"]["name"], None)
 
     def delete_pod(self, job: str) -> None:
         """Delete the pods of a Job, as a drain does."""
-        with self._turn:
+        with self._lock:
             for pod in self._pods_of(job):
                 self._terminate(pod)
 
     def event(self, kind: str, name: str, reason: str, message: str) -> None:
         """Record an event of an object, as the platform's controllers do."""
-        with self._turn:
-            for found in self.events:
-                if (found["involvedObject"]["name"], found["reason"]) == (name, reason):
-                    found |= {"lastTimestamp": self._time(), "message": message}
+        with self._lock:
+            for event in self.events:
+                if (event["involvedObject"]["name"], event["reason"]) == (name, reason):
+                    event |= {"lastTimestamp": self._time(), "message": message}
                     return
             metadata = {"name": f"{name}.{next(self._numbers)}", "namespace": NAMESPACE}
             self.events.append(
@@ -185,16 +185,16 @@ class KubernetesServer:
             if "Succeeded" in ended:
                 self._condition(job, "Complete", "CompletionsReached", "Reached expected number")
             elif ended or status.get("failed"):
-                told = "Job has reached the specified backoff limit"
-                self._condition(job, "Failed", "BackoffLimitExceeded", told)
+                message = "Job has reached the specified backoff limit"
+                self._condition(job, "Failed", "BackoffLimitExceeded", message)
             elif not pods:
                 self._create_pod(job)
 
     def _create_pod(self, job: Object) -> None:
         name = job["metadata"]["name"]
         if self.forbidden:
-            told = f'Error creating: pods "{name}-x" is forbidden: {self.forbidden}'
-            self.event("Job", name, "FailedCreate", told)
+            message = f'Error creating: pods "{name}-x" is forbidden: {self.forbidden}'
+            self.event("Job", name, "FailedCreate", message)
             return
         template = job["spec"]["template"]
         number = next(self._numbers)
@@ -262,8 +262,8 @@ class KubernetesServer:
 
     def _condition(self, job: Object, kind: str, reason: str, message: str) -> None:
         if not self._is(job, kind):
-            told = {"type": kind, "status": "True", "reason": reason, "message": message}
-            job["status"]["conditions"].append(told | {"lastTransitionTime": self._time()})
+            condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+            job["status"]["conditions"].append(condition | {"lastTransitionTime": self._time()})
 
     @staticmethod
     def _is(job: Object, kind: str) -> bool:
@@ -276,13 +276,13 @@ class KubernetesServer:
 
     def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> object:
         """Return what is answered: an object, or the text of a log; raises Refusal."""
-        found = _PATH.fullmatch(path)
-        if found is None or found["namespace"] != NAMESPACE:
+        match = _PATH.fullmatch(path)
+        if match is None or match["namespace"] != NAMESPACE:
             raise Refusal(404, "the server could not find the requested resource")
-        kind, name, log = found["kind"], found["name"], found["log"]
+        kind, name, log = match["kind"], match["name"], match["log"]
         resource = "pods/log" if log else kind
         verb = _VERBS[method] if method != "GET" or name else "list"
-        with self._turn:
+        with self._lock:
             self.requests.append((verb, resource))
             if self.refusals:
                 raise self.refusals.pop(0)
@@ -349,25 +349,25 @@ class KubernetesServer:
             if self.expired:
                 self.expired -= 1
                 raise Refusal(410, "The provided continue parameter is too old to display a list")
-            found, start = self._snapshots.pop(token)
+            objects, start = self._snapshots.pop(token)
         else:
             held = {"jobs": self.jobs.values(), "pods": self.pods.values(), "events": self.events}
-            found, start = [o for o in held[kind] if _selected(o, query)], 0
-            found = json.loads(json.dumps(found))
+            objects, start = [o for o in held[kind] if _selected(o, query)], 0
+            objects = json.loads(json.dumps(objects))
         end = start + min(int(query.get("limit") or self.page), self.page)
         metadata = {"resourceVersion": "1"}
-        if end < len(found):
+        if end < len(objects):
             metadata["continue"] = str(uuid.uuid4())
-            self._snapshots[metadata["continue"]] = found, end
-        return {"kind": "List", "metadata": metadata, "items": found[start:end]}
+            self._snapshots[metadata["continue"]] = objects, end
+        return {"kind": "List", "metadata": metadata, "items": objects[start:end]}
 
     def _log(self, name: str | None, lines: int) -> str:
         pod = self.pods.get(name or "")
         if pod is None:
             raise Refusal(404, f'pods "{name}" not found')
         if name not in self._begun:
-            told = f'container "trainer" in pod "{name}" is waiting to start: ContainerCreating'
-            raise Refusal(400, told)
+            message = f'container "trainer" in pod "{name}" is waiting to start: ContainerCreating'
+            raise Refusal(400, message)
         written = self.logs.get(pod["metadata"]["labels"][JOB_NAME], "")
         return "".join(written.splitlines(keepends=True)[-lines:])
 
@@ -385,19 +385,19 @@ _PATH = re.compile(
 )
 
 
-def _selected(found: Object, query: Mapping[str, str]) -> bool:
+def _selected(item: Object, query: Mapping[str, str]) -> bool:
     labels = [term.split("=") for term in query.get("labelSelector", "").split(",") if term]
     fields = [term.split("=") for term in query.get("fieldSelector", "").split(",") if term]
-    metadata = found["metadata"]
+    metadata = item["metadata"]
     return all(metadata.get("labels", {}).get(k) == v for k, v in labels) and all(
-        _field(found, k) == v for k, v in fields
+        _field(item, k) == v for k, v in fields
     )
 
 
-def _field(found: Object, path: str) -> object:
+def _field(item: Object, path: str) -> object:
     first, _, last = path.partition(".")
     assert first in ("metadata", "involvedObject"), path
-    return found[first][last]
+    return item[first][last]
 
 
 def _handler(server: KubernetesServer) -> type[BaseHTTPRequestHandler]:
@@ -413,12 +413,12 @@ def _handler(server: KubernetesServer) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             url, status = urlsplit(self.path), 200
             try:
-                told = server.answer(self.command, url.path, dict(parse_qsl(url.query)), body)
+                answer = server.answer(self.command, url.path, dict(parse_qsl(url.query)), body)
             except Refusal as refusal:
                 status = refusal.status
-                told = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status}
-                told |= {"message": str(refusal), "reason": REASONS[status]}
-            data = (told if isinstance(told, str) else json.dumps(told)).encode()
+                answer = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status}
+                answer |= {"message": str(refusal), "reason": REASONS[status]}
+            data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -114,8 +114,8 @@ class Rehearsal:
         controller.run(until)
         return controller
 
-    def told(self, event: str) -> list[dict[str, Any]]:
-        return [e for e in self.events if e["event"] == event]
+    def events_of(self, kind: str) -> list[dict[str, Any]]:
+        return [e for e in self.events if e["event"] == kind]
 
 
 def report_key(store: ObjectStore, study: str, rung: RungName, seed: int, attempt: int = 0) -> str:

@@ -96,7 +96,7 @@ def test_a_job_that_begins_reports_and_ends_while_a_controller_looks_is_no_failu
     looks = failures_where(-1, -1)[1]
     # A job that nobody knew at the first look is asked for anew, and takes more of them.
     pairs = list(itertools.combinations(range(looks + 10), 2))
-    wrong = [(pair, found) for pair in pairs if (found := failures_where(*pair)[0])]
+    wrong = [(pair, failures) for pair in pairs if (failures := failures_where(*pair)[0])]
     assert wrong == []
 
 

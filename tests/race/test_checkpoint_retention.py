@@ -17,7 +17,7 @@ SIXTEEN = from_mapping({"training": {"validation_interval": 5000}}, Settings())
 def left(rehearsal: Rehearsal) -> set[tuple[int, int]]:
     seeds = range(rehearsal.study.settings.race.seeds)
     saved = {s: facts.checkpoints(rehearsal.store, rehearsal.study.id, s) for s in seeds}
-    return {(seed, c.iteration) for seed, found in saved.items() for c in found}
+    return {(seed, c.iteration) for seed, committed in saved.items() for c in committed}
 
 
 def prune(rehearsal: Rehearsal) -> dict:
@@ -30,9 +30,9 @@ def test_of_a_race_that_is_over_the_last_three_rungs_stay() -> None:
     before = left(rehearsal)
     dry = checkpoints.prune(rehearsal.store, rehearsal.study, dry_run=True)
     assert left(rehearsal) == before
-    told = prune(rehearsal)
-    assert told == dry
-    assert told["bytes"] > 0
+    pruned = prune(rehearsal)
+    assert pruned == dry
+    assert pruned["bytes"] > 0
     reports = SnapshotReader(rehearsal.store, rehearsal.study.id).read().reports
     rungs = rehearsal.study.rungs
     reached = {(r.seed, rungs[int(r.rung)].iterations) for r in reports}

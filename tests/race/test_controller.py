@@ -29,7 +29,7 @@ from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import read_failures
 from liverseg.race.records.study import Study
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from liverseg.simulation.simulated_executor import BEGINNING
 from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
@@ -91,14 +91,14 @@ def test_the_model_says_what_it_is():
     rehearsal = Rehearsal()
     rehearsal.run()
     files = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id))
-    told = json.loads(files["model.json"])
-    assert told["seed"] == 3
-    assert told["jaccard"] == pytest.approx(0.38)
-    assert (told["iterations"], told["best_iteration"]) == (8, 8)
-    assert told["weights_sha256"] == bundle.sha256(files["model.safetensors"]).hexdigest()
-    assert told["study"] == rehearsal.study.id
-    assert from_mapping(told["settings"]) == SETTINGS
-    assert told["synthetic"] is True
+    model = json.loads(files["model.json"])
+    assert model["seed"] == 3
+    assert model["jaccard"] == pytest.approx(0.38)
+    assert (model["iterations"], model["best_iteration"]) == (8, 8)
+    assert model["weights_sha256"] == bundle.sha256(files["model.safetensors"]).hexdigest()
+    assert model["study"] == rehearsal.study.id
+    assert from_mapping(model["settings"]) == SETTINGS
+    assert model["synthetic"] is True
 
 
 def test_a_second_run_starts_nothing_and_writes_nothing_but_its_heartbeat():
@@ -152,13 +152,13 @@ def test_early_promotion_never_changes_who_goes_on(talent):
         best = {s: max(score(s, i) for i in range(2, 2 ** (rung + 1) + 1, 2)) for s in alive}
         alive = sorted(alive, key=lambda s: (-best[s], s))[: max(1, 8 >> rung)]
         assert list(decision.promoted) == alive
-    assert rehearsal.told("promoted")
+    assert rehearsal.events_of("promoted")
 
 
 def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
     rehearsal = Rehearsal(gpus=4, faults=[Killed(0, 0, 1)])
     rehearsal.run()
-    promoted = {(e["rung"], e["seed"]) for e in rehearsal.told("promoted")}
+    promoted = {(e["rung"], e["seed"]) for e in rehearsal.events_of("promoted")}
     # Whatever seed 0 reports, seed 3 is among the best two of four.
     assert promoted == {(0, 3)}
     happened = [(e["event"], e.get("rung"), e.get("seed")) for e in rehearsal.events]
@@ -433,7 +433,7 @@ def test_the_single_training_delays_no_job_of_the_race():
         listened: list[tuple[str, float]] = []
 
         def listen(event: Mapping[str, object]) -> None:
-            if event["event"] == "started" and event["seed"] != 9999:
+            if event["event"] == "started" and event["seed"] != BASELINE_SEED:
                 listened.append((str(event["seed"]), rehearsal.executor.now))
 
         rehearsal.controller(listener=listen).run("end")
@@ -449,7 +449,7 @@ def test_the_single_training_is_delivered_beside_the_winner():
     assert outcome(rehearsal) == undisturbed()
     baseline = facts.read_result(rehearsal.store, rehearsal.study.id, "baseline")
     assert baseline is not None
-    assert (baseline.seed, baseline.iterations) == (9999, 8)
+    assert (baseline.seed, baseline.iterations) == (BASELINE_SEED, 8)
     model = bundle.load(rehearsal.store, facts.model_prefix(rehearsal.study.id, "baseline"))
     assert model["model.safetensors"] == b"weights of seed 9999 at 8"
 
@@ -461,12 +461,12 @@ def test_without_the_comparison_no_single_training_is_started():
 
 
 def test_a_single_training_that_fails_for_good_stops_nobody():
-    faults = [Killed(9999, 2, 1, exit_code=78)]
+    faults = [Killed(BASELINE_SEED, 2, 1, exit_code=78)]
     rehearsal = Rehearsal(compare_baseline=True, faults=faults, score=low)
     rehearsal.run("end")
     rehearsal.run("baseline")
     assert facts.ended_arms(rehearsal.store, rehearsal.study.id).keys() == {"multi"}
-    assert [e["seed"] for e in rehearsal.told("failed")] == [9999]
+    assert [e["seed"] for e in rehearsal.events_of("failed")] == [BASELINE_SEED]
 
 
 class Crowded(FaultyExecutor):
@@ -484,7 +484,7 @@ class Crowded(FaultyExecutor):
 def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute():
     rehearsal = Rehearsal()
     crowded = Crowded(rehearsal.store, rehearsal.study, score=rising, seconds_per_iteration=50)
-    told, waiting = [], []
+    events, waiting = [], []
 
     def look(seconds: float) -> None:
         beat = facts.read_heartbeat(rehearsal.store, rehearsal.study.id)
@@ -501,13 +501,13 @@ def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute()
         monotonic=crowded.clock,
         sleep=look,
         poll_seconds=5.0,
-        listener=lambda event: told.append((crowded.now - BEGINNING, dict(event))),
+        listener=lambda event: events.append((crowded.now - BEGINNING, dict(event))),
     )
     controller.run(0)
     job = job_name(rehearsal.study.id, NONCE, 1, 0, 0)
     assert {job: "no GPU is free"} in waiting
     assert waiting[-1] == {}
-    waits = [(seconds, event) for seconds, event in told if event["event"] == "waits"]
+    waits = [(seconds, event) for seconds, event in events if event["event"] == "waits"]
     expected = {"event": "waits", "reason": "no GPU is free", "seed": 1, "rung": 0, "attempt": 0}
     assert [event for _, event in waits] == [expected]
     assert 60 <= waits[0][0] <= 70
@@ -545,9 +545,9 @@ def test_a_killed_trainers_span_is_closed_at_the_time_of_its_end():
 def test_listeners_hear_of_every_report_once():
     rehearsal = Rehearsal()
     rehearsal.run()
-    heard = [(e["rung"], e["seed"]) for e in rehearsal.told("reported")]
+    heard = [(e["rung"], e["seed"]) for e in rehearsal.events_of("reported")]
     assert sorted(heard) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    jaccards = {e["seed"]: e["jaccard"] for e in rehearsal.told("reported")}
+    jaccards = {e["seed"]: e["jaccard"] for e in rehearsal.events_of("reported")}
     assert jaccards[0] == pytest.approx(0.02)
 
 
@@ -587,7 +587,7 @@ def test_a_job_that_takes_its_time_to_end_is_asked_again_and_told_once() -> None
     controller.reconcile("end")
     controller.reconcile("end")
     assert asked == [stray.name] * 2
-    assert rehearsal.told("cancelled") == [
+    assert rehearsal.events_of("cancelled") == [
         {"event": "cancelled", "seed": 0, "rung": 1, "attempt": 0}
     ]
 
@@ -603,8 +603,8 @@ def test_an_outage_of_the_store_and_one_of_the_platform_are_told_apart() -> None
 
     rehearsal.executor.states = refused  # type: ignore[method-assign]
     rehearsal.run()
-    told = [(e["event"], e["what"]) for e in rehearsal.events if "what" in e]
-    assert told == [
+    outages = [(e["event"], e["what"]) for e in rehearsal.events if "what" in e]
+    assert outages == [
         ("away", "store"),
         ("back", "store"),
         ("away", "platform"),
@@ -613,11 +613,11 @@ def test_an_outage_of_the_store_and_one_of_the_platform_are_told_apart() -> None
 
 
 def test_the_end_of_the_race_does_not_wait_for_the_baseline() -> None:
-    slow = SlowNode(9999, "baseline", 100.0)
+    slow = SlowNode(BASELINE_SEED, "baseline", 100.0)
     rehearsal = Rehearsal(gpus=4, compare_baseline=True, faults=[slow])
     rehearsal.run("end")
     assert [name for name, job in rehearsal.executor.states().items() if job.running] == [
-        job_name(rehearsal.study.id, NONCE, 9999, "baseline", 0)
+        job_name(rehearsal.study.id, NONCE, BASELINE_SEED, "baseline", 0)
     ]
     rehearsal.run("baseline")
     assert facts.read_result(rehearsal.store, rehearsal.study.id, "baseline") is not None

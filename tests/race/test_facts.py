@@ -9,6 +9,7 @@ from liverseg.race.records import facts, reports
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Report
 from liverseg.race.records.job import Job, JobName, parse_job_name
+from liverseg.settings import BASELINE_SEED
 from liverseg.steps.results import result_keys
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -40,9 +41,9 @@ def test_a_jobs_name_tells_study_seed_rung_and_attempt():
 
 
 def test_the_single_training_has_a_name_of_its_own():
-    job = Job.of("ab12", NONCE, 9999, 4, 1, 80_000)
+    job = Job.of("ab12", NONCE, BASELINE_SEED, 4, 1, 80_000)
     assert job.rung_name == "baseline"
-    assert parse_job_name(job.name) == JobName("ab12", NONCE, 9999, "baseline", 1)
+    assert parse_job_name(job.name) == JobName("ab12", NONCE, BASELINE_SEED, "baseline", 1)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +127,14 @@ def test_checkpoints_are_the_committed_ones_newest_first():
         prefix = facts.checkpoint_prefix("ab12", 7, iteration, attempt)
         bundle.commit(store, prefix, {"state.json": b"{}"})
     store.put(facts.checkpoint_prefix("ab12", 7, 20_000, 0) + "state.json", b"not committed")
-    found = facts.checkpoints(store, "ab12", 7)
-    assert [(c.iteration, c.attempt) for c in found] == [
+    checkpoints = facts.checkpoints(store, "ab12", 7)
+    assert [(c.iteration, c.attempt) for c in checkpoints] == [
         (10_000, 0),
         (1000, 0),
         (1000, 1),
         (500, 0),
     ]
-    assert found[0].prefix == facts.checkpoint_prefix("ab12", 7, 10_000, 0)
+    assert checkpoints[0].prefix == facts.checkpoint_prefix("ab12", 7, 10_000, 0)
 
 
 def test_a_curve_has_one_entry_an_iteration_that_of_the_lowest_attempt():

@@ -87,18 +87,18 @@ def test_a_slow_image_changes_nothing_but_the_time() -> None:
 def test_a_straggler_is_moved_once_and_its_rung_ends_sooner() -> None:
     slow = SlowNode(seed=7, rung=3, factor=10)
     rehearsal = disturbed(slow)
-    (moved,) = [e for e in rehearsal.told("failed") if e["kind"] == "straggler"]
+    (moved,) = [e for e in rehearsal.events_of("failed") if e["kind"] == "straggler"]
     assert (moved["seed"], moved["rung"], moved["attempt"]) == (7, 3, 0)
     assert "moved: 0.1 iterations a second, its siblings 1" in moved["reason"]
     # 2,000 iterations: 20,000 s on the slow node, 2,000 s beside a few validations on another.
     assert rehearsal.executor.now - undisturbed().executor.now < 8000
     # Where every node is slow it stays after the first move.
     everywhere = SlowNode(seed=7, rung=3, factor=10, attempts=(0, 1, 2))
-    assert [e["kind"] for e in disturbed(everywhere).told("failed")] == ["straggler"]
+    assert [e["kind"] for e in disturbed(everywhere).events_of("failed")] == ["straggler"]
 
 
 def test_a_trainer_that_is_a_little_slower_is_not_stopped() -> None:
-    assert disturbed(SlowNode(seed=7, rung=3, factor=2.5)).told("failed") == []
+    assert disturbed(SlowNode(seed=7, rung=3, factor=2.5)).events_of("failed") == []
 
 
 @pytest.mark.parametrize("iteration", [1, 600, 1000])
@@ -110,7 +110,7 @@ def test_a_trainer_that_hangs_is_given_up_and_its_seed_goes_on(iteration: int) -
     assert ("s0007-r1-a1" in codes) == (iteration < 1000)
     # Ten validations, or half an hour.
     assert rehearsal.executor.now - undisturbed().executor.now < 2 * 1800
-    assert len(rehearsal.told("failed")) == (iteration < 1000)
+    assert len(rehearsal.events_of("failed")) == (iteration < 1000)
 
 
 def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
@@ -128,8 +128,8 @@ def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
 @pytest.mark.parametrize("start", [0.0, 501.0, 1400.0])
 def test_a_platform_that_is_away_for_a_while_is_waited_for_and_told_once(start: float) -> None:
     rehearsal = disturbed(ApiAway(start, seconds=400))
-    assert len(rehearsal.told("away")) == len(rehearsal.told("back")) == 1
-    assert rehearsal.told("failed") == []
+    assert len(rehearsal.events_of("away")) == len(rehearsal.events_of("back")) == 1
+    assert rehearsal.events_of("failed") == []
     assert rehearsal.executor.most_at_once <= 4
 
 
@@ -218,12 +218,12 @@ def test_a_trainer_that_was_given_up_and_goes_on_spends_what_it_spends() -> None
 def test_the_ledger_has_every_second_that_a_trainer_had_its_gpu(faults) -> None:
     rehearsal = disturbed(*faults)
     processes, lost = rehearsal.executor.processes.values(), rehearsal.executor.cut_off
-    told = sum(p.state.ended - p.submitted for p in processes if p.job.name not in lost)
+    gpu_seconds = sum(p.state.ended - p.submitted for p in processes if p.job.name not in lost)
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
     begun = (parts for name in lost if (parts := parse_job_name(name)) is not None)
     elsewhere = sum(snapshot.spans[attempt_of(parts)].seconds for parts in begun)
-    assert snapshot.spent_seconds == pytest.approx(told + elsewhere)
-    assert told > undisturbed().executor.now - BEGINNING
+    assert snapshot.spent_seconds == pytest.approx(gpu_seconds + elsewhere)
+    assert gpu_seconds > undisturbed().executor.now - BEGINNING
     assert len(lost) == bool(faults)
 
 
@@ -252,7 +252,7 @@ def test_a_store_that_one_trainer_cannot_reach_stops_the_race_at_its_last_attemp
     def refused(attempts: int) -> Killed:
         return Killed(0, 0, 200, exit_code=StoreError.exit_code, attempts=tuple(range(attempts)))
 
-    assert len(disturbed(refused(5)).told("failed")) == 5
+    assert len(disturbed(refused(5)).events_of("failed")) == 5
     with pytest.raises(StoreError, match="seed 0 at rung 0 cannot continue"):
         disturbed(refused(LOST_ATTEMPTS))
 

@@ -8,6 +8,7 @@ import pytest
 from liverseg.platform.pod_settings import PodSettings
 from liverseg.race.executors import job_manifest
 from liverseg.race.records.job import Job
+from liverseg.settings import BASELINE_SEED
 from tests.manifests.restricted import violations
 from tests.race.rehearsal import NONCE
 
@@ -63,10 +64,10 @@ def test_gpus_tolerations_and_node_selectors_go_into_the_pod() -> None:
 def test_labels_of_ours_win_over_a_persons() -> None:
     labels = {"liverseg.io/seed": "mine", "app.kubernetes.io/name": "mine", "team": "liver"}
     made = manifest(labels=labels)
-    for found in (made["metadata"], made["spec"]["template"]["metadata"]):
-        assert found["labels"]["liverseg.io/seed"] == "0007"
-        assert found["labels"]["app.kubernetes.io/name"] == "liverseg"
-        assert found["labels"]["team"] == "liver"
+    for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):
+        assert metadata["labels"]["liverseg.io/seed"] == "0007"
+        assert metadata["labels"]["app.kubernetes.io/name"] == "liverseg"
+        assert metadata["labels"]["team"] == "liver"
 
 
 def test_a_private_ca_is_mounted_read_only_and_named_to_the_trainer() -> None:
@@ -91,8 +92,8 @@ def test_a_file_in_a_trainers_working_directory_hides_no_module() -> None:
 def test_the_workflow_owns_the_job_and_does_not_control_it() -> None:
     owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "run", "uid": "1"}
     made = job_manifest.manifest(JOB, STORE, PodSettings(image="i"), owner)
-    (found,) = made["metadata"]["ownerReferences"]
-    assert found == owner | {"controller": False, "blockOwnerDeletion": False}
+    (reference,) = made["metadata"]["ownerReferences"]
+    assert reference == owner | {"controller": False, "blockOwnerDeletion": False}
 
 
 def test_an_existing_job_is_the_same_whoever_owns_it_and_wherever_it_may_not_go() -> None:
@@ -103,7 +104,7 @@ def test_an_existing_job_is_the_same_whoever_owns_it_and_wherever_it_may_not_go(
 
 
 def test_a_name_is_valid_in_kubernetes_and_a_job_has_its_studys_nonce() -> None:
-    longest = Job.of("0123456789ab", NONCE, 9999, 4, 1234, 80_000)
+    longest = Job.of("0123456789ab", NONCE, BASELINE_SEED, 4, 1234, 80_000)
     assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", longest.name)
     assert len(longest.name) < 63
     made = job_manifest.manifest(longest, STORE, PodSettings(image="i"), None)

@@ -246,7 +246,7 @@ def test_a_pod_that_outlives_its_grace_period_by_a_minute_is_cut_off(
 
 
 @pytest.mark.parametrize(
-    ("verb", "resource", "told"),
+    ("verb", "resource", "action"),
     [
         ("create", "jobs", "create batch/v1 jobs"),
         ("list", "jobs", "list batch/v1 jobs"),
@@ -258,13 +258,13 @@ def test_a_pod_that_outlives_its_grace_period_by_a_minute_is_cut_off(
     ],
 )
 def test_a_right_that_is_missing_is_an_error_at_once_that_names_it(
-    server: KubernetesServer, executor_of: Make, verb: str, resource: str, told: str
+    server: KubernetesServer, executor_of: Make, verb: str, resource: str, action: str
 ) -> None:
     server.denied.add((verb, resource))
     with pytest.raises(SettingsError) as caught:
         everything_a_controller_does(server, executor_of)
     message = str(caught.value)
-    assert f"permission denied to {told} in namespace research (403)" in message
+    assert f"permission denied to {action} in namespace research (403)" in message
     assert f'liverseg-controller" cannot {verb} resource "{resource}"' in message
     assert "(RoleBinding liverseg-controller," in message
 
@@ -373,9 +373,9 @@ def test_a_job_whose_pods_cannot_be_created_says_why(
     server.forbidden, executor = QUOTA, executor_of()
     assert waits_for(server, executor, 1.0) == "its pod has not been created"
     assert server.asked("list", "events") == 0
-    told = waits_for(server, executor, 20.0)
+    reason = waits_for(server, executor, 20.0)
     # Without the pod's name, so that it is the same for all.
-    assert told == f"FailedCreate: Error creating: pods is forbidden: {QUOTA}"
+    assert reason == f"FailedCreate: Error creating: pods is forbidden: {QUOTA}"
     server.forbidden = ""
     server.sleep(2)
     assert executor.states()[JOB.name].waits_for == ""
@@ -410,8 +410,8 @@ def test_a_reason_that_the_pod_gives_itself_costs_no_request(
 ) -> None:
     missing = {"reason": "CreateContainerConfigError", "message": 'secret "liverseg-store" not'}
     server.stuck = {"containerStatuses": [{"state": {"waiting": missing}}]}
-    told = waits_for(server, executor_of(), 100.0)
-    assert told == 'CreateContainerConfigError: secret "liverseg-store" not'
+    reason = waits_for(server, executor_of(), 100.0)
+    assert reason == 'CreateContainerConfigError: secret "liverseg-store" not'
     assert server.asked("list", "events") == 0
 
 

@@ -44,7 +44,7 @@ class ClusterRace:
         """Seeds whose trainers end with 1, once each."""
         self.started: list[str] = []
         """Names of the Jobs of which a pod has begun, once for each pod."""
-        self.told: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self._clients: list[client.ApiClient] = []
         self._elsewhere = FaultyExecutor(
             self.store,
@@ -92,7 +92,7 @@ class ClusterRace:
             monotonic=self.server.clock,
             sleep=sleep or self.server.sleep,
             poll_seconds=self.settings.poll_seconds,
-            listener=lambda event: self.told.append({"at": self.server.now - NOON} | dict(event)),
+            listener=lambda event: self.events.append({"at": self.server.now - NOON} | dict(event)),
         )
 
     def outcome(self) -> Outcome:
@@ -179,7 +179,7 @@ def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(
     assert (failure.seed, failure.attempt, failure.exit_code) == (3, 0, -15)
     assert failure.reason == "its Job was suspended after it had begun"
     assert race.started.count(name) == 1
-    (cancelled,) = [e for e in race.told if e["event"] == "cancelled"]
+    (cancelled,) = [e for e in race.events if e["event"] == "cancelled"]
     assert cancelled["at"] < evicted[0] - NOON + 30
     assert job_name(race.study.id, race.study.nonce, 3, 0, 1) in race.started
 
@@ -221,13 +221,13 @@ def test_a_job_that_is_let_in_while_the_controller_looks_is_not_taken_for_an_evi
     looked = []
 
     def let_in() -> Any:
-        found = states()
+        job_states = states()
         if not looked:
             looked.append(True)
             for job in race.server.jobs:
                 race.server.suspend(job, False)
             race.server.sleep(10)
-        return found
+        return job_states
 
     controller._executor.states = let_in  # type: ignore[method-assign]
     assert controller.reconcile("end") == (False, False)
@@ -248,7 +248,7 @@ def test_a_right_that_is_taken_away_ends_the_controller_at_once_and_no_trainer(r
         race.controller(taken).run("end")
     assert caught.value.exit_code == 2
     assert race.server.asked("delete", "jobs") == 0
-    assert not [e for e in race.told if e["event"] == "away"]
+    assert not [e for e in race.events if e["event"] == "away"]
     race.server.denied.clear()
     race.controller().run("end")
     assert race.outcome() == undisturbed()
@@ -271,7 +271,7 @@ def test_why_pods_cannot_be_created_is_in_the_heartbeat_and_in_the_log_after_a_m
         race.server.sleep(seconds)
 
     race.controller(look).run("end")
-    waits = [event for event in race.told if event["event"] == "waits"]
+    waits = [event for event in race.events if event["event"] == "waits"]
     assert [event["seed"] for event in waits] == [0, 1, 2, 3]
     assert all(quota in event["reason"] for event in waits)
     assert all(60 <= event["at"] <= 70 for event in waits)

@@ -70,9 +70,9 @@ def lease(rehearsal: Rehearsal, clock: Clock, **options: object) -> Lease:
 
 
 def heartbeat(rehearsal: Rehearsal) -> Heartbeat:
-    found = facts.read_heartbeat(rehearsal.store, rehearsal.study.id)
-    assert found is not None
-    return found
+    beat = facts.read_heartbeat(rehearsal.store, rehearsal.study.id)
+    assert beat is not None
+    return beat
 
 
 @pytest.fixture
@@ -89,12 +89,12 @@ def test_a_holder_that_lives_is_waited_for_ten_minutes_and_named(
     holder = Lease(rehearsal.store, rehearsal.study, **times)
     holder.acquire(clock.sleep)
     clock.ticks = holder.renew
-    told = []
+    owners = []
     second = lease(rehearsal, clock)
     with pytest.raises(StudyHeld, match=f"is run by {holder.owner} .*10 minutes.*--take-over"):
-        second.acquire(clock.sleep, waits=lambda beat: told.append(beat.owner))
+        second.acquire(clock.sleep, waits=lambda beat: owners.append(beat.owner))
     assert WAIT_SECONDS <= clock.now - 1000 < WAIT_SECONDS + 5
-    assert told == [holder.owner]
+    assert owners == [holder.owner]
     assert heartbeat(rehearsal).owner == holder.owner
     assert StudyHeld.exit_code == 6
 
@@ -253,8 +253,8 @@ def test_a_second_controller_elsewhere_waits_and_records_no_running_trainer_as_f
             first.lease.release()
 
     elsewhere(rehearsal, sleep).run("end")
-    assert rehearsal.told("failed") == []
-    (held,) = rehearsal.told("held")
+    assert rehearsal.events_of("failed") == []
+    (held,) = rehearsal.events_of("held")
     assert held["owner"] == first.lease.owner
     assert facts.read_result(rehearsal.store, rehearsal.study.id) is not None
     # Each took it once, and neither from the other.
@@ -275,7 +275,7 @@ def test_two_controllers_that_are_started_again_and_again_do_not_fence_each_othe
         with pytest.raises(StudyHeld, match=first.lease.owner):
             elsewhere(rehearsal, sleep).run("end")
     assert heartbeat(rehearsal).generation == 1
-    assert rehearsal.told("failed") == []
+    assert rehearsal.events_of("failed") == []
 
 
 def interrupted(_seconds: float) -> None:
@@ -349,11 +349,11 @@ def test_a_controller_that_lost_the_answer_to_its_taking_does_not_wait_for_itsel
     clock.ticks = mine.beat if beats else clock.ticks
 
     def away_once(key: str) -> bytes:
-        found = read(key)
+        data = read(key)
         if key.endswith("heartbeat.json"):
             store.get = read
             raise StoreAway("simulated")
-        return found
+        return data
 
     store.get = away_once
     with pytest.raises(StoreAway):

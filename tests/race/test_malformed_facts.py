@@ -122,8 +122,8 @@ def test_a_malformed_field_is_named_with_its_value_and_what_was_expected(
     with pytest.raises(IntegrityError) as caught:
         record.decode(malformed(kind, field, value), "studies/ab12/some.json", kind)
     message = str(caught.value)
-    found = f"field '{field}' is {record.shown(value)}, "
-    assert message.startswith(f"'studies/ab12/some.json' is damaged: {found}")
+    problem = f"field '{field}' is {record.shown(value)}, "
+    assert message.startswith(f"'studies/ab12/some.json' is damaged: {problem}")
     assert expected in message
 
 
@@ -188,9 +188,9 @@ def test_a_malformed_fact_of_every_kind_is_a_finding_with_key_field_and_both_val
     rehearsal = Rehearsal(MemoryStore())
     key = facts.study_prefix(rehearsal.study.id) + REPLAYED[kind]
     rehearsal.store.put(key, malformed(kind, field, value))
-    found = {f.key: f.problem for f in replay(rehearsal.store, rehearsal.study.id).findings}
-    assert found[key].startswith(f"is damaged: field '{field}' is {record.shown(value)}, ")
-    assert expected in found[key]
+    problems = {f.key: f.problem for f in replay(rehearsal.store, rehearsal.study.id).findings}
+    assert problems[key].startswith(f"is damaged: field '{field}' is {record.shown(value)}, ")
+    assert expected in problems[key]
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,10 @@ def test_a_fact_of_another_seed_rung_or_attempt_than_its_key_says_is_refused(kin
     """Else the controller would try for ever to write what it misses under that key."""
     rehearsal = Rehearsal(MemoryStore())
     study, store = rehearsal.study.id, rehearsal.store
-    told = {"rung": 0, "seed": 3, "attempt": 0}
-    fact = replace(GOOD[kind], **{f.name: told[f.name] for f in fields(kind) if f.name in told})
+    key_fields = {"rung": 0, "seed": 3, "attempt": 0}
+    fact = replace(
+        GOOD[kind], **{f.name: key_fields[f.name] for f in fields(kind) if f.name in key_fields}
+    )
     keys = {
         Failure: facts.failure_key(study, 0, 3, 0),
         Decision: facts.decision_key(study, 0),
@@ -220,7 +222,7 @@ def test_a_fact_of_another_seed_rung_or_attempt_than_its_key_says_is_refused(kin
     other = replace(GOOD[Failure], rung=0, seed=1, attempt=0)
     record.write(store, facts.failure_key(study, 0, 1, 0), asdict(other))
     record.write(store, key, asdict(replace(fact, **{field: value})))
-    problem = f"'{key}' is damaged: field '{field}' is {value}, its key 0*{told[field]}"
+    problem = f"'{key}' is damaged: field '{field}' is {value}, its key 0*{key_fields[field]}"
     with pytest.raises(IntegrityError, match=problem):
         rehearsal.run()
     record.write(store, key, asdict(fact))

@@ -113,7 +113,7 @@ class Race:
             listener=lambda event: self.events.append(dict(event)),
         ).run("end")
 
-    def told(self, *kinds: str) -> list[tuple[str, object]]:
+    def events_of(self, *kinds: str) -> list[tuple[str, object]]:
         return [(e["event"], e.get("what")) for e in self.events if e["event"] in kinds]
 
     def exit_codes(self) -> list[int | None]:
@@ -153,9 +153,9 @@ def test_a_store_that_is_away_for_ten_minutes_costs_no_attempt_and_no_iteration(
     race.run()
     assert race.weights() == calm.weights()
     assert set(race.exit_codes()) == {0}
-    assert race.told("failed") == []
+    assert race.events_of("failed") == []
     expected = [("away", "store"), ("back", "store")] if "controller" in windows else []
-    assert race.told("away", "back") == expected
+    assert race.events_of("away", "back") == expected
     spent = [SnapshotReader(r.store, r.study.id).read().spent_seconds for r in (race, calm)]
     # At most each of the two trainers has stood at its rung until the store was back.
     assert spent[1] <= spent[0] <= spent[1] + 2 * 600
@@ -181,7 +181,7 @@ def test_what_is_refused_for_good_ends_the_controller_at_once_and_no_trainer() -
     with pytest.raises(StoreError, match="no way"):
         race.run()
     assert race.executor.now - BEGINNING < 410
-    assert race.told("away") == []
+    assert race.events_of("away") == []
     assert set(race.exit_codes()) == {None}
     race.executor.sleep(60.0)
     race.run()
@@ -206,7 +206,7 @@ def test_trainers_that_the_store_refused_have_not_failed_their_seed() -> None:
     refused = Killed(3, 0, 200, exit_code=4, attempts=tuple(range(LOST_ATTEMPTS - 1)))
     race = Race(faults=(refused,))
     race.run()
-    assert len(race.told("failed")) == LOST_ATTEMPTS - 1
+    assert len(race.events_of("failed")) == LOST_ATTEMPTS - 1
     assert race.weights() == undisturbed().weights()
 
 

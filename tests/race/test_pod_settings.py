@@ -60,6 +60,6 @@ def test_labels_of_others_are_taken() -> None:
 
 
 def test_settings_are_read_from_json() -> None:
-    found = PodSettings.from_json('{"queue": "gpus", "node_selector": {"a": "b"}}')
-    assert (found.queue, found.node_selector) == ("gpus", {"a": "b"})
+    settings = PodSettings.from_json('{"queue": "gpus", "node_selector": {"a": "b"}}')
+    assert (settings.queue, settings.node_selector) == ("gpus", {"a": "b"})
     assert PodSettings.from_json("") == PodSettings()

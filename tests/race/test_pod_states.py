@@ -16,7 +16,7 @@ NOON_UNIX = 1795435200.0
 LATER = "2026-11-23T12:00:30Z"
 
 
-def told(
+def state_of(
     *listed: dict[str, Any], job: dict[str, Any] | None = None, deleted: float = 0.0
 ) -> JobState:
     jobs = [] if job is None else [{"metadata": {"name": JOB.name}, "spec": {}, "status": job}]
@@ -48,40 +48,40 @@ def test_a_pod_that_waits_for_a_gpu_runs_and_says_what_it_waits_for() -> None:
     message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     unscheduled = {"type": "PodScheduled", "status": "False", "message": message}
     waits = pod("Pending", status={"conditions": [unscheduled]})
-    assert told(waits, job={}).waits_for == message
+    assert state_of(waits, job={}).waits_for == message
     expected = JobState(
         JOB.name,
         True,
         message="its pod has not been created",
         waits_for="its pod has not been created",
     )
-    assert told(job={}) == expected
+    assert state_of(job={}) == expected
 
 
 def test_a_pod_that_is_being_started_says_so_and_one_that_runs_waits_for_nothing() -> None:
-    creating = told(pod("Pending", {"waiting": {"reason": "ContainerCreating"}}), job={})
+    creating = state_of(pod("Pending", {"waiting": {"reason": "ContainerCreating"}}), job={})
     assert creating.waits_for == "its pod has not started"
-    assert told(pod("Pending"), job={}).waits_for == "its pod has not started"
+    assert state_of(pod("Pending"), job={}).waits_for == "its pod has not started"
     for phase in ("Pending", "Running"):
-        state = told(pod(phase, {"running": {}}), job={})
+        state = state_of(pod(phase, {"running": {}}), job={})
         assert state == JobState(JOB.name, True, message="pod pod-1 on node1")
 
 
 def test_a_job_that_is_about_to_fail_says_why_it_gets_no_pod() -> None:
     doomed = {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}
-    assert told(job={"conditions": [doomed]}).waits_for == "FailureTarget: DeadlineExceeded"
+    assert state_of(job={"conditions": [doomed]}).waits_for == "FailureTarget: DeadlineExceeded"
 
 
 def test_a_job_whose_pod_has_ended_and_that_has_not_counted_it_waits_for_nothing() -> None:
-    state = told(pod("Succeeded", terminated(0)), job={})
+    state = state_of(pod("Succeeded", terminated(0)), job={})
     assert (state.running, state.waits_for) == (True, "")
 
 
 def test_a_job_that_its_queue_has_not_let_in_says_so() -> None:
     settings = PodSettings(image="trainer@sha256:1", queue="gpus")
-    found = pod_states.states([manifest(JOB, "s3://bucket/store", settings, None)], {}, {})
-    assert "queue has not admitted it" in found[JOB.name].waits_for
-    assert found[JOB.name].suspended
+    states = pod_states.states([manifest(JOB, "s3://bucket/store", settings, None)], {}, {})
+    assert "queue has not admitted it" in states[JOB.name].waits_for
+    assert states[JOB.name].suspended
 
 
 def test_a_job_that_somebody_suspended_and_that_is_in_no_queue_says_so() -> None:
@@ -96,23 +96,23 @@ def test_a_job_that_somebody_suspended_and_that_is_in_no_queue_says_so() -> None
 
 def test_an_image_that_cannot_be_pulled_is_named() -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
-    waits_for = told(pod("Pending", waiting), job={}).waits_for
+    waits_for = state_of(pod("Pending", waiting), job={}).waits_for
     assert waits_for == "ImagePullBackOff: Back-off pulling image"
 
 
 def test_a_sidecar_that_is_not_ready_is_told_and_one_that_initialises_is_waited_for() -> None:
     waiting = {"waiting": {"reason": "PodInitializing"}}
-    assert told(pod("Pending", waiting), job={}).waits_for == pod_waits.STARTING
+    assert state_of(pod("Pending", waiting), job={}).waits_for == pod_waits.STARTING
     failing = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting"}}
     stuck = pod("Pending", waiting, status={"initContainerStatuses": [{"state": failing}]})
-    assert told(stuck, job={}).waits_for == "CrashLoopBackOff: back-off 5m0s restarting"
+    assert state_of(stuck, job={}).waits_for == "CrashLoopBackOff: back-off 5m0s restarting"
 
 
 def test_a_complete_job_has_ended_with_0_and_had_its_gpu_from_the_pods_start() -> None:
-    state = told(pod("Succeeded", terminated(0)), job=over("Complete"))
+    state = state_of(pod("Succeeded", terminated(0)), job=over("Complete"))
     assert (state.running, state.exit_code) == (False, 0)
     assert (state.started, state.ended) == (NOON_UNIX, NOON_UNIX + 30)
-    assert told(job=over("Complete")).exit_code == 0
+    assert state_of(job=over("Complete")).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_complete_job_has_ended_with_0_and_had_its_gpu_from_the_pods_start() -
 )
 def test_a_killed_container_is_told_from_one_that_ran_out_of_memory(code, reason, expected) -> None:
     failed = pod("Failed", terminated(code, reason=reason))
-    state = told(failed, job=over("Failed", "Job has reached the specified backoff limit"))
+    state = state_of(failed, job=over("Failed", "Job has reached the specified backoff limit"))
     assert state.exit_code == expected
     assert "pod pod-1 on node1" in state.message
 
@@ -134,28 +134,28 @@ def test_an_evicted_pod_says_nothing_of_its_seed() -> None:
         "message": "Eviction API: evicting",
     }
     failed = pod("Failed", terminated(137), status={"conditions": [disrupted]})
-    state = told(failed, job=over("Failed"))
+    state = state_of(failed, job=over("Failed"))
     assert state.exit_code == -15
     assert "EvictionByEvictionAPI: Eviction API: evicting" in state.message
     saved = pod("Failed", terminated(75), status={"conditions": [disrupted]})
-    assert told(saved, job=over("Failed")).exit_code == 75
+    assert state_of(saved, job=over("Failed")).exit_code == 75
 
 
 def test_a_job_whose_pod_was_deleted_was_asked_to_end() -> None:
-    state = told(job=over("Failed", "Job has reached the specified backoff limit"))
+    state = state_of(job=over("Failed", "Job has reached the specified backoff limit"))
     assert (state.running, state.exit_code) == (False, -15)
     assert "its pod was deleted" in state.message
 
 
 def test_the_pod_of_a_deleted_job_runs_until_it_has_saved() -> None:
-    assert told(pod("Running", {"running": {}}, deletionTimestamp=LATER)).running
-    assert told(pod("Failed", terminated(75))).exit_code == 75
+    assert state_of(pod("Running", {"running": {}}, deletionTimestamp=LATER)).running
+    assert state_of(pod("Failed", terminated(75))).exit_code == 75
 
 
 def test_a_pod_that_outlives_its_deletion_is_on_a_node_that_was_cut_off() -> None:
     lost = pod("Running", {"running": {}}, deletionTimestamp=NOON, deletionGracePeriodSeconds=120)
-    assert told(lost, job={}, deleted=180).running
-    state = told(lost, job={}, deleted=181)
+    assert state_of(lost, job={}, deleted=180).running
+    state = state_of(lost, job={}, deleted=181)
     assert (state.running, state.exit_code) == (False, -15)
     assert state.message == "its node node1 does not answer"
 

@@ -15,6 +15,7 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.job import Job
+from liverseg.settings import BASELINE_SEED
 from tests.race.executor_contract import ExecutorContract
 from tests.race.rehearsal import NONCE, Rehearsal
 
@@ -91,7 +92,7 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
 
 
 def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
-    baseline = Job.of("study1", NONCE, 9999, 4, 0, 80_000)
+    baseline = Job.of("study1", NONCE, BASELINE_SEED, 4, 0, 80_000)
     executor = make(tmp_path, "import sys; print(sys.argv[1:])")
     executor.submit(baseline)
     wait(executor, baseline.name)
@@ -247,15 +248,15 @@ def test_concurrent_trainers_have_device_indices_of_their_own_and_hand_them_on(t
 
 def test_an_attempt_gets_another_device_index_than_the_one_before_it(tmp_path: Path) -> None:
     executor = make(tmp_path, "print('done')")
-    here, there = Job.of("study1", NONCE, 7, 2, 0, 20_000), Job.of("study1", NONCE, 8, 2, 0, 20_000)
-    for job in (here, there):
+    first, second = (Job.of("study1", NONCE, seed, 2, 0, 20_000) for seed in (7, 8))
+    for job in (first, second):
         executor.submit(job)
-    for job in (here, there):
+    for job in (first, second):
         wait(executor, job.name)
     again = Job.of("study1", NONCE, 7, 2, 1, 20_000)
     executor.submit(again)
     wait(executor, again.name)
-    starts = [tmp_path / "jobs" / job.name / "start.json" for job in (here, there, again)]
+    starts = [tmp_path / "jobs" / job.name / "start.json" for job in (first, second, again)]
     assert [json.loads(path.read_text())["device_index"] for path in starts] == [0, 1, 1]
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from liverseg.core.race.ledger import Sample, Span
 from liverseg.race.decide.progress import makespan, most_at_once
-from liverseg.settings import from_mapping
+from liverseg.settings import BASELINE_SEED, from_mapping
 from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.steps.race import race
 from tests.race.fault_script import Killed
@@ -26,65 +26,65 @@ def stopped(rehearsal: Rehearsal, seconds: float) -> dict:
     return race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
 
 
-def states(told: dict) -> list[tuple[int, str, int, int]]:
-    return [(s["rung"], s["state"], s["iteration"], s["target"]) for s in told["seeds"]]
+def states(status: dict) -> list[tuple[int, str, int, int]]:
+    return [(s["rung"], s["state"], s["iteration"], s["target"]) for s in status["seeds"]]
 
 
 def test_before_the_race_everybody_waits_and_nothing_is_known():
     rehearsal = Rehearsal()
-    told = race.status(rehearsal.store, rehearsal.study.id)
-    assert states(told) == [(0, "waiting", 0, 2)] * 4
-    assert told["remaining_seconds"] is told["heard"] is None
-    assert all(s["jaccard"] is s["job"] is s["remaining_seconds"] is None for s in told["seeds"])
+    status = race.status(rehearsal.store, rehearsal.study.id)
+    assert states(status) == [(0, "waiting", 0, 2)] * 4
+    assert status["remaining_seconds"] is status["heard"] is None
+    assert all(s["jaccard"] is s["job"] is s["remaining_seconds"] is None for s in status["seeds"])
 
 
 def test_who_trains_who_waits_and_who_is_paused():
     # One second to start, two iterations of a second each: after four, 0 and 1 have reported.
-    told = stopped(Rehearsal(gpus=2), 4.0)
-    assert states(told) == [
+    status = stopped(Rehearsal(gpus=2), 4.0)
+    assert states(status) == [
         (0, "paused", 2, 2),
         (0, "paused", 2, 2),
         (0, "training", 0, 2),
         (0, "training", 0, 2),
     ]
-    assert [s["jaccard"] for s in told["seeds"]] == [pytest.approx(v) for v in (0.02, 0.12)] + [
+    assert [s["jaccard"] for s in status["seeds"]] == [pytest.approx(v) for v in (0.02, 0.12)] + [
         None,
         None,
     ]
-    study = told["study"]
-    assert told["seeds"][2]["job"] == f"lv-{study}-{NONCE}-s0002-r0-a0"
-    assert told["seeds"][0]["job"] is None
-    assert told["seeds"][0]["iterations_per_second"] == pytest.approx(1.0)
-    assert told["heard"] is not None
+    study = status["study"]
+    assert status["seeds"][2]["job"] == f"lv-{study}-{NONCE}-s0002-r0-a0"
+    assert status["seeds"][0]["job"] is None
+    assert status["seeds"][0]["iterations_per_second"] == pytest.approx(1.0)
+    assert status["heard"] is not None
 
 
 def test_promoted_seeds_pruned_ones_and_failures():
     faults = [Killed(1, 0, 1, exit_code=78), Killed(2, 1, 3)]
     rehearsal = Rehearsal(gpus=4, faults=faults)
     rehearsal.run(0)
-    told = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
-    assert states(told) == [
+    status = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
+    assert states(status) == [
         (0, "pruned", 2, 2),
         (0, "failed", 0, 2),
         (1, "promoted", 2, 4),
         (1, "promoted", 2, 4),
     ]
-    told = stopped(rehearsal, 3.0)
+    status = stopped(rehearsal, 3.0)
     # Seed 2 was killed; its next attempt has not begun, or has just begun.
-    assert states(told)[2][:3] in [(1, "waiting", 2), (1, "training", 2)]
+    assert states(status)[2][:3] in [(1, "waiting", 2), (1, "training", 2)]
     rehearsal.run()
-    told = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
-    assert [s["state"] for s in told["seeds"]] == ["pruned", "failed", "pruned", "winner"]
-    assert told["remaining_seconds"] == 0
+    status = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
+    assert [s["state"] for s in status["seeds"]] == ["pruned", "failed", "pruned", "winner"]
+    assert status["remaining_seconds"] == 0
 
 
 def test_the_best_so_far_counts_validations_after_the_last_report():
     settings = from_mapping({"race": {"minimum_iterations": 4, "maximum_iterations": 16}}, SETTINGS)
-    told = stopped(Rehearsal(gpus=4, settings=settings), 3.5)
-    assert states(told) == [(0, "training", 2, 4)] * 4
-    assert told["seeds"][3]["jaccard"] == pytest.approx(0.32)
+    status = stopped(Rehearsal(gpus=4, settings=settings), 3.5)
+    assert states(status) == [(0, "training", 2, 4)] * 4
+    assert status["seeds"][3]["jaccard"] == pytest.approx(0.32)
     # Two iterations are left, and half a second has passed since the validation.
-    assert told["seeds"][3]["remaining_seconds"] == pytest.approx(1.5)
+    assert status["seeds"][3]["remaining_seconds"] == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 16])
@@ -116,9 +116,9 @@ def test_the_remaining_time_is_right_within_a_tenth_of_the_race(gpus, share):
 
     with pytest.raises(Enough):
         rehearsal.controller(sleep=wait).run("end")
-    told = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
+    status = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
     left = seconds - (rehearsal.executor.now - began)
-    assert told["remaining_seconds"] == pytest.approx(left, abs=0.1 * seconds)
+    assert status["remaining_seconds"] == pytest.approx(left, abs=0.1 * seconds)
 
 
 def test_jobs_are_assigned_to_gpus_longest_first():
@@ -131,8 +131,9 @@ def life(seed: int, start: float, end: float, ended: bool = True) -> Span:
     return Span(seed, 0, 0, (Sample(0, start), Sample(2, end)), ended, 0)
 
 
-def test_who_lives_at_the_same_time_is_counted_without_a2():
+def test_who_lives_at_the_same_time_is_counted_without_the_baseline():
     assert most_at_once([]) == 0
     one_after_another = [life(0, 0, 5), life(1, 5, 9)]
     assert most_at_once(one_after_another) == 1
-    assert most_at_once([*one_after_another, life(2, 6, 7, ended=False), life(9999, 0, 9)]) == 2
+    others = [life(2, 6, 7, ended=False), life(BASELINE_SEED, 0, 9)]
+    assert most_at_once([*one_after_another, *others]) == 2

@@ -28,7 +28,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def raced() -> Rehearsal:
-    """A race to its end with an early promotion, a second attempt, a seed that failed, and A2."""
+    """A race with an early promotion, a second attempt, a seed that failed, and the baseline."""
     store = MemoryStore()
     store.objects = dict(_raced())
     return Rehearsal(store)
@@ -71,10 +71,10 @@ def moved(rehearsal: Rehearsal, key: str, change: Change) -> str:
 
 def named(rehearsal: Rehearsal) -> dict[str, str]:
     """Replay; return the problems by key."""
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for finding in replay(rehearsal.store, rehearsal.study.id).findings:
-        found[finding.key] = found.get(finding.key, "") + finding.problem + "\n"
-    return found
+        problems[finding.key] = problems.get(finding.key, "") + finding.problem + "\n"
+    return problems
 
 
 def key(rehearsal: Rehearsal, short: str) -> str:
@@ -167,9 +167,9 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
 def test_an_altered_record_is_named_with_what_it_says_and_what_follows(short, change, problem):
     rehearsal = raced()
     altered(rehearsal, key(rehearsal, short), lambda values: values.update(change))
-    found = named(rehearsal)
-    assert key(rehearsal, short) in found
-    assert any(re.search(problem, text) for text in found.values()), found
+    problems = named(rehearsal)
+    assert key(rehearsal, short) in problems
+    assert any(re.search(problem, text) for text in problems.values()), problems
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ def test_a_promotion_and_a_decision_that_name_two_reports_of_one_attempt_are_tol
 
     promotion = key(rehearsal, "rungs/0/promotions/0003.json")
     altered(rehearsal, promotion, follow)
-    found = named(rehearsal)[promotion]
+    problem = named(rehearsal)[promotion]
     where = key(rehearsal, "rungs/0/decision.json")
-    assert re.search(f"sha256='{new[-69:-5]}'.*, expected one of '{where}'", found)
+    assert re.search(f"sha256='{new[-69:-5]}'.*, expected one of '{where}'", problem)
 
 
 @pytest.mark.parametrize(("rung", "problem"), [(2, "expected one below 2"), (7, "below 2")])
@@ -267,8 +267,8 @@ def test_a_decision_is_missed_where_everybody_was_promoted_early():
     record.write(rehearsal.store, other, promotion | {"seed": 2, "inputs": decision["inputs"]})
     assert named(rehearsal) == {}
     rehearsal.store.delete(key(rehearsal, "rungs/0/decision.json"))
-    found = named(rehearsal)[key(rehearsal, "rungs/1/decision.json")]
-    assert found == "there is no decision of rung 0 that can be read\n"
+    problem = named(rehearsal)[key(rehearsal, "rungs/1/decision.json")]
+    assert problem == "there is no decision of rung 0 that can be read\n"
 
 
 def test_a_promotion_waits_for_no_more_seeds_than_were_promoted_to_its_rung():
@@ -285,8 +285,8 @@ def test_a_report_of_other_bytes_is_named_by_the_decision_that_rests_on_it():
     rehearsal = raced()
     report = key(rehearsal, "rungs/0/reports/0003-a0_")
     moved(rehearsal, report, lambda values: values.update(best_jaccard=0.9))
-    found = named(rehearsal)[key(rehearsal, "rungs/0/decision.json")]
-    assert f"sha256='{report[-69:-5]}'), expected None by the reports" in found
+    problem = named(rehearsal)[key(rehearsal, "rungs/0/decision.json")]
+    assert f"sha256='{report[-69:-5]}'), expected None by the reports" in problem
 
 
 def test_a_report_altered_together_with_every_hash_of_it_is_still_named():
@@ -304,10 +304,10 @@ def test_a_report_altered_together_with_every_hash_of_it_is_still_named():
     concluded = [key(rehearsal, name) for name in names]
     for where in concluded:
         altered(rehearsal, where, follow)
-    found = named(rehearsal)
+    problems = named(rehearsal)
     for where in concluded:
-        assert "Input(seed=2, attempt=0, jaccard=0.22, " in found[where]
-        assert "expected Input(seed=2, attempt=0, jaccard=0.9, " in found[where]
+        assert "Input(seed=2, attempt=0, jaccard=0.22, " in problems[where]
+        assert "expected Input(seed=2, attempt=0, jaccard=0.9, " in problems[where]
 
 
 @pytest.mark.parametrize(
@@ -324,28 +324,28 @@ def test_a_single_byte_of_weights_is_named(short):
     data = bytearray(rehearsal.store.get(key(rehearsal, short)))
     data[3] ^= 1
     rehearsal.store.put(key(rehearsal, short), bytes(data))
-    found = named(rehearsal)
-    assert list(found) == [key(rehearsal, short)]
-    assert "its SHA-256 is" in found[key(rehearsal, short)]
+    problems = named(rehearsal)
+    assert list(problems) == [key(rehearsal, short)]
+    assert "its SHA-256 is" in problems[key(rehearsal, short)]
 
 
 def test_an_altered_manifest_of_a_checkpoint_is_named_by_the_report_that_names_it():
     rehearsal = raced()
     where = key(rehearsal, "checkpoints/0003/2-a0/manifest.json")
     digest = altered(rehearsal, where, lambda values: values.update(seed=2))
-    found = named(rehearsal)
+    problems = named(rehearsal)
     report = key(rehearsal, "rungs/0/reports/0003-a0_")
-    assert list(found) == [report]
+    assert list(problems) == [report]
     problem = f"field 'checkpoint_sha256' is '[0-9a-f]+', expected '{digest}' by '{where}'"
-    assert re.match(problem, found[report])
+    assert re.match(problem, problems[report])
 
 
 def test_a_setting_of_the_study_is_named():
     rehearsal = raced()
     spec = key(rehearsal, "spec.json")
     altered(rehearsal, spec, lambda values: values["settings"]["training"].update(batch_size=3))
-    found = named(rehearsal)
-    assert "by its settings, data set and training version" in found[spec]
+    problems = named(rehearsal)
+    assert "by its settings, data set and training version" in problems[spec]
 
 
 @pytest.mark.parametrize(
@@ -388,20 +388,22 @@ def kinds_of_records() -> list[str]:
 
 def texts(data: bytes) -> list[bytes]:
     """What a hand or a disk may make of a record: cut short, entries gone or of another type."""
-    found = [b"", data[: len(data) // 2], b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000]
+    damaged = [b"", data[: len(data) // 2], b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000]
     wrong = (None, True, -1, 1.5, 10**400, "x" * 300, "../../\ud800", [], [{}], [[]], {}, {"a": {}})
     values = json.loads(data)
     for name, value in values.items():
-        found.append(json.dumps({k: v for k, v in values.items() if k != name}).encode())
-        found += [json.dumps(values | {name: other}).encode() for other in wrong if other != value]
+        damaged.append(json.dumps({k: v for k, v in values.items() if k != name}).encode())
+        damaged += [
+            json.dumps(values | {name: other}).encode() for other in wrong if other != value
+        ]
         inner = value[0] if isinstance(value, list) and value else value
         if isinstance(inner, dict):
             for entry in inner:
                 for other in wrong:
                     made: Any = inner | {entry: other}
                     made = [made, *value[1:]] if isinstance(value, list) else made
-                    found.append(json.dumps(values | {name: made}).encode())
-    return [text for text in found if text != data]
+                    damaged.append(json.dumps(values | {name: made}).encode())
+    return [text for text in damaged if text != data]
 
 
 @pytest.mark.slow
@@ -412,10 +414,10 @@ def test_no_text_of_any_record_raises_and_what_is_no_fact_any_more_is_named():
         good = rehearsal.store.get(where)
         for number, text in enumerate(texts(good)):
             rehearsal.store.objects[where] = text
-            found = replay(rehearsal.store, rehearsal.study.id).findings
-            assert all("\n" not in finding.problem for finding in found)
+            findings = replay(rehearsal.store, rehearsal.study.id).findings
+            assert all("\n" not in finding.problem for finding in findings)
             if number < 7 and short != "baseline-model/model.json":
-                assert where in {finding.key for finding in found}, (short, text)
+                assert where in {finding.key for finding in findings}, (short, text)
         rehearsal.store.objects[where] = good
 
 

@@ -18,7 +18,7 @@ from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot, rests_on
 from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study
-from liverseg.settings import RaceSettings
+from liverseg.settings import BASELINE_SEED, RaceSettings
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 
 RACE = RaceSettings(seeds=4, minimum_iterations=2, maximum_iterations=8)
@@ -213,8 +213,8 @@ def test_a_loss_that_is_not_finite_is_the_models_own_failure():
 
 
 def test_an_exit_code_that_only_the_trainer_knew_is_taken_from_its_span():
-    told = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
-    (failed,) = planned(ended={job(0): None}, spans=told).failures
+    spans = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
+    (failed,) = planned(ended={job(0): None}, spans=spans).failures
     assert (failed.exit_code, failed.kind) == (78, "model")
 
 
@@ -346,7 +346,7 @@ def test_jobs_of_other_studies_and_other_names_are_not_touched():
 
 
 def baseline_job() -> Job:
-    return Job.of("s", NONCE, 9999, 2, 0, 8)
+    return Job.of("s", NONCE, BASELINE_SEED, 2, 0, 8)
 
 
 def test_the_baseline_waits_while_the_race_could_use_all_gpus():
@@ -375,8 +375,8 @@ def test_the_baseline_does_not_wait_for_slots_that_nobody_can_take():
 
 
 def test_a_baseline_that_reported_or_failed_for_good_gets_no_job():
-    lost = Failure(9999, "baseline", 0, 78, "broke", "model", 0, GENERATION)
-    done = dataclasses.replace(report(9999, 0.5), rung="baseline")
+    lost = Failure(BASELINE_SEED, "baseline", 0, 78, "broke", "model", 0, GENERATION)
+    done = dataclasses.replace(report(BASELINE_SEED, 0.5), rung="baseline")
     written = frozenset({"baseline"})
     for recorded in (lost, done):
         actions = planned(*ALL, DECIDED, recorded, results=written, gpus=8, compare_baseline=True)

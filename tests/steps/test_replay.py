@@ -19,10 +19,10 @@ from tests.steps.tiny_study import finished_study
 def test_the_latest_study_is_replayed_and_the_outcome_is_ready_for_json():
     rehearsal = Rehearsal()
     rehearsal.run()
-    told = json.loads(json.dumps(replay.run(rehearsal.store)))
-    assert told["study"] == rehearsal.study.id
-    assert told["findings"] == []
-    assert told["checked"]["reports"] == 7
+    result = json.loads(json.dumps(replay.run(rehearsal.store)))
+    assert result["study"] == rehearsal.study.id
+    assert result["findings"] == []
+    assert result["checked"]["reports"] == 7
 
 
 @pytest.mark.slow

@@ -138,13 +138,13 @@ def test_what_is_wrong_in_two_shards_is_told_at_once_and_nothing_is_opened(data,
     with pytest.raises(SystemExit) as ended:
         scanned(data, store)
     assert ended.value.code == 3
-    told = capsys.readouterr().out
-    assert "a liver: there is no 'liver' file" in told
-    assert "b image.nii.gz: 'image.nii.gz' is truncated or damaged" in told
-    assert "e tumor_R1: there is no 'tumor_R1' file, which a training case needs" in told
-    assert "d image: the image is a copy of 'c', which is validation" in told
+    output = capsys.readouterr().out
+    assert "a liver: there is no 'liver' file" in output
+    assert "b image.nii.gz: 'image.nii.gz' is truncated or damaged" in output
+    assert "e tumor_R1: there is no 'tumor_R1' file, which a training case needs" in output
+    assert "d image: the image is a copy of 'c', which is validation" in output
     # Of the whole data: nobody is left to train or to test.
-    assert f"6 problems in '{data}'; no data set was written" in told
+    assert f"6 problems in '{data}'; no data set was written" in output
     # The usable ones stay prepared.
     assert {key.split("/")[0] for key in store.keys("")} == {"cases"}
 

@@ -39,9 +39,9 @@ class CountingStore(MemoryStore):
         parts = (key.removeprefix(prefix).partition("/") for key in super().keys(prefix))
         return self._counted(sorted({part for part, slash, _ in parts if slash}))
 
-    def _counted(self, found: list[str]) -> list[str]:
-        self.calls += max(1, -(-len(found) // 1000))
-        return found
+    def _counted(self, listed: list[str]) -> list[str]:
+        self.calls += max(1, -(-len(listed) // 1000))
+        return listed
 
 
 def test_a_study_is_chosen_with_few_requests_however_much_the_store_has():

@@ -1,8 +1,8 @@
 """Which checkpoints a study still needs. Pure: state and what is there give what may go.
 
 Kept are the winner's last (with its best weights), what the reports of the last three rungs name,
-and the newest of every seed that is still in the race, of A2 too. All else may go as soon as the
-decision that makes it useless is recorded.
+and the newest of every seed that is still in the race, of the baseline too. All else may go as
+soon as the decision that makes it useless is recorded.
 """
 
 from collections.abc import Collection, Mapping
@@ -51,7 +51,7 @@ def useless(
 
 
 def _decided(state: RaceState, seed: int, iteration: int) -> bool:
-    """Return whether the rung that the checkpoint led to is decided; A2 has no rung between."""
+    """Return whether the rung that the checkpoint led to is decided; the baseline has only one."""
     if seed == BASELINE_SEED:
         return state.baseline.report is not None
     return any(

@@ -66,7 +66,7 @@ class KubernetesExecutor:
         jobs, pods = self.api.jobs(selector), self.api.pods(selector)
         now, pods_of = self.monotonic(), pod_states.by_job(pods)
         self._uids = {job["metadata"]["name"]: job["metadata"]["uid"] for job in jobs}
-        self._pods = {name: found[-1] for name, found in pods_of.items()}
+        self._pods = {name: job_pods[-1] for name, job_pods in pods_of.items()}
         placed = {n: pod["spec"].get("nodeName") for n, pod in self._pods.items()}
         self._nodes |= {name: node for name, node in placed.items() if node}
         deleted = [p["metadata"]["uid"] for p in pods if "deletionTimestamp" in p["metadata"]]

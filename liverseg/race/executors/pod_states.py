@@ -17,12 +17,12 @@ CUT_OFF_SECONDS = 60.0
 
 def by_job(pods: Iterable[Object]) -> dict[str, list[Object]]:
     """Return the pods of each Job, the newest last, by the Job's name."""
-    found: dict[str, list[Object]] = {}
+    pods_of: dict[str, list[Object]] = {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
         name = pod["metadata"].get("labels", {}).get(JOB_NAME)
         if name is not None:
-            found.setdefault(name, []).append(pod)
-    return found
+            pods_of.setdefault(name, []).append(pod)
+    return pods_of
 
 
 def states(

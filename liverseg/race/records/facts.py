@@ -1,7 +1,7 @@
 """The facts of a race: their keys, what they hold, who writes them.
 
 One writer per key, written once; only heartbeat.json changes. What the controller concludes from
-these has its types in decisions.py. A rung is its number, or "baseline" for A2, the single training
+these has its types in decisions.py. A rung is its number, or "baseline" for the single training
 that the paper compares with. All other state is computed from these at every reconcile.
 """
 
@@ -97,7 +97,7 @@ def decision_key(study: str, rung: int) -> str:
 
 
 def result_key(study: str, arm: Arm = "multi") -> str:
-    """The race's winner, or A2's end; written by the controller."""
+    """The race's winner, or the baseline's end; written by the controller."""
     return f"{study_prefix(study)}results/{arm}.json"
 
 
@@ -197,7 +197,7 @@ class CurvePoint(Fact):
 
 @dataclass(frozen=True)
 class Result(Fact):
-    """An arm's end: the winner of the race, or A2."""
+    """An arm's end: the winner of the race, or the baseline."""
 
     seed: Seed
     jaccard: Jaccard | None
@@ -272,8 +272,8 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
     Each has the entries of `CurvePoint`.
     """
     named_keys = ((named(key, CURVE), key) for key in store.keys(curves_prefix(study, seed)))
-    found = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
-    lowest = {iteration: key for iteration, _, key in reversed(found)}
+    points = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
+    lowest = {iteration: key for iteration, _, key in reversed(points)}
     keys = reversed(lowest.values())
     return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
 

@@ -39,13 +39,13 @@ def remove_superseded(store: ObjectStore, study: Study, seed: int, iteration: in
 
 def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
     """Return the study and its ancestors, as far as their specs can be read."""
-    found: list[str] = []
+    studies: list[str] = []
     parent: str | None = study
     with suppress(NotFound, IntegrityError):
-        while parent is not None and parent not in found:
-            found.append(parent)
+        while parent is not None and parent not in studies:
+            studies.append(parent)
             parent = record.read(store, facts.spec_key(parent), Spec).parent
-    return tuple(found)
+    return tuple(studies)
 
 
 def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:

@@ -191,9 +191,9 @@ def read_failures(store: ObjectStore, study: str) -> list[Failure]:
 def _read(store: ObjectStore, key: str, kind: type[AnyFact]) -> AnyFact:
     """Return a fact; IntegrityError where it is another one than its key says."""
     fact = record.read(store, key, kind)
-    for field, told in (named(key, _FORMS[kind]) if kind in _FORMS else {}).items():
-        if (value := getattr(fact, field)) != told:
-            raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {told}")
+    for field, part in (named(key, _FORMS[kind]) if kind in _FORMS else {}).items():
+        if (value := getattr(fact, field)) != part:
+            raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {part}")
     return fact
 
 
