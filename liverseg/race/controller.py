@@ -25,19 +25,18 @@ from liverseg.errors import (
 )
 from liverseg.exit_codes import ExitCode
 from liverseg.platform.process_identity import is_dead, this_process
-from liverseg.race.decide.reconcile import Actions, Capacity, Until, own_jobs, reached, reconcile
+from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Fact, Heartbeat
-from liverseg.race.records.job import JobState, job_name
+from liverseg.race.records.job import Attempt, JobState, job_name, own_jobs
 from liverseg.race.records.lease import WAIT_SECONDS, Lease
 from liverseg.race.records.reports import read_report
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import Snapshot, SnapshotReader
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, require_current
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -186,7 +185,7 @@ class Controller:
         machine: its attempt is over, and its name is not used again.
         """
         study = self._study
-        names = [job_name(study.id, study.nonce, at.seed, at.rung, at.attempt) for at in begun]
+        names = [job_name(study.id, study.nonce, at) for at in begun]
         gone = {name: JobState(name, False, message="its job is gone") for name in names}
         jobs = own_jobs(study, gone | dict(self._executor.states()))
         self._seen.update(at for at, job in jobs.items() if job.running)
@@ -262,7 +261,7 @@ class Controller:
             result = write_result(self._store, self._study, arm, report)
             self._tell("finished", arm=arm, **result.to_mapping())
         for job in actions.jobs:
-            at = Attempt(job.rung_name, job.seed, job.attempt)
+            at = job.at
             self._seen.add(at)
             if self._store.keys(spans.span_prefix(self._study, at)):
                 # Begun, and its job gone since the executor was asked: for the next reconcile.

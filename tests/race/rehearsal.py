@@ -54,7 +54,7 @@ class WatchedExecutor(FaultyExecutor):
 
     def submit(self, job: Job) -> bool:
         live = [name for name, state in self.states().items() if state.running]
-        seeds = {parts.seed for name in live if (parts := parse_job_name(name)) is not None}
+        seeds = {parts[2].seed for name in live if (parts := parse_job_name(name)) is not None}
         started = super().submit(job)
         if started:
             assert len(live) < self.gpus, f"{job.name} beside {live}"

@@ -24,7 +24,7 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.job import Job, JobState, job_name
+from liverseg.race.records.job import Attempt, Job, JobState, job_name
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import read_failures
@@ -504,7 +504,7 @@ def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute()
         listener=lambda event: told.append((crowded.now - BEGINNING, dict(event))),
     )
     controller.run(0)
-    job = job_name(rehearsal.study.id, NONCE, 1, 0, 0)
+    job = job_name(rehearsal.study.id, NONCE, Attempt(0, 1, 0))
     assert {job: "no GPU is free"} in waiting
     assert waiting[-1] == {}
     waits = [(seconds, event) for seconds, event in told if event["event"] == "waits"]
@@ -535,7 +535,7 @@ def test_the_heartbeat_is_renewed_while_the_race_runs():
 def test_a_killed_trainers_span_is_closed_at_the_time_of_its_end():
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
-    events = spans.events(rehearsal.store, rehearsal.study, spans.Attempt(0, 3, 0))
+    events = spans.events(rehearsal.store, rehearsal.study, Attempt(0, 3, 0))
     (closed,) = [event[:-5].split("_") for event in events if "/closed_" in event]
     # One second to start, one for the iteration it died in.
     assert float(closed[2]) - float(closed[1]) == 2.0
@@ -617,7 +617,7 @@ def test_the_end_of_the_race_does_not_wait_for_the_baseline() -> None:
     rehearsal = Rehearsal(gpus=4, compare_baseline=True, faults=[slow])
     rehearsal.run("end")
     assert [name for name, job in rehearsal.executor.states().items() if job.running] == [
-        job_name(rehearsal.study.id, NONCE, 9999, "baseline", 0)
+        job_name(rehearsal.study.id, NONCE, Attempt("baseline", 9999, 0))
     ]
     rehearsal.run("baseline")
     assert facts.read_result(rehearsal.store, rehearsal.study.id, "baseline") is not None

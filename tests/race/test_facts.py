@@ -8,7 +8,7 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Report
-from liverseg.race.records.job import Job, JobName, parse_job_name
+from liverseg.race.records.job import Attempt, Job, parse_job_name
 from liverseg.steps.results import result_keys
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -36,13 +36,13 @@ def test_keys_are_those_that_are_documented():
 def test_a_jobs_name_tells_study_seed_rung_and_attempt():
     job = Job.of("ab12", NONCE, 7, 2, 0, 20_000)
     assert job.name == "lv-ab12-0a1b2c3d-s0007-r2-a0"
-    assert parse_job_name(job.name) == JobName("ab12", NONCE, 7, 2, 0)
+    assert parse_job_name(job.name) == ("ab12", NONCE, Attempt(2, 7, 0))
 
 
 def test_the_single_training_has_a_name_of_its_own():
     job = Job.of("ab12", NONCE, 9999, 4, 1, 80_000)
-    assert job.rung_name == "baseline"
-    assert parse_job_name(job.name) == JobName("ab12", NONCE, 9999, "baseline", 1)
+    assert job.at.rung == "baseline"
+    assert parse_job_name(job.name) == ("ab12", NONCE, Attempt("baseline", 9999, 1))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, reports, spans
-from liverseg.race.records.job import Job
+from liverseg.race.records.job import Attempt, Job
 from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
@@ -43,7 +43,7 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     (point,) = facts.read_curve(store, study, 3)
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
-    events = spans.events(store, rehearsal.study, spans.Attempt(0, 3, 0))
+    events = spans.events(store, rehearsal.study, Attempt(0, 3, 0))
     assert [event.rpartition("/")[2].split("_")[:2] for event in events] == [
         ["end", "2"], ["sample", "0"], ["sample", "2"], ["start", "1000000.000"],
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Literal
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState, RungState
-from liverseg.race.records.job import job_name
+from liverseg.race.records.job import Attempt, job_name
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
@@ -86,7 +86,7 @@ def rows(
             rates.get(seed),
         )
         attempt = live.attempt if live else rung.seeds[seed].attempt
-        job = job_name(study.id, study.nonce, seed, rung.index, attempt)
+        job = job_name(study.id, study.nonce, Attempt(rung.index, seed, attempt))
         if row.state == "training" and live is not None:
             rate, left = rates.get(seed, usual), None
             if rate is not None:

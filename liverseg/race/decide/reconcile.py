@@ -15,10 +15,9 @@ from liverseg.race.decide.state import RaceState
 from liverseg.race.decide.stragglers import stragglers
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import ASKED_TO_END, Job, JobState, parse_job_name
+from liverseg.race.records.job import ASKED_TO_END, Attempt, Job, JobState
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot
-from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
@@ -60,15 +59,6 @@ class Capacity:
     def exhausted(self, spent_seconds: float) -> bool:
         """Return whether the budget is spent."""
         return self.max_gpu_hours is not None and spent_seconds >= self.max_gpu_hours * 3600
-
-
-def own_jobs(study: Study, states: Mapping[str, JobState]) -> dict[Attempt, JobState]:
-    """Return the jobs of this study in this store, of all those that a platform knows by name."""
-    return {
-        attempt_of(parts): states[name]
-        for name in sorted(states)
-        if (parts := parse_job_name(name)) is not None and parts.belongs_to(study.id, study.nonce)
-    }
 
 
 def reconcile(

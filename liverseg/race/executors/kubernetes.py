@@ -42,8 +42,8 @@ class KubernetesExecutor:
         """Create the Job; one that exists is adopted if it is the same, else StudyError."""
         if job.name in self._known:
             return False
-        same = job.study, job.nonce, job.seed, job.rung_name
-        earlier = [job_name(*same, attempt) for attempt in range(job.attempt)]
+        before = [job.at._replace(attempt=attempt) for attempt in range(job.attempt)]
+        earlier = [job_name(job.study, job.nonce, at) for at in before]
         avoid = [self._nodes[name] for name in earlier if name in self._nodes]
         wanted = job_manifest.manifest(job, self.store, self.settings, self.owner, avoid)
         try:

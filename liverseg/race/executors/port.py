@@ -11,7 +11,7 @@ def arguments(job: Job) -> list[str]:
     return [
         f"--study={job.study}",
         f"--seed={job.seed}",
-        f"--rung={job.rung_name}",
+        f"--rung={job.at.rung}",
         f"--attempt={job.attempt}",
     ]
 

@@ -139,7 +139,7 @@ class ProcessExecutor:
         starts = {name: _read(self._folder(name) / "start.json") for name in states}
         indices = {name: start.get("device_index") for name, start in starts.items()}
         taken = {indices[name] for name, state in states.items() if state.running}
-        before = job_name(job.study, job.nonce, job.seed, job.rung_name, job.attempt - 1)
+        before = job_name(job.study, job.nonce, job.at._replace(attempt=job.attempt - 1))
         known: set[int] = {index for index in indices.values() if index is not None}
         free = known - taken - {indices.get(before)}
         if job.attempt and free:

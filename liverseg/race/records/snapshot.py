@@ -13,9 +13,9 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import ARMS, Arm, Fact, Stop
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.key_forms import DECISION, EVENT, FAILURE, PROMOTION, named
 from liverseg.race.records.reports import ReportKey
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import stored_nonce
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore

@@ -13,7 +13,7 @@ Times are unix seconds; what is not known is `none`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote
 
 from msgspec import defstruct
@@ -22,7 +22,7 @@ from liverseg.core.race.ledger import RungName, Sample, Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import ProcessExitCode
-from liverseg.race.records.job import JobName
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.key_forms import EVENT, named
 from liverseg.race.records.study import Study
 from liverseg.storage import record
@@ -30,19 +30,6 @@ from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Count, Time
 
 _NONE = "none"
-
-
-class Attempt(NamedTuple):
-    """One attempt of one seed to reach one rung."""
-
-    rung: RungName
-    seed: int
-    attempt: int
-
-
-def attempt_of(job: JobName) -> Attempt:
-    """Return the attempt that a job is."""
-    return Attempt(job.rung, job.seed, job.attempt)
 
 
 def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
