@@ -14,7 +14,7 @@ from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import NONCE
 
-REPORT = Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", "a" * 64, "b" * 64)
+REPORT = Report(7, 2, 0, 0.5, 19_500, 0.4, 20_000, {"a": 0.5}, "c/", "a" * 64, "b" * 64)
 POINT = CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9)
 
 
@@ -98,7 +98,7 @@ def test_a_report_is_committed_once():
     digest = sha256(store.get(key)).hexdigest()
     assert key == f"studies/ab12/rungs/2/reports/0007-a0_0.5_19500_0.4_{digest}.json"
     named = reports.parse(key)
-    assert named == reports.ReportKey(2, 7, 0, 0.5, 19_500, 0.4, digest)
+    assert named == reports.ReportKey(7, 2, 0, 0.5, 19_500, 0.4, digest)
     assert reports.read_report(store, "ab12", named) == REPORT
     store.put(key, store.get(key).replace(b"0.4", b"0.9"))
     with pytest.raises(IntegrityError, match=f"{key}' is damaged: its SHA-256 is .* says {digest}"):

@@ -28,7 +28,7 @@ FILES = {"best.safetensors": bundle.File(SHA, 4)}
 GOOD: dict[type, Any] = {
     type(fact): fact
     for fact in (
-        Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", SHA, SHA),
+        Report(7, 2, 0, 0.5, 19_500, 0.4, 20_000, {"a": 0.5}, "c/", SHA, SHA),
         CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9),
         Heartbeat(1, "owner", "0a1b2c3d", 1e9, waiting={"job": "a GPU"}),
         Result(7, 0.5, SHA, 20_000, 19_500, "m/"),

@@ -30,7 +30,7 @@ STUDY = Study("s", SETTINGS, DATASET, NONCE)
 def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> ReportKey:
     # A value that is not finite cannot be part of a key.
     value = jaccard if jaccard is None or math.isfinite(jaccard) else None
-    return ReportKey(rung, seed, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
+    return ReportKey(seed, rung, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
 
 
 def failure(

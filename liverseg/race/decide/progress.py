@@ -2,16 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from heapq import heapify, heapreplace
-from itertools import accumulate
 from statistics import fmean
 from typing import Literal
 
-from liverseg.core.race.ledger import Span
+from liverseg.core.race.halving import makespan
+from liverseg.core.race.ledger import Span, most_at_once
 from liverseg.race.decide.state import RaceState, RungState
 from liverseg.race.records.job import Attempt, job_name
 from liverseg.race.records.study import Study
-from liverseg.settings import BASELINE_SEED
 
 State = Literal["waiting", "training", "paused", "promoted", "pruned", "failed", "winner"]
 
@@ -122,24 +120,6 @@ def remaining_seconds(
         whole += makespan(lengths, trainers)
         before = target
     return whole
-
-
-def makespan(lengths: Iterable[float], trainers: int) -> float:
-    """Return the seconds until all jobs are done: longest first, each on the next free trainer."""
-    ends = [0.0] * trainers
-    heapify(ends)
-    for length in sorted(lengths, reverse=True):
-        heapreplace(ends, ends[0] + length)
-    return max(ends)
-
-
-def most_at_once(spans: Iterable[Span]) -> int:
-    """Return how many trainers of the race have lived at the same time at most; A2 is not one."""
-    race = [span for span in spans if span.seed != BASELINE_SEED]
-    changes = [(span.samples[0].time, 1) for span in race]
-    changes += [(span.samples[-1].time, -1) for span in race if span.ended]
-    # An end and a beginning at one time are one GPU passed on, so ends come first.
-    return max(accumulate((change for _, change in sorted(changes)), initial=0))
 
 
 def _state(rung: RungState, seed: int, live: Span | None, begun: bool, last: bool) -> State:

@@ -144,18 +144,28 @@ class Heartbeat(Fact):
 
 
 @dataclass(frozen=True)
-class Report(Fact):
-    """A trainer reached its rung and paused; its checkpoint was committed before."""
+class Reported(Fact):
+    """What a report says of a seed at a rung, in its key too."""
 
     seed: Seed
     rung: AnyRung
     attempt: Count
-    iterations: Count
     best_jaccard: Jaccard | None
     """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
     best_iteration: Count
     last_jaccard: Jaccard | None
     """Mean validation Jaccard at the rung."""
+
+    def score(self, metric: Literal["best", "last"]) -> float | None:
+        """Return the value that ranks the seed, 0 to 1, or None."""
+        return self.best_jaccard if metric == "best" else self.last_jaccard
+
+
+@dataclass(frozen=True)
+class Report(Reported):
+    """A trainer reached its rung and paused; its checkpoint was committed before."""
+
+    iterations: Count
     cases: dict[str, Jaccard | None]
     """Jaccard of every validation case at the best iteration."""
     checkpoint: str
@@ -164,10 +174,6 @@ class Report(Fact):
     """Of the checkpoint's manifest.json."""
     weights_sha256: Sha256
     """Of best.safetensors: the weights that would be delivered."""
-
-    def score(self, metric: Literal["best", "last"]) -> float | None:
-        """Return the value that ranks the seed, 0 to 1, or None."""
-        return self.best_jaccard if metric == "best" else self.last_jaccard
 
 
 @dataclass(frozen=True)
