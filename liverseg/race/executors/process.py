@@ -101,14 +101,12 @@ class ProcessExecutor:
         state = self._state(name)
         if state is None or not state.running:
             return
-        # Its lock is held, so that the pid is its own.
-        child = self._children.get(name)
-        pid = child.pid if child is not None else _pid(self._folder(name))
-        if pid is None:
-            return
-        now = self.monotonic()
-        asked = self._asked.setdefault(name, now)
-        with suppress(ProcessLookupError):
+        child, now = self._children.get(name), self.monotonic()
+        # A trainer that is adopted may have no pid yet: its shell writes it (ValueError: half).
+        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            # Its lock is held, so that the pid is its own.
+            pid = child.pid if child else int((self._folder(name) / "pid").read_text())
+            asked = self._asked.setdefault(name, now)
             if asked == now:
                 os.killpg(pid, signal.SIGTERM)
             elif now - asked >= self.grace_seconds:
@@ -209,13 +207,6 @@ def _locked(folder: Path, create: bool = True) -> Iterator[IO[bytes] | None]:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file = opened
         yield file
-
-
-def _pid(folder: Path) -> int | None:
-    """Return the pid of an adopted trainer, or None until its shell has written it."""
-    with suppress(FileNotFoundError, ValueError):
-        return int((folder / "pid").read_text())
-    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -68,11 +68,7 @@ def shown_jaccard(jaccard: float | None) -> str:
 
 
 def rungs_prefix(study: str) -> str:
-    """Return where everything is stored that happens at the rungs, by rung.
-
-    Stores list in the order of keys, so decisions and promotions are looked at before the reports
-    that they rest on (race/audit/recorded.py).
-    """
+    """Return where everything is stored that happens at the rungs, by rung."""
     return study_prefix(study) + "rungs/"
 
 
