@@ -235,15 +235,13 @@ class Controller:
                 self._executor.cancel(job.name)
 
     def _apply(self, actions: Actions, state: RaceState, jobs: Mapping[Attempt, JobState]) -> None:
-        id_ = self._study.id
         failures = []
         for failure in actions.failures:
             # Asked for here only: of a job on a cluster it costs a request.
             ended = jobs[Attempt(failure.rung, failure.seed, failure.attempt)]
             if line := self._executor.last_line(ended.name):
                 failure = replace(failure, reason=f"{failure.reason}; last line: {line}")
-            key = facts.failure_key(id_, failure.rung, failure.seed, failure.attempt)
-            self._record(key, "failed", failure)
+            self._record("failed", failure)
             failures.append(failure)
         for at in actions.closed:
             # From and until when it occupied a GPU, as its platform tells it.
@@ -252,12 +250,11 @@ class Controller:
         for failure in failures:
             self._stop_if_mending_is_needed(failure, state)
         for promotion in actions.promotions:
-            key = facts.promotion_key(id_, promotion.rung, promotion.seed)
-            self._record(key, "promoted", promotion)
+            self._record("promoted", promotion)
         for decision in actions.decisions:
-            self._record(facts.decision_key(id_, decision.rung), "decided", decision)
+            self._record("decided", decision)
         for arm, named in actions.results.items():
-            report = read_report(self._store, id_, named)
+            report = read_report(self._store, self._study.id, named)
             result = write_result(self._store, self._study, arm, report)
             self._tell("finished", arm=arm, **result.to_mapping())
         for job in actions.jobs:
@@ -276,9 +273,9 @@ class Controller:
                 self._cancelled.add(at)
                 self._tell("cancelled", **at._asdict())
 
-    def _record(self, key: str, event: str, fact: Fact) -> None:
+    def _record(self, event: str, fact: Fact) -> None:
         """Write a fact once; another controller may have been faster with the same one."""
-        record.write_new(self._store, key, fact.to_mapping())
+        record.write_new(self._store, fact.key(self._study.id), fact.to_mapping())
         self._tell(event, **fact.to_mapping())
 
     def _stop_if_mending_is_needed(self, failure: Failure, state: RaceState) -> None:

@@ -25,6 +25,7 @@ from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.job import Attempt, Job, JobState, job_name
+from liverseg.race.records.key_forms import PROMOTION, key_of
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import read_failures
@@ -164,7 +165,7 @@ def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
     happened = [(e["event"], e.get("rung"), e.get("seed")) for e in rehearsal.events]
     decided = next(n for n, h in enumerate(happened) if h[:2] == ("decided", 0))
     assert happened.index(("promoted", 0, 3)) < happened.index(("started", 1, 3)) < decided
-    key = facts.promotion_key(rehearsal.study.id, 0, 3)
+    key = key_of(PROMOTION, rehearsal.study.id, rung=0, seed=3)
     promotion = record.read(rehearsal.store, key, Promotion)
     assert {entry.seed for entry in promotion.inputs} == {1, 2, 3}
 

@@ -9,6 +9,7 @@ from liverseg.race.records import facts, reports
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Report
 from liverseg.race.records.job import Attempt, Job, parse_job_name
+from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION, key_of
 from liverseg.steps.results import result_keys
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
@@ -22,10 +23,13 @@ def test_keys_are_those_that_are_documented():
     assert facts.spec_key("ab12") == "studies/ab12/spec.json"
     assert facts.heartbeat_key("ab12") == "studies/ab12/heartbeat.json"
     assert facts.checkpoint_prefix("ab12", 7, 500, 1) == "studies/ab12/checkpoints/0007/500-a1/"
-    assert facts.curve_key("ab12", POINT) == "studies/ab12/curves/0007/500-a0_0.5.json"
-    assert facts.failure_key("ab12", 2, 7, 0) == "studies/ab12/rungs/2/failures/0007-a0.json"
-    assert facts.promotion_key("ab12", 2, 7) == "studies/ab12/rungs/2/promotions/0007.json"
-    assert facts.decision_key("ab12", 2) == "studies/ab12/rungs/2/decision.json"
+    assert POINT.key("ab12") == "studies/ab12/curves/0007/500-a0_0.5.json"
+    assert (
+        key_of(FAILURE, "ab12", rung=2, seed=7, attempt=0)
+        == "studies/ab12/rungs/2/failures/0007-a0.json"
+    )
+    assert key_of(PROMOTION, "ab12", rung=2, seed=7) == "studies/ab12/rungs/2/promotions/0007.json"
+    assert key_of(DECISION, "ab12", rung=2) == "studies/ab12/rungs/2/decision.json"
     assert facts.result_key("ab12") == "studies/ab12/results/multi.json"
     assert facts.result_key("ab12", "baseline") == "studies/ab12/results/baseline.json"
     assert result_keys.disagreement_key("ab12") == "studies/ab12/disagreement.json"
@@ -108,7 +112,7 @@ def test_a_report_is_committed_once():
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, 1e-17, 0.1 + 0.2, 1.0])
 def test_a_value_comes_back_from_the_key_bit_for_bit(value):
     report = dataclasses.replace(REPORT, best_jaccard=value)
-    named = reports.parse(reports.key_of("ab12", report, "0" * 64))
+    named = reports.parse(report.key("ab12", sha256="0" * 64))
     assert named.best_jaccard == (value if value is not None and math.isfinite(value) else None)
 
 

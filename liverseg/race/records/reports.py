@@ -21,13 +21,6 @@ class ReportKey(Reported):
     """Of the report's bytes; promotions and decisions name the report by it."""
 
 
-def key_of(study: str, report: Reported, digest: str) -> str:
-    """Return the key of a report whose bytes have the SHA-256 `digest`."""
-    best, last = (facts.shown_jaccard(j) for j in (report.best_jaccard, report.last_jaccard))
-    prefix = attempt_prefix(study, report.rung, report.seed, report.attempt)
-    return f"{prefix}{best}_{report.best_iteration}_{last}_{digest}.json"
-
-
 def attempt_prefix(study: str, rung: RungName, seed: int, attempt: int) -> str:
     """Return what the key of an attempt's report begins with."""
     return f"{facts.rungs_prefix(study)}{rung}/reports/{seed:04d}-a{attempt}_"
@@ -41,12 +34,12 @@ def parse(key: str) -> ReportKey:
 def write_report(store: ObjectStore, study: str, report: Report) -> None:
     """Commit a report; the same one that is there already stays as it is."""
     data = record.encode(report.to_mapping())
-    store.put_new(key_of(study, report, sha256(data).hexdigest()), data)
+    store.put_new(report.key(study, sha256=sha256(data).hexdigest()), data)
 
 
 def read_report(store: ObjectStore, study: str, report: ReportKey) -> Report:
     """Return a report; IntegrityError where its bytes are not those that its key names."""
-    key = key_of(study, report, report.sha256)
+    key = report.key(study)
     data = store.get(key)
     digest = sha256(data).hexdigest()
     if digest != report.sha256:

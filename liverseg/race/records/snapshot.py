@@ -22,7 +22,6 @@ from liverseg.storage.port import ObjectStore
 
 AnyFact = TypeVar("AnyFact", bound=Fact)
 _ORDER = attrgetter("seed", "attempt", "sha256")
-_FORMS: dict[type[Fact], str] = {Decision: DECISION, Failure: FAILURE, Promotion: PROMOTION}
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def read_failures(store: ObjectStore, study: str) -> list[Failure]:
 def _read(store: ObjectStore, key: str, kind: type[AnyFact]) -> AnyFact:
     """Return a fact; IntegrityError where it is another one than its key says."""
     fact = record.read(store, key, kind)
-    for field, told in (named(key, _FORMS[kind]) if kind in _FORMS else {}).items():
+    for field, told in (named(key, kind.form) if kind.form else {}).items():
         if (value := getattr(fact, field)) != told:
             raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {told}")
     return fact
