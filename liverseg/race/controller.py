@@ -105,18 +105,14 @@ class Controller:
     def run(self, until: Until, take_over: bool = False) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs continue to run.
 
-        Another controller that runs the study is waited for, or with `take_over` fenced. However
-        this one ends, it says so, and the next one need not wait. A platform or a store that is
-        away is waited for, for 15 minutes.
+        Another controller that runs the study is waited for, or with `take_over` fenced.
 
         Raises StudyError where no seed is left or a trainer met other settings, StudyHeld where
         another controller runs the study, Fenced where another one has taken over, Stopped, a
         PlatformError, a StoreError, and what a trainer ended with where a person has to act.
-
-        Whatever it raises, the trainers continue, as if it had been killed: the next controller
-        adopts them, and without one they save and end. Only who stops the study, by hand or with a
-        budget, means the trainers too; so does whoever interrupts a controller whose executor is
-        this machine.
+        Whatever it raises, the trainers continue, and the next controller adopts them. Only who
+        stops the study, by hand or with a budget, means the trainers too; so does whoever
+        interrupts a controller whose executor is this machine.
         """
         with self.lease.released_at_the_end():
             self._borne(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
@@ -180,9 +176,8 @@ class Controller:
     def _jobs(self, begun: Iterable[Attempt] = ()) -> dict[Attempt, JobState]:
         """Return the study's jobs, and remember those that run.
 
-        Of `begun` the executor knew no job when it was asked before; one that was started in
-        between is among them. What it still does not know was deleted, or belongs to another
-        machine: its attempt is over, and its name is not used again.
+        Of `begun` the executor knew no job before. What it still does not know was deleted, or
+        belongs to another machine: its attempt is over, and its name is not used again.
         """
         study = self._study
         names = [job_name(study.id, study.nonce, at) for at in begun]
@@ -208,9 +203,9 @@ class Controller:
         raise Stopped(f"{state}: {reason}")
 
     def _borne(self, act: Callable[[], Answer]) -> Answer:
-        """Return what `act` does, once platform and store answer; act must be safe to repeat.
+        """Return what `act`, which is safe to repeat, does once platform and store answer.
 
-        After 15 minutes without an answer it is the user's turn: PlatformError or StoreAway.
+        Raises PlatformError or StoreAway after 15 minutes without an answer.
         """
         while True:
             try:

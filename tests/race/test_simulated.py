@@ -1,7 +1,7 @@
 import pytest
 
 from liverseg.race.executors.port import Executor
-from liverseg.race.records import facts, reports, spans
+from liverseg.race.records import facts, spans
 from liverseg.race.records.job import Attempt, Job
 from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.simulation.simulated_trainer import invented_score
@@ -63,7 +63,7 @@ def test_a_trainer_resumes_from_the_newest_checkpoint():
 def test_a_fault_ends_a_trainer_before_it_writes_anything_more(exit_code):
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=2, exit_code=exit_code)])
     assert finish(rehearsal, job(rehearsal)) == exit_code
-    prefix = reports.attempt_prefix(rehearsal.study.id, 0, 3, 0)
+    prefix = f"studies/{rehearsal.study.id}/rungs/0/reports/0003-a0_"
     assert not rehearsal.store.keys(prefix)
     assert finish(rehearsal, job(rehearsal, attempt=1)) == 0
 

@@ -28,12 +28,9 @@ def needed_reports(state: RaceState) -> list[ReportKey]:
 def useless(
     state: RaceState, saved: Mapping[int, Collection[Checkpoint]], named: Collection[str]
 ) -> list[Checkpoint]:
-    """Return the checkpoints that may be deleted.
+    """Return which of the `saved` checkpoints, by seed, may be deleted.
 
-    Args:
-        state: Of the race.
-        saved: By seed, the committed checkpoints.
-        named: Prefixes of the checkpoints that `needed_reports` name.
+    `named` are the prefixes of those that `needed_reports` name.
     """
     # Nothing recorded says of the others, the baseline among them, that they never train again.
     pruned = {s for rung in state.rungs if rung.decision for s in rung.decision.pruned}

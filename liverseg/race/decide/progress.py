@@ -50,15 +50,10 @@ def rows(
     waiting: Mapping[str, str],
     now: float,
 ) -> list[Row]:
-    """Return a row a seed, in order of seeds.
+    """Return one row per seed, in order of seeds.
 
-    Args:
-        study: For the names of jobs.
-        state: Of the race.
-        spans: The life of every trainer.
-        best: Highest validation Jaccard by seed.
-        waiting: What jobs wait for, by their names (Heartbeat.waiting).
-        now: Unix time.
+    `best` is the highest validation Jaccard by seed, `waiting` what jobs wait for by their names
+    (Heartbeat.waiting), `now` the unix time.
     """
     lives: dict[int, list[Span]] = {}
     rates: dict[int, float] = {}

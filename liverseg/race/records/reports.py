@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
-from liverseg.core.race.ledger import RungName
 from liverseg.errors import IntegrityError
-from liverseg.race.records import facts
 from liverseg.race.records.facts import Report, Reported
 from liverseg.race.records.key_forms import REPORT, named
 from liverseg.storage import record
@@ -19,11 +17,6 @@ class ReportKey(Reported):
 
     sha256: Sha256
     """Of the report's bytes; promotions and decisions name the report by it."""
-
-
-def attempt_prefix(study: str, rung: RungName, seed: int, attempt: int) -> str:
-    """Return what the key of an attempt's report begins with."""
-    return f"{facts.rungs_prefix(study)}{rung}/reports/{seed:04d}-a{attempt}_"
 
 
 def parse(key: str) -> ReportKey:

@@ -55,8 +55,8 @@ class Snapshot:
 class SnapshotReader:
     """Reads snapshots of one study.
 
-    The first read lists all rungs at once, later ones only those that can still change: rungs that
-    are not decided, or whose attempts are not all closed. A record is read once.
+    The first read lists all rungs at once, later ones only those that are not decided, or whose
+    attempts are not all closed. A record is read once.
     """
 
     def __init__(self, store: ObjectStore, study: str) -> None:
@@ -156,7 +156,7 @@ class _Rung:
                 case "attempts":
                     at = named(key, EVENT)
                     if at["nonce"] == self._nonce:
-                        attempt = spans.attempt_at(at)
+                        attempt = Attempt(at["rung"], at["seed"], at["attempt"])
                         self._events.setdefault(attempt, []).append(key)
                         grown.add(attempt)
                         if at["event"].startswith("closed_"):
@@ -164,7 +164,8 @@ class _Rung:
                 case "reports":
                     insort(self.reports, reports.parse(key), key=_ORDER)
                 case "failures":
-                    self.failures[key] = spans.attempt_at(named(key, FAILURE))
+                    at = named(key, FAILURE)
+                    self.failures[key] = Attempt(at["rung"], at["seed"], at["attempt"])
                 case "promotions":
                     at = named(key, PROMOTION)
                     self.promotions[key] = at["rung"], at["seed"]

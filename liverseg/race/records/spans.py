@@ -12,7 +12,7 @@ store was emptied has another nonce, and is nobody's. The events:
 Times are unix seconds; what is not known is `none`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -77,11 +77,6 @@ def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
 def pods(keys: Iterable[str]) -> list[str]:
     """Return the uids of the pods that have begun, in order of their start."""
     return [event.pod for kind, event in map(_event, sorted(keys)) if kind == "start"]
-
-
-def attempt_at(at: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that a key names."""
-    return Attempt(at["rung"], at["seed"], at["attempt"])
 
 
 # What the name of an event says, in this order.
