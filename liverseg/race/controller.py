@@ -190,11 +190,8 @@ class Controller:
         """Return whether nothing is left to end or to record; a rung is over with its decision."""
         if until not in ("end", "baseline") and int(until) < len(self._study.rungs) - 1:
             return True
-        return not any(
-            (until == "baseline" or at.rung != "baseline")
-            and (job.running or at not in snapshot.closed)
-            for at, job in jobs.items()
-        )
+        awaited = [at for at in jobs if until == "baseline" or at.rung != "baseline"]
+        return all(at in snapshot.closed and not jobs[at].running for at in awaited)
 
     def _stop(self, state: str, reason: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
@@ -253,14 +250,13 @@ class Controller:
             result = write_result(self._store, self._study, arm, report)
             self._tell("finished", arm=arm, **result.to_mapping())
         for job in actions.jobs:
-            at = job.at
-            self._seen.add(at)
-            if self._store.keys(spans.span_prefix(self._study, at)):
+            self._seen.add(job.at)
+            if spans.events(self._store, self._study, job.at):
                 # Begun, and its job gone since the executor was asked: for the next reconcile.
                 continue
             if self._executor.submit(job):
                 self.started += 1
-                self._tell("started", iterations=job.iterations, **at._asdict())
+                self._tell("started", iterations=job.iterations, **job.at._asdict())
         for at in actions.cancelled:
             self._executor.cancel(jobs[at].name)
             # Asked again at every reconcile until it has ended, but reported once.
@@ -276,8 +272,7 @@ class Controller:
     def _stop_if_mending_is_needed(self, failure: Failure, state: RaceState) -> None:
         kind = _MENDABLE.get(failure.exit_code or 0)
         # What stopped an earlier controller may have been mended since.
-        at = Attempt(failure.rung, failure.seed, failure.attempt)
-        if kind is None or at not in self._seen:
+        if kind is None or Attempt(failure.rung, failure.seed, failure.attempt) not in self._seen:
             return
         # One node without a way to the store is not the store: that nothing got any further in as
         # many attempts as a seed has does tell.

@@ -1,8 +1,7 @@
 """Which checkpoints a study still needs. Pure: state and what is there give what may go.
 
 Kept are the winner's last (with its best weights), what the reports of the last three rungs name,
-and the newest of every seed that is still in the race, of A2 too. All else may go as soon as the
-decision that makes it useless is recorded.
+and the newest of every seed still in the race, of A2 too. All else may go once that is decided.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,12 +16,8 @@ LAST_RUNGS = 3
 
 def needed_reports(state: RaceState) -> list[ReportKey]:
     """Return the reports whose checkpoints are kept whatever becomes of their seeds."""
-    return [
-        seed_state.report
-        for rung in state.rungs[-LAST_RUNGS:]
-        for seed_state in rung.seeds.values()
-        if seed_state.report is not None
-    ]
+    seeds = [one for rung in state.rungs[-LAST_RUNGS:] for one in rung.seeds.values()]
+    return [one.report for one in seeds if one.report is not None]
 
 
 def useless(

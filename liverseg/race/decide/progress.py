@@ -97,8 +97,7 @@ def remaining_seconds(
 ) -> float | None:
     """Return how long the race will take from now on, or None before any rate is known.
 
-    Counted rung by rung on as many trainers as have ever run at once, longest first. Early
-    promotions make a race a little quicker, starting and stopping a little slower.
+    Counted rung by rung on as many trainers as have ever run at once, longest first.
     """
     rates = [row.iterations_per_second for row in rows if row.iterations_per_second]
     if not rates:

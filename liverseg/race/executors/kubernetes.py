@@ -58,8 +58,7 @@ class KubernetesExecutor:
     def states(self) -> Mapping[str, JobState]:
         """Return the study's Jobs, and those that were seen once and have been deleted since.
 
-        Asks for one list of Jobs and one of pods; besides, for the events of a few Jobs that have
-        waited for long without a reason.
+        Asks for Jobs, pods, and the events of a few that have waited for long without a reason.
         """
         # Jobs first: a pod that is gone a moment later is one that has ended.
         selector = job_manifest.selector(self.study.id, self.study.nonce)

@@ -35,10 +35,7 @@ class Executor(Protocol):
         ...
 
     def cancel(self, name: str) -> None:
-        """Stop the job, gently first; called again and again until it has ended.
-
-        An unknown name or an ended job is no error.
-        """
+        """Stop the job, gently first, at every call until it ends; an unknown one is no error."""
 
     def remove(self, name: str) -> None:
         """Delete a job that has ended, with its log; an unknown name is no error."""

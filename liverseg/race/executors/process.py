@@ -128,10 +128,9 @@ class ProcessExecutor:
         return self.work / "jobs" / name
 
     def _free_device_index(self, job: Job) -> int:
-        """Return a number that no running trainer has; a GPU each, where there are any.
+        """Return the lowest number that no running trainer has; a GPU each, where there are any.
 
-        The lowest one; but an attempt goes to another index than the one before it, if any is free
-        that was ever used: a straggler is moved.
+        An attempt goes to another than the one before it, where one is free: a straggler is moved.
         """
         states = self.states()
         starts = {name: _read(self._folder(name) / "start.json") for name in states}
@@ -196,10 +195,7 @@ class ProcessExecutor:
 
 @contextmanager
 def _locked(folder: Path, create: bool = True) -> Iterator[IO[bytes] | None]:
-    """Yield the job's lock file, locked, or None while a trainer (or a controller) holds it.
-
-    Closing the file leaves the lock to a trainer that has inherited it.
-    """
+    """Yield the job's lock file, locked; None while a trainer, which inherits it, holds it."""
     with ExitStack() as stack:
         file: IO[bytes] | None = None
         with suppress(FileNotFoundError, BlockingIOError):

@@ -250,10 +250,7 @@ def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
 
 
 def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
-    """Return a seed's validations in order of iteration, each of its lowest attempt.
-
-    Each has the entries of `CurvePoint`.
-    """
+    """Return a seed's validations (`CurvePoint`) in order of iteration, of the lowest attempts."""
     named_keys = ((named(key, CURVE), key) for key in store.keys(curves_prefix(study, seed)))
     found = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
     lowest = {iteration: key for iteration, _, key in reversed(found)}
@@ -264,8 +261,7 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
 def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
     """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
     best: dict[int, float] = {}
-    for key in store.keys(curves_prefix(study)):
-        at = named(key, CURVE)
+    for at in (named(key, CURVE) for key in store.keys(curves_prefix(study))):
         if at["jaccard"] is not None:
             best[at["seed"]] = max(best.get(at["seed"], 0.0), float(at["jaccard"]))
     return best

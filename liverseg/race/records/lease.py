@@ -1,9 +1,8 @@
 """The lease on a study: who may act for it, and how long another one has to wait.
 
-A controller takes a study only when nobody holds it, or when it is forced to. The holder
-is alive while its heartbeat changes, on the observer's own monotonic clock: two machines'
-clocks are never compared. Two that take it at the same moment are told apart by the generation
-and by who wrote last: the other one is fenced when it renews.
+The holder is alive while its heartbeat changes, on the observer's own monotonic clock: two
+machines' clocks are never compared. Two that take a study at the same moment are told apart by the
+generation and by who wrote last: the other one is fenced when it renews.
 """
 
 import os

@@ -37,12 +37,6 @@ def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
     return f"{facts.rungs_prefix(study)}{rung}/attempts/{seed:04d}-a"
 
 
-def span_prefix(study: Study, attempt: Attempt) -> str:
-    """Return where the events of an attempt are stored."""
-    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
-    return f"{prefix}{attempt.attempt}-{study.nonce}/"
-
-
 def start(time: float, device: str, pod: str = "") -> str:
     """Return the event of a process that begins; `device`: the machine and what computes there."""
     quoted = (quote(text, safe="").replace("_", "%5F") for text in (device, pod))
@@ -66,12 +60,12 @@ def closed(started: float | None, ended: float | None, code: int | None) -> str:
 
 def write(store: ObjectStore, study: Study, attempt: Attempt, event: str) -> None:
     """Record an event."""
-    record.write_new(store, f"{span_prefix(study, attempt)}{event}.json", {})
+    record.write_new(store, f"{_prefix(study, attempt)}{event}.json", {})
 
 
 def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
     """Return the keys of an attempt's events."""
-    return store.keys(span_prefix(study, attempt))
+    return store.keys(_prefix(study, attempt))
 
 
 def pods(keys: Iterable[str]) -> list[str]:
@@ -148,6 +142,11 @@ def _framed(
     if ended is not None:
         samples[-1] = Sample(last.iteration, max(ended, last.time))
     return samples
+
+
+def _prefix(study: Study, attempt: Attempt) -> str:
+    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
+    return f"{prefix}{attempt.attempt}-{study.nonce}/"
 
 
 def _shown(time: float | None) -> str:

@@ -75,8 +75,7 @@ def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int
     """Return the id that a spec.json makes; `dataset` is the digest.
 
     Of the settings what differs from the defaults counts, without the preset's name: a setting
-    that is added with a default leaves every id as it was. That of another training version comes
-    out where its defaults were those of this one.
+    that is added with a default leaves every id as it was.
     """
     named = {topic: values for topic, values in settings.items() if topic != "preset"}
     different = differing(named, to_mapping(Settings()))
@@ -122,10 +121,7 @@ def open_study(
 
 
 def load_study(store: ObjectStore, study: str) -> Study:
-    """Return a study by its id.
-
-    Raises StudyError where the store has none of that id, IntegrityError for a damaged spec.json.
-    """
+    """Return a study by its id; StudyError where there is none, IntegrityError if it is damaged."""
     key = facts.spec_key(study)
     try:
         spec = record.read(store, key, Spec)
