@@ -102,7 +102,7 @@ class ProcessExecutor:
         if state is None or not state.running:
             return
         child, now = self._children.get(name), self.monotonic()
-        # A trainer that is adopted may have no pid yet: its shell writes it (ValueError: half).
+        # An adopted trainer has no pid, or a part of one, until its shell has written it.
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):
             # Its lock is held, so that the pid is its own.
             pid = child.pid if child else int((self._folder(name) / "pid").read_text())

@@ -115,7 +115,7 @@ class Lease:
             sleep(_POLL_SECONDS)
 
     def renew(self) -> None:
-        """Say that the controller lives; Fenced by another one, StudyError if it was deleted."""
+        """Say that the controller lives; raises Fenced, or StudyError if the study was deleted."""
         with self._lock:
             now = facts.read_heartbeat(self.store, self.study.id)
             mine = self._is_mine(now)

@@ -75,7 +75,8 @@ def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int
     """Return the id that a spec.json makes; `dataset` is the digest.
 
     Of the settings what differs from the defaults counts, without the preset's name: a setting
-    that is added with a default leaves every id as it was.
+    that is added with a default leaves every id as it was. That of another training version comes
+    out where its defaults were those of this one.
     """
     named = {topic: values for topic, values in settings.items() if topic != "preset"}
     different = differing(named, to_mapping(Settings()))
