@@ -179,7 +179,7 @@ class ForkingExecutor(ProcessExecutor):
             from liverseg.steps.training import train as step
 
             (folder / "pid").write_text(str(os.getpid()))
-            names = (job.study, job.seed, job.rung_name, job.attempt)
+            names = (job.study, job.seed, job.at.rung, job.attempt)
             return step.run(self._store, *names, orphan_grace=SECONDS, now=time.time)
 
         return forked(train)

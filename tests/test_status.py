@@ -10,7 +10,7 @@ from rich.console import Console
 from liverseg.cli.race.status import WATCH_SECONDS, draw, duration, follow, show
 from liverseg.errors import Stopped
 from liverseg.race.records import facts
-from liverseg.race.records.job import job_name
+from liverseg.race.records.job import Attempt, job_name
 from liverseg.steps.race import race
 from liverseg.storage import record
 from tests.race.rehearsal import NONCE, Rehearsal
@@ -57,7 +57,7 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_race_is_over():
 def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys):
     rehearsal = Rehearsal()
     study = rehearsal.study.id
-    waiting = {job_name(study, NONCE, seed, 0, 0): f"no {seed // 2}" for seed in (0, 1, 2)}
+    waiting = {job_name(study, NONCE, Attempt(0, seed, 0)): f"no {seed // 2}" for seed in (0, 1, 2)}
     beat = facts.Heartbeat(1, "somebody", NONCE, time.time(), waiting=waiting)
     record.write(rehearsal.store, facts.heartbeat_key(study), beat.to_mapping())
     status = race.status(rehearsal.store, study)

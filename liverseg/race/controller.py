@@ -25,19 +25,18 @@ from liverseg.errors import (
 )
 from liverseg.exit_codes import ExitCode
 from liverseg.platform.process_identity import is_dead, this_process
-from liverseg.race.decide.reconcile import Actions, Capacity, Until, own_jobs, reached, reconcile
+from liverseg.race.decide.reconcile import Actions, Capacity, Until, reached, reconcile
 from liverseg.race.decide.stalls import StallDetector
 from liverseg.race.decide.state import LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Failure
 from liverseg.race.records.facts import Fact, Heartbeat
-from liverseg.race.records.job import JobState, job_name
+from liverseg.race.records.job import Attempt, JobState, job_name, own_jobs
 from liverseg.race.records.lease import WAIT_SECONDS, Lease
 from liverseg.race.records.reports import read_report
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import Snapshot, SnapshotReader
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, require_current
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -106,18 +105,14 @@ class Controller:
     def run(self, until: Until, take_over: bool = False) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs continue to run.
 
-        Another controller that runs the study is waited for, or with `take_over` fenced. However
-        this one ends, it says so, and the next one need not wait. A platform or a store that is
-        away is waited for, for 15 minutes.
+        Another controller that runs the study is waited for, or with `take_over` fenced.
 
         Raises StudyError where no seed is left or a trainer met other settings, StudyHeld where
         another controller runs the study, Fenced where another one has taken over, Stopped, a
         PlatformError, a StoreError, and what a trainer ended with where a person has to act.
-
-        Whatever it raises, the trainers continue, as if it had been killed: the next controller
-        adopts them, and without one they save and end. Only who stops the study, by hand or with a
-        budget, means the trainers too; so does whoever interrupts a controller whose executor is
-        this machine.
+        Whatever it raises, the trainers continue, and the next controller adopts them. Only who
+        stops the study, by hand or with a budget, means the trainers too; so does whoever
+        interrupts a controller whose executor is this machine.
         """
         with self.lease.released_at_the_end():
             self._borne(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
@@ -181,12 +176,11 @@ class Controller:
     def _jobs(self, begun: Iterable[Attempt] = ()) -> dict[Attempt, JobState]:
         """Return the study's jobs, and remember those that run.
 
-        Of `begun` the executor knew no job when it was asked before; one that was started in
-        between is among them. What it still does not know was deleted, or belongs to another
-        machine: its attempt is over, and its name is not used again.
+        Of `begun` the executor knew no job before. What it still does not know was deleted, or
+        belongs to another machine: its attempt is over, and its name is not used again.
         """
         study = self._study
-        names = [job_name(study.id, study.nonce, at.seed, at.rung, at.attempt) for at in begun]
+        names = [job_name(study.id, study.nonce, at) for at in begun]
         gone = {name: JobState(name, False, message="its job is gone") for name in names}
         jobs = own_jobs(study, gone | dict(self._executor.states()))
         self._seen.update(at for at, job in jobs.items() if job.running)
@@ -196,11 +190,8 @@ class Controller:
         """Return whether nothing is left to end or to record; a rung is over with its decision."""
         if until not in ("end", "baseline") and int(until) < len(self._study.rungs) - 1:
             return True
-        return not any(
-            (until == "baseline" or at.rung != "baseline")
-            and (job.running or at not in snapshot.closed)
-            for at, job in jobs.items()
-        )
+        awaited = [at for at in jobs if until == "baseline" or at.rung != "baseline"]
+        return all(at in snapshot.closed and not jobs[at].running for at in awaited)
 
     def _stop(self, state: str, reason: str) -> None:
         """Let the study rest; what runs is asked to save and end by `run`."""
@@ -209,9 +200,9 @@ class Controller:
         raise Stopped(f"{state}: {reason}")
 
     def _borne(self, act: Callable[[], Answer]) -> Answer:
-        """Return what `act` does, once platform and store answer; act must be safe to repeat.
+        """Return what `act`, which is safe to repeat, does once platform and store answer.
 
-        After 15 minutes without an answer it is the user's turn: PlatformError or StoreAway.
+        Raises PlatformError or StoreAway after 15 minutes without an answer.
         """
         while True:
             try:
@@ -236,15 +227,13 @@ class Controller:
                 self._executor.cancel(job.name)
 
     def _apply(self, actions: Actions, state: RaceState, jobs: Mapping[Attempt, JobState]) -> None:
-        id_ = self._study.id
         failures = []
         for failure in actions.failures:
             # Asked for here only: of a job on a cluster it costs a request.
             ended = jobs[Attempt(failure.rung, failure.seed, failure.attempt)]
             if line := self._executor.last_line(ended.name):
                 failure = replace(failure, reason=f"{failure.reason}; last line: {line}")
-            key = facts.failure_key(id_, failure.rung, failure.seed, failure.attempt)
-            self._record(key, "failed", failure)
+            self._record("failed", failure)
             failures.append(failure)
         for at in actions.closed:
             # From and until when it occupied a GPU, as its platform tells it.
@@ -253,23 +242,21 @@ class Controller:
         for failure in failures:
             self._stop_if_mending_is_needed(failure, state)
         for promotion in actions.promotions:
-            key = facts.promotion_key(id_, promotion.rung, promotion.seed)
-            self._record(key, "promoted", promotion)
+            self._record("promoted", promotion)
         for decision in actions.decisions:
-            self._record(facts.decision_key(id_, decision.rung), "decided", decision)
+            self._record("decided", decision)
         for arm, named in actions.results.items():
-            report = read_report(self._store, id_, named)
+            report = read_report(self._store, self._study.id, named)
             result = write_result(self._store, self._study, arm, report)
             self._tell("finished", arm=arm, **result.to_mapping())
         for job in actions.jobs:
-            at = Attempt(job.rung_name, job.seed, job.attempt)
-            self._seen.add(at)
-            if self._store.keys(spans.span_prefix(self._study, at)):
+            self._seen.add(job.at)
+            if spans.events(self._store, self._study, job.at):
                 # Begun, and its job gone since the executor was asked: for the next reconcile.
                 continue
             if self._executor.submit(job):
                 self.started += 1
-                self._tell("started", iterations=job.iterations, **at._asdict())
+                self._tell("started", iterations=job.iterations, **job.at._asdict())
         for at in actions.cancelled:
             self._executor.cancel(jobs[at].name)
             # Asked again at every reconcile until it has ended, but reported once.
@@ -277,16 +264,15 @@ class Controller:
                 self._cancelled.add(at)
                 self._tell("cancelled", **at._asdict())
 
-    def _record(self, key: str, event: str, fact: Fact) -> None:
+    def _record(self, event: str, fact: Fact) -> None:
         """Write a fact once; another controller may have been faster with the same one."""
-        record.write_new(self._store, key, fact.to_mapping())
+        record.write_new(self._store, fact.key(self._study.id), fact.to_mapping())
         self._tell(event, **fact.to_mapping())
 
     def _stop_if_mending_is_needed(self, failure: Failure, state: RaceState) -> None:
         kind = _MENDABLE.get(failure.exit_code or 0)
         # What stopped an earlier controller may have been mended since.
-        at = Attempt(failure.rung, failure.seed, failure.attempt)
-        if kind is None or at not in self._seen:
+        if kind is None or Attempt(failure.rung, failure.seed, failure.attempt) not in self._seen:
             return
         # One node without a way to the store is not the store: that nothing got any further in as
         # many attempts as a seed has does tell.

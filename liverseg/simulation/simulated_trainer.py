@@ -11,7 +11,6 @@ from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.facts import Report
 from liverseg.race.records.job import Job
 from liverseg.race.records.reports import write_report
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
@@ -90,7 +89,7 @@ class SimulatedTrainer:
         files = bundle.manifest(self.store, prefix).files
         report = Report(
             seed=job.seed,
-            rung=job.rung_name,
+            rung=job.at.rung,
             attempt=job.attempt,
             iterations=job.iterations,
             best_jaccard=position.best_jaccard,
@@ -114,8 +113,7 @@ class SimulatedTrainer:
 
     def record(self, event: str) -> None:
         """Write an event of records/spans.py."""
-        attempt = Attempt(self.job.rung_name, self.job.seed, self.job.attempt)
-        spans.write(self.store, self.study, attempt, event)
+        spans.write(self.store, self.study, self.job.at, event)
 
 
 def invented_score(seed: int, iteration: int) -> float:

@@ -9,6 +9,7 @@ from liverseg.core.race.halving import (
     figures,
     guaranteed,
     hopeful,
+    makespan,
     promotion_slots,
     rank,
     schedule,
@@ -151,3 +152,9 @@ def test_no_outcome_of_the_waiting_promotes_a_seed_without_hope():
     for late in itertools.product([None, 0.0, 0.15, 0.25, 1.0], repeat=2):
         everybody = scores | dict(zip([3, 4], late, strict=True))
         assert set(decide(everybody, 2).promoted) <= hope
+
+
+def test_jobs_are_assigned_to_gpus_longest_first():
+    assert makespan([], 3) == 0
+    assert makespan([3, 3, 2, 2, 2], 2) == 7
+    assert makespan([1.0] * 5, 4) == 2

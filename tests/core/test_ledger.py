@@ -3,11 +3,13 @@ import pytest
 from liverseg.core.race.ledger import (
     OUTCOMES,
     Account,
+    RungName,
     Sample,
     Span,
     Spent,
     cost_by_attempt,
     decision_times,
+    most_at_once,
     total,
 )
 
@@ -109,3 +111,15 @@ def test_a_decision_falls_when_the_last_process_it_rests_on_has_ended():
     ]
     decision = (0, {0: 0, 1: 0, 2: None}, (1, 2))
     assert decision_times([decision], spans) == {1: 12.0, 2: 12.0}
+
+
+def life(start: float, end: float, ended: bool = True, rung: RungName = 0) -> Span:
+    return Span(0, rung, 0, (Sample(0, start), Sample(2, end)), ended, 0)
+
+
+def test_who_lives_at_the_same_time_is_counted_without_a2():
+    assert most_at_once([]) == 0
+    one_after_another = [life(0, 5), life(5, 9)]
+    assert most_at_once(one_after_another) == 1
+    baseline = life(0, 9, rung="baseline")
+    assert most_at_once([*one_after_another, life(6, 7, ended=False), baseline]) == 2

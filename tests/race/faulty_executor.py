@@ -9,7 +9,6 @@ from liverseg.errors import LiversegError, PlatformError, StoreAway
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, spans
 from liverseg.race.records.job import Job, JobState
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study
 from liverseg.simulation.simulated_executor import BEGINNING, SimulatedExecutor, SimulatedProcess
 from liverseg.simulation.simulated_trainer import (
@@ -167,7 +166,7 @@ class FaultyTrainer(SimulatedTrainer):
             job.study,
             job.nonce,
             job.seed,
-            job.rung_name,
+            job.at.rung,
             job.attempt,
             executor.orphan_grace,
         )
@@ -205,8 +204,7 @@ class FaultyTrainer(SimulatedTrainer):
         return self._outage.ask(lambda: self._orphan_check.is_orphan(self.clock()))
 
     def record(self, event: str) -> None:
-        attempt = Attempt(self.job.rung_name, self.job.seed, self.job.attempt)
-        self._outbox.write(lambda store: spans.write(store, self.study, attempt, event))
+        self._outbox.write(lambda store: spans.write(store, self.study, self.job.at, event))
 
     def train(self, iteration: int, target: int) -> Generator[float, None, None]:
         if self._hangs is not None and self._hangs.iteration <= target < self.job.iterations:
@@ -226,7 +224,7 @@ class FaultyTrainer(SimulatedTrainer):
         job, now = self.job, self.clock()
         point = facts.CurvePoint(
             seed=job.seed,
-            rung=job.rung_name,
+            rung=job.at.rung,
             attempt=job.attempt,
             iteration=position.iteration,
             jaccard=position.last_jaccard,

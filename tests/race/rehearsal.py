@@ -7,7 +7,6 @@ from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.core.race.ledger import RungName
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide.reconcile import Capacity, Until
-from liverseg.race.records import reports
 from liverseg.race.records.job import Job, parse_job_name
 from liverseg.race.records.study import Study, open_study
 from liverseg.settings import Settings, from_mapping
@@ -54,7 +53,7 @@ class WatchedExecutor(FaultyExecutor):
 
     def submit(self, job: Job) -> bool:
         live = [name for name, state in self.states().items() if state.running]
-        seeds = {parts.seed for name in live if (parts := parse_job_name(name)) is not None}
+        seeds = {parts[2].seed for name in live if (parts := parse_job_name(name)) is not None}
         started = super().submit(job)
         if started:
             assert len(live) < self.gpus, f"{job.name} beside {live}"
@@ -120,5 +119,5 @@ class Rehearsal:
 
 def report_key(store: ObjectStore, study: str, rung: RungName, seed: int, attempt: int = 0) -> str:
     """The key of the only report of an attempt."""
-    (key,) = store.keys(reports.attempt_prefix(study, rung, seed, attempt))
+    (key,) = store.keys(f"studies/{study}/rungs/{rung}/reports/{seed:04d}-a{attempt}_")
     return key

@@ -167,7 +167,7 @@ class Race:
         """Nothing beyond capacity, one live attempt a seed; as the platform tells it."""
         live = self.executor.running()
         assert len(live) <= self.gpus, live
-        seeds = Counter(name.seed for n in live if (name := parse_job_name(n)))
+        seeds = Counter(name[2].seed for n in live if (name := parse_job_name(n)))
         assert not [s for s, attempts in seeds.items() if attempts > 1], live
         assert self.store.changed == []
 

@@ -24,7 +24,8 @@ from liverseg.race.decide.reconcile import Capacity
 from liverseg.race.decide.state import LOST_ATTEMPTS
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.job import Job, JobState, job_name
+from liverseg.race.records.job import Attempt, Job, JobState, job_name
+from liverseg.race.records.key_forms import PROMOTION, key_of
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.result import write_result
 from liverseg.race.records.snapshot import read_failures
@@ -164,7 +165,7 @@ def test_an_early_promotion_is_in_the_store_before_the_seeds_next_job_starts():
     happened = [(e["event"], e.get("rung"), e.get("seed")) for e in rehearsal.events]
     decided = next(n for n, h in enumerate(happened) if h[:2] == ("decided", 0))
     assert happened.index(("promoted", 0, 3)) < happened.index(("started", 1, 3)) < decided
-    key = facts.promotion_key(rehearsal.study.id, 0, 3)
+    key = key_of(PROMOTION, rehearsal.study.id, rung=0, seed=3)
     promotion = record.read(rehearsal.store, key, Promotion)
     assert {entry.seed for entry in promotion.inputs} == {1, 2, 3}
 
@@ -504,7 +505,7 @@ def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute()
         listener=lambda event: events.append((crowded.now - BEGINNING, dict(event))),
     )
     controller.run(0)
-    job = job_name(rehearsal.study.id, NONCE, 1, 0, 0)
+    job = job_name(rehearsal.study.id, NONCE, Attempt(0, 1, 0))
     assert {job: "no GPU is free"} in waiting
     assert waiting[-1] == {}
     waits = [(seconds, event) for seconds, event in events if event["event"] == "waits"]
@@ -535,7 +536,7 @@ def test_the_heartbeat_is_renewed_while_the_race_runs():
 def test_a_killed_trainers_span_is_closed_at_the_time_of_its_end():
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=1)])
     rehearsal.run()
-    events = spans.events(rehearsal.store, rehearsal.study, spans.Attempt(0, 3, 0))
+    events = spans.events(rehearsal.store, rehearsal.study, Attempt(0, 3, 0))
     (closed,) = [event[:-5].split("_") for event in events if "/closed_" in event]
     # One second to start, one for the iteration it died in.
     assert float(closed[2]) - float(closed[1]) == 2.0
@@ -617,7 +618,7 @@ def test_the_end_of_the_race_does_not_wait_for_the_baseline() -> None:
     rehearsal = Rehearsal(gpus=4, compare_baseline=True, faults=[slow])
     rehearsal.run("end")
     assert [name for name, job in rehearsal.executor.states().items() if job.running] == [
-        job_name(rehearsal.study.id, NONCE, BASELINE_SEED, "baseline", 0)
+        job_name(rehearsal.study.id, NONCE, Attempt("baseline", BASELINE_SEED, 0))
     ]
     rehearsal.run("baseline")
     assert facts.read_result(rehearsal.store, rehearsal.study.id, "baseline") is not None

@@ -8,14 +8,15 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Report
-from liverseg.race.records.job import Job, JobName, parse_job_name
+from liverseg.race.records.job import Attempt, Job, parse_job_name
+from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION, key_of
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.results import result_keys
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import NONCE
 
-REPORT = Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", "a" * 64, "b" * 64)
+REPORT = Report(7, 2, 0, 0.5, 19_500, 0.4, 20_000, {"a": 0.5}, "c/", "a" * 64, "b" * 64)
 POINT = CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9)
 
 
@@ -23,10 +24,13 @@ def test_keys_are_those_that_are_documented():
     assert facts.spec_key("ab12") == "studies/ab12/spec.json"
     assert facts.heartbeat_key("ab12") == "studies/ab12/heartbeat.json"
     assert facts.checkpoint_prefix("ab12", 7, 500, 1) == "studies/ab12/checkpoints/0007/500-a1/"
-    assert facts.curve_key("ab12", POINT) == "studies/ab12/curves/0007/500-a0_0.5.json"
-    assert facts.failure_key("ab12", 2, 7, 0) == "studies/ab12/rungs/2/failures/0007-a0.json"
-    assert facts.promotion_key("ab12", 2, 7) == "studies/ab12/rungs/2/promotions/0007.json"
-    assert facts.decision_key("ab12", 2) == "studies/ab12/rungs/2/decision.json"
+    assert POINT.key("ab12") == "studies/ab12/curves/0007/500-a0_0.5.json"
+    assert (
+        key_of(FAILURE, "ab12", rung=2, seed=7, attempt=0)
+        == "studies/ab12/rungs/2/failures/0007-a0.json"
+    )
+    assert key_of(PROMOTION, "ab12", rung=2, seed=7) == "studies/ab12/rungs/2/promotions/0007.json"
+    assert key_of(DECISION, "ab12", rung=2) == "studies/ab12/rungs/2/decision.json"
     assert facts.result_key("ab12") == "studies/ab12/results/multi.json"
     assert facts.result_key("ab12", "baseline") == "studies/ab12/results/baseline.json"
     assert result_keys.disagreement_key("ab12") == "studies/ab12/disagreement.json"
@@ -37,13 +41,13 @@ def test_keys_are_those_that_are_documented():
 def test_a_jobs_name_tells_study_seed_rung_and_attempt():
     job = Job.of("ab12", NONCE, 7, 2, 0, 20_000)
     assert job.name == "lv-ab12-0a1b2c3d-s0007-r2-a0"
-    assert parse_job_name(job.name) == JobName("ab12", NONCE, 7, 2, 0)
+    assert parse_job_name(job.name) == ("ab12", NONCE, Attempt(2, 7, 0))
 
 
 def test_the_single_training_has_a_name_of_its_own():
     job = Job.of("ab12", NONCE, BASELINE_SEED, 4, 1, 80_000)
-    assert job.rung_name == "baseline"
-    assert parse_job_name(job.name) == JobName("ab12", NONCE, BASELINE_SEED, "baseline", 1)
+    assert job.at.rung == "baseline"
+    assert parse_job_name(job.name) == ("ab12", NONCE, Attempt("baseline", BASELINE_SEED, 1))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_a_report_is_committed_once():
     digest = sha256(store.get(key)).hexdigest()
     assert key == f"studies/ab12/rungs/2/reports/0007-a0_0.5_19500_0.4_{digest}.json"
     named = reports.parse(key)
-    assert named == reports.ReportKey(2, 7, 0, 0.5, 19_500, 0.4, digest)
+    assert named == reports.ReportKey(7, 2, 0, 0.5, 19_500, 0.4, digest)
     assert reports.read_report(store, "ab12", named) == REPORT
     store.put(key, store.get(key).replace(b"0.4", b"0.9"))
     with pytest.raises(IntegrityError, match=f"{key}' is damaged: its SHA-256 is .* says {digest}"):
@@ -109,7 +113,7 @@ def test_a_report_is_committed_once():
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, 1e-17, 0.1 + 0.2, 1.0])
 def test_a_value_comes_back_from_the_key_bit_for_bit(value):
     report = dataclasses.replace(REPORT, best_jaccard=value)
-    named = reports.parse(reports.key_of("ab12", report, "0" * 64))
+    named = reports.parse(report.key("ab12", sha256="0" * 64))
     assert named.best_jaccard == (value if value is not None and math.isfinite(value) else None)
 
 

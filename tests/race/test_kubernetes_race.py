@@ -20,7 +20,7 @@ from liverseg.race.executors import job_manifest
 from liverseg.race.executors.kubernetes import KubernetesExecutor
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Failure
-from liverseg.race.records.job import Job, job_name
+from liverseg.race.records.job import Attempt, Job, job_name
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import open_study
 from liverseg.storage.memory import MemoryStore
@@ -158,7 +158,7 @@ def test_a_reconcile_in_which_nothing_happens_is_two_requests(race_of) -> None:
 
 def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(race_of) -> None:
     race = race_of(60.0, queue="gpus")
-    name = job_name(race.study.id, race.study.nonce, 3, 0, 0)
+    name = job_name(race.study.id, race.study.nonce, Attempt(0, 3, 0))
     evicted: list[float] = []
 
     def queue(seconds: float) -> None:
@@ -181,12 +181,12 @@ def test_a_job_that_its_queue_evicts_is_an_attempt_that_ended_and_no_second_pod(
     assert race.started.count(name) == 1
     (cancelled,) = [e for e in race.events if e["event"] == "cancelled"]
     assert cancelled["at"] < evicted[0] - NOON + 30
-    assert job_name(race.study.id, race.study.nonce, 3, 0, 1) in race.started
+    assert job_name(race.study.id, race.study.nonce, Attempt(0, 3, 1)) in race.started
 
 
 def test_a_new_controller_knows_an_evicted_job_by_its_start(race_of) -> None:
     race = race_of(60.0, queue="gpus")
-    name = job_name(race.study.id, race.study.nonce, 3, 0, 0)
+    name = job_name(race.study.id, race.study.nonce, Attempt(0, 3, 0))
 
     class Killed(BaseException):
         pass
@@ -283,7 +283,7 @@ def test_a_log_is_asked_for_only_when_a_failure_is_recorded(race_of) -> None:
     race = race_of(100.0)
     race.wrong = {0, 1, 2}
     for seed in race.wrong:
-        name = job_name(race.study.id, race.study.nonce, seed, 0, 0)
+        name = job_name(race.study.id, race.study.nonce, Attempt(0, seed, 0))
         race.server.logs[name] = f"starts\nseed {seed} went wrong\n"
     controller = race.controller()
     controller.lease.acquire(time.sleep, take_over=True)

@@ -14,6 +14,7 @@ from liverseg.race.audit.replay import replay
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import CurvePoint, Heartbeat, Report, Result, Stop
+from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION, key_of
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Spec, load_study, open_study
 from liverseg.settings import to_mapping
@@ -28,7 +29,7 @@ FILES = {"best.safetensors": bundle.File(SHA, 4)}
 GOOD: dict[type, Any] = {
     type(fact): fact
     for fact in (
-        Report(7, 2, 0, 20_000, 0.5, 19_500, 0.4, {"a": 0.5}, "c/", SHA, SHA),
+        Report(7, 2, 0, 0.5, 19_500, 0.4, 20_000, {"a": 0.5}, "c/", SHA, SHA),
         CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9),
         Heartbeat(1, "owner", "0a1b2c3d", 1e9, waiting={"job": "a GPU"}),
         Result(7, 0.5, SHA, 20_000, 19_500, "m/"),
@@ -157,8 +158,8 @@ def test_a_controller_that_meets_a_malformed_fact_ends_with_its_key(kind):
     facts.set_stopped(store, study, False, 1e9)
     fact = GOOD[kind]
     keys = {
-        Failure: lambda: facts.failure_key(study, fact.rung, fact.seed, fact.attempt),
-        Decision: lambda: facts.decision_key(study, fact.rung),
+        Failure: lambda: fact.key(study),
+        Decision: lambda: fact.key(study),
         Heartbeat: lambda: facts.heartbeat_key(study),
         Stop: lambda: store.keys(facts.stops_prefix(study))[-1],
     }
@@ -213,14 +214,14 @@ def test_a_fact_of_another_seed_rung_or_attempt_than_its_key_says_is_refused(kin
         GOOD[kind], **{f.name: key_fields[f.name] for f in fields(kind) if f.name in key_fields}
     )
     keys = {
-        Failure: facts.failure_key(study, 0, 3, 0),
-        Decision: facts.decision_key(study, 0),
-        Promotion: facts.promotion_key(study, 0, 3),
+        Failure: key_of(FAILURE, study, rung=0, seed=3, attempt=0),
+        Decision: key_of(DECISION, study, rung=0),
+        Promotion: key_of(PROMOTION, study, rung=0, seed=3),
     }
     key = keys[kind]
     # What an early promotion rests on is read where there is a failure.
     other = replace(GOOD[Failure], rung=0, seed=1, attempt=0)
-    record.write(store, facts.failure_key(study, 0, 1, 0), asdict(other))
+    record.write(store, key_of(FAILURE, study, rung=0, seed=1, attempt=0), asdict(other))
     record.write(store, key, asdict(replace(fact, **{field: value})))
     problem = f"'{key}' is damaged: field '{field}' is {value}, its key 0*{key_fields[field]}"
     with pytest.raises(IntegrityError, match=problem):

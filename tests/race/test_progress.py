@@ -1,8 +1,6 @@
 import pytest
 
-from liverseg.core.race.ledger import Sample, Span
-from liverseg.race.decide.progress import makespan, most_at_once
-from liverseg.settings import BASELINE_SEED, from_mapping
+from liverseg.settings import from_mapping
 from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.steps.race import race
 from tests.race.fault_script import Killed
@@ -119,21 +117,3 @@ def test_the_remaining_time_is_right_within_a_tenth_of_the_race(gpus, share):
     status = race.status(rehearsal.store, rehearsal.study.id, rehearsal.executor.now)
     left = seconds - (rehearsal.executor.now - began)
     assert status["remaining_seconds"] == pytest.approx(left, abs=0.1 * seconds)
-
-
-def test_jobs_are_assigned_to_gpus_longest_first():
-    assert makespan([], 3) == 0
-    assert makespan([3, 3, 2, 2, 2], 2) == 7
-    assert makespan([1.0] * 5, 4) == 2
-
-
-def life(seed: int, start: float, end: float, ended: bool = True) -> Span:
-    return Span(seed, 0, 0, (Sample(0, start), Sample(2, end)), ended, 0)
-
-
-def test_who_lives_at_the_same_time_is_counted_without_the_baseline():
-    assert most_at_once([]) == 0
-    one_after_another = [life(0, 0, 5), life(1, 5, 9)]
-    assert most_at_once(one_after_another) == 1
-    others = [life(2, 6, 7, ended=False), life(BASELINE_SEED, 0, 9)]
-    assert most_at_once([*one_after_another, *others]) == 2

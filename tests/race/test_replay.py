@@ -13,7 +13,8 @@ import pytest
 
 from liverseg.errors import Fenced
 from liverseg.race.audit.replay import replay
-from liverseg.race.records import facts, reports
+from liverseg.race.records import facts
+from liverseg.race.records.key_forms import DECISION, PROMOTION, key_of
 from liverseg.settings import from_mapping
 from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import record
@@ -60,11 +61,11 @@ def moved(rehearsal: Rehearsal, key: str, change: Change) -> str:
     if "/reports/" in key:
         report = record.decode(record.encode(values), key, facts.Report)
         data = record.encode(report.to_mapping())
-        new = reports.key_of(study, report, sha256(data).hexdigest())
+        new = report.key(study, sha256=sha256(data).hexdigest())
     else:
         point = record.decode(record.encode(values), key, facts.CurvePoint)
         data = record.encode(point.to_mapping())
-        new = facts.curve_key(study, point)
+        new = point.key(study)
     rehearsal.store.put(new, data)
     return new
 
@@ -234,11 +235,11 @@ def test_a_promotion_or_decision_of_a_rung_that_there_is_not_is_named(rung, prob
     rehearsal, study = raced(), raced().study.id
     promotion = record.read(rehearsal.store, key(rehearsal, "rungs/0/promotions/0003.json"))
     decision = record.read(rehearsal.store, key(rehearsal, "rungs/2/decision.json"))
-    where = facts.promotion_key(study, rung, 3)
+    where = key_of(PROMOTION, study, rung=rung, seed=3)
     record.write(rehearsal.store, where, promotion | {"rung": rung})
     assert problem in named(rehearsal)[where]
-    record.write(rehearsal.store, facts.decision_key(study, 7), decision | {"rung": 7})
-    assert "expected one below 3" in named(rehearsal)[facts.decision_key(study, 7)]
+    record.write(rehearsal.store, key_of(DECISION, study, rung=7), decision | {"rung": 7})
+    assert "expected one below 3" in named(rehearsal)[key_of(DECISION, study, rung=7)]
 
 
 def test_a_decision_that_names_a_report_of_another_rung_is_named():
@@ -254,7 +255,7 @@ def test_a_decision_that_names_a_report_of_another_rung_is_named():
 def test_a_promotion_that_rests_on_a_seed_that_did_not_come_to_its_rung_is_named():
     rehearsal = raced()
     promotion = record.read(rehearsal.store, key(rehearsal, "rungs/0/promotions/0003.json"))
-    where = facts.promotion_key(rehearsal.study.id, 1, 3)
+    where = key_of(PROMOTION, rehearsal.study.id, rung=1, seed=3)
     record.write(rehearsal.store, where, promotion | {"rung": 1})
     assert "of seeds [1, 2, 3], expected seeds [2, 3]" in named(rehearsal)[where]
 
@@ -263,7 +264,7 @@ def test_a_decision_is_missed_where_everybody_was_promoted_early():
     rehearsal = raced()
     promotion = record.read(rehearsal.store, key(rehearsal, "rungs/0/promotions/0003.json"))
     decision = record.read(rehearsal.store, key(rehearsal, "rungs/0/decision.json"))
-    other = facts.promotion_key(rehearsal.study.id, 0, 2)
+    other = key_of(PROMOTION, rehearsal.study.id, rung=0, seed=2)
     record.write(rehearsal.store, other, promotion | {"seed": 2, "inputs": decision["inputs"]})
     assert named(rehearsal) == {}
     rehearsal.store.delete(key(rehearsal, "rungs/0/decision.json"))
@@ -275,7 +276,7 @@ def test_a_promotion_waits_for_no_more_seeds_than_were_promoted_to_its_rung():
     rehearsal = Rehearsal(faults=[Killed(seed, 0, 1, exit_code=78) for seed in (0, 1, 2)])
     rehearsal.run()
     decision = record.read(rehearsal.store, key(rehearsal, "rungs/1/decision.json"))
-    where = facts.promotion_key(rehearsal.study.id, 1, 3)
+    where = key_of(PROMOTION, rehearsal.study.id, rung=1, seed=3)
     promotion = {"rung": 1, "seed": 3, "inputs": decision["inputs"]}
     record.write(rehearsal.store, where, promotion)
     assert named(rehearsal) == {}

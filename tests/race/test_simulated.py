@@ -1,8 +1,8 @@
 import pytest
 
 from liverseg.race.executors.port import Executor
-from liverseg.race.records import facts, reports, spans
-from liverseg.race.records.job import Job
+from liverseg.race.records import facts, spans
+from liverseg.race.records.job import Attempt, Job
 from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.simulation.simulated_trainer import invented_score
 from liverseg.storage import bundle, record
@@ -43,7 +43,7 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     (point,) = facts.read_curve(store, study, 3)
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
-    events = spans.events(store, rehearsal.study, spans.Attempt(0, 3, 0))
+    events = spans.events(store, rehearsal.study, Attempt(0, 3, 0))
     assert [event.rpartition("/")[2].split("_")[:2] for event in events] == [
         ["end", "2"], ["sample", "0"], ["sample", "2"], ["start", "1000000.000"],
     ]  # fmt: skip
@@ -63,7 +63,7 @@ def test_a_trainer_resumes_from_the_newest_checkpoint():
 def test_a_fault_ends_a_trainer_before_it_writes_anything_more(exit_code):
     rehearsal = Rehearsal(faults=[Killed(3, 0, iteration=2, exit_code=exit_code)])
     assert finish(rehearsal, job(rehearsal)) == exit_code
-    prefix = reports.attempt_prefix(rehearsal.study.id, 0, 3, 0)
+    prefix = f"studies/{rehearsal.study.id}/rungs/0/reports/0003-a0_"
     assert not rehearsal.store.keys(prefix)
     assert finish(rehearsal, job(rehearsal, attempt=1)) == 0
 

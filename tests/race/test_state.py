@@ -9,14 +9,13 @@ from liverseg.core.race.halving import Rung
 from liverseg.core.race.ledger import Sample, Span
 from liverseg.errors import StudyError
 from liverseg.race.decide.checkpoint_retention import needed_reports, useless
-from liverseg.race.decide.reconcile import Actions, Capacity, own_jobs, reached, reconcile
+from liverseg.race.decide.reconcile import Actions, Capacity, reached, reconcile
 from liverseg.race.decide.state import ATTEMPTS, LOST_ATTEMPTS, RaceState, fold
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
 from liverseg.race.records.facts import Checkpoint
-from liverseg.race.records.job import Job, JobState
+from liverseg.race.records.job import Job, JobState, own_jobs
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot, rests_on
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED, RaceSettings
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS
@@ -31,7 +30,7 @@ STUDY = Study("s", SETTINGS, DATASET, NONCE)
 def report(seed: int, jaccard: float | None, rung: int = 0, attempt: int = 0) -> ReportKey:
     # A value that is not finite cannot be part of a key.
     value = jaccard if jaccard is None or math.isfinite(jaccard) else None
-    return ReportKey(rung, seed, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
+    return ReportKey(seed, rung, attempt, value, 2, value, f"sha-{rung}-{seed}-{attempt}")
 
 
 def failure(
@@ -92,10 +91,6 @@ DECIDED = Decision(
 )
 
 
-def attempt(job: Job) -> Attempt:
-    return Attempt(job.rung_name, job.seed, job.attempt)
-
-
 def seeds(actions: Actions) -> list[int]:
     return [j.seed for j in actions.jobs]
 
@@ -111,25 +106,23 @@ def test_running_jobs_occupy_gpus_whatever_they_are():
 
 def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is_cancelled_only():
     span = Span(0, 0, 0, (Sample(2, 100.0),), False, None, "")
-    jobs = {attempt(job(0)): JobState(job(0).name, running=True, suspended=True)}
+    jobs = {job(0).at: JobState(job(0).name, running=True, suspended=True)}
 
     def after(*recorded: ReportKey | Failure) -> Actions:
-        seen = snapshot(*recorded, spans={attempt(job(0)): span})
+        seen = snapshot(*recorded, spans={job(0).at: span})
         state = fold(RUNGS, RACE, seen, GENERATION)
-        return reconcile(
-            STUDY, state, seen, jobs, Capacity(1, False), GENERATION, (), [attempt(job(0))]
-        )
+        return reconcile(STUDY, state, seen, jobs, Capacity(1, False), GENERATION, (), [job(0).at])
 
     (failed,) = after().failures
     assert (failed.exit_code, failed.iteration) == (-15, 2)
     assert "suspended after it had begun" in failed.reason
-    assert after(failed).cancelled == (attempt(job(0)),)
+    assert after(failed).cancelled == (job(0).at,)
     reported = after(report(0, 0.5))
-    assert (reported.failures, reported.cancelled) == ((), (attempt(job(0)),))
+    assert (reported.failures, reported.cancelled) == ((), (job(0).at,))
 
 
 def test_a_job_that_is_silent_for_too_long_has_failed_and_is_cancelled():
-    jobs = {attempt(job(0)): JobState(job(0).name, running=True, message="on node-1")}
+    jobs = {job(0).at: JobState(job(0).name, running=True, message="on node-1")}
 
     def after(*recorded: Failure) -> Actions:
         seen = snapshot(*recorded)
@@ -139,13 +132,13 @@ def test_a_job_that_is_silent_for_too_long_has_failed_and_is_cancelled():
     (failed,) = after().failures
     assert (failed.exit_code, failed.kind) == (None, "infrastructure")
     assert failed.reason == "has said nothing for too long; on node-1"
-    assert after(failed).cancelled == (attempt(job(0)),)
+    assert after(failed).cancelled == (job(0).at,)
 
 
 def test_an_attempt_of_a_seed_that_failed_for_good_is_cancelled_and_fails_no_more():
     failures = [failure(0, attempt) for attempt in range(ATTEMPTS)]
     late = job(0, attempt=ATTEMPTS)
-    assert planned(*failures, running=(late,)).cancelled == (attempt(late),)
+    assert planned(*failures, running=(late,)).cancelled == (late.at,)
     assert planned(*failures, ended={late: -9}).failures == ()
 
 
@@ -213,7 +206,7 @@ def test_a_loss_that_is_not_finite_is_the_models_own_failure():
 
 
 def test_an_exit_code_that_only_the_trainer_knew_is_taken_from_its_span():
-    spans = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
+    spans = {job(0).at: Span(0, 0, 0, (Sample(0, 5.0), Sample(1, 6.0)), True, 78)}
     (failed,) = planned(ended={job(0): None}, spans=spans).failures
     assert (failed.exit_code, failed.kind) == (78, "model")
 
@@ -228,15 +221,15 @@ def test_a_failure_is_recorded_once():
 
 def test_after_a_failure_the_next_attempt_is_due():
     ended = {job(0): 1, job(0, 0, 1): 1}
-    closed = frozenset(attempt(job) for job in ended)
+    closed = frozenset(job.at for job in ended)
     actions = planned(failure(0), failure(0, 1), ended=ended, closed=closed)
     assert actions.jobs == (job(0, attempt=2), job(1))
 
 
 def test_every_job_that_has_ended_is_closed_once():
     ended = {job(0): 0, job(1): 0}
-    actions = planned(*ALL, DECIDED, ended=ended, closed=frozenset({attempt(job(0))}))
-    assert actions.closed == (attempt(job(1)),)
+    actions = planned(*ALL, DECIDED, ended=ended, closed=frozenset({job(0).at}))
+    assert actions.closed == (job(1).at,)
 
 
 def test_after_three_attempts_that_got_no_further_a_seed_has_failed_for_good():
@@ -327,7 +320,7 @@ def test_if_all_seeds_of_a_rung_failed_every_failure_is_named():
 
 def test_a_stray_attempt_of_a_pruned_seed_is_cancelled():
     stray = job(0, attempt=1)
-    assert planned(*ALL, DECIDED, running=(stray,)).cancelled == (attempt(stray),)
+    assert planned(*ALL, DECIDED, running=(stray,)).cancelled == (stray.at,)
 
 
 def test_a_job_that_has_just_reported_is_left_to_end_by_itself():
@@ -335,7 +328,7 @@ def test_a_job_that_has_just_reported_is_left_to_end_by_itself():
 
 
 def test_a_job_of_a_rung_that_its_seed_never_reached_is_cancelled():
-    assert planned(*ALL, DECIDED, running=(job(0, 1),)).cancelled == (attempt(job(0, 1)),)
+    assert planned(*ALL, DECIDED, running=(job(0, 1),)).cancelled == (job(0, 1).at,)
 
 
 def test_jobs_of_other_studies_and_other_names_are_not_touched():
@@ -392,9 +385,9 @@ def test_the_single_training_starts_beside_the_last_survivor():
 
 
 def test_a_closed_span_is_due_for_a_job_that_ended_without_a_report():
-    begun = {attempt(job(0)): Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
+    begun = {job(0).at: Span(0, 0, 0, (Sample(0, 5.0),), False, None)}
     actions = planned(report(0, 0.1), ended={job(0): -9}, spans=begun)
-    assert actions.closed == (attempt(job(0)),)
+    assert actions.closed == (job(0).at,)
     running = planned(running=(job(0),), spans=begun)
     assert running.closed == ()
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from liverseg.race.records import facts
+from liverseg.race.records.key_forms import FAILURE, key_of
 from liverseg.race.records.study import Study
 from liverseg.steps.cache_token import results_token
 from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
@@ -65,7 +66,7 @@ def test_the_token_of_the_results_changes_with_what_a_report_shows(
 ) -> None:
     store, study = copy_of(finished[0]), finished[1]
     token = results_token(store, study)
-    store.put(facts.failure_key(study.id, 0, 1, 1), b"{}")
+    store.put(key_of(FAILURE, study.id, rung=0, seed=1, attempt=1), b"{}")
     after = results_token(store, study)
     assert after != token
     # A heartbeat is written all the time; no report shows it.

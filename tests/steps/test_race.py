@@ -40,7 +40,7 @@ bundle.commit(store, prefix, files)
 weights = bundle.manifest(store, prefix).files["best.safetensors"].sha256
 jaccard = seed / 10_000
 write_report(store, study, facts.Report(
-    seed, rung, attempt, iterations, jaccard, iterations, jaccard, {}, prefix,
+    seed, rung, attempt, jaccard, iterations, jaccard, iterations, {}, prefix,
     bundle.manifest_sha256(store, prefix), weights))
 """
 

@@ -7,6 +7,7 @@ import pytest
 from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError, StoreAway, StoreError
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, lineage, spans
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.study import Study
 from liverseg.steps.training import train
 from liverseg.storage import bundle, record
@@ -153,7 +154,7 @@ def test_the_span_tells_where_a_process_began_and_how_it_ended() -> None:
     store = MemoryStore()
     study = study_in(store)
     trained(store, study, 0)
-    attempt = spans.Attempt(0, 1, 0)
+    attempt = Attempt(0, 1, 0)
     span = spans.span_of(attempt, spans.events(store, study, attempt))
     assert span is not None
     assert [s.iteration for s in span.samples] == [0, 0, 2, 3, 3]
@@ -267,7 +268,7 @@ def test_a_training_continues_while_the_store_is_away_and_loses_nothing(tmp_path
     for kind in ("curves/", "checkpoints/", "rungs/1/reports/"):
         prefix = f"studies/{study.id}/{kind}"
         assert store.keys(prefix) == undisturbed.keys(prefix)
-    attempt = spans.Attempt(1, 1, 0)
+    attempt = Attempt(1, 1, 0)
     late = spans.span_of(attempt, spans.events(store, study, attempt))
     at_once = spans.span_of(attempt, spans.events(undisturbed, calm, attempt))
     assert late is not None

@@ -77,7 +77,7 @@ class InThisProcess:
 
         if job.name in self._ended:
             return False
-        names = (job.study, job.seed, job.rung_name, job.attempt)
+        names = (job.study, job.seed, job.at.rung, job.attempt)
         code = train.run(self._store, *names, orphan_grace=3600, now=time.time)
         self._ended[job.name] = JobState(job.name, running=False, exit_code=code)
         return True

@@ -5,8 +5,9 @@ to None for a seed that failed for good or has no finite value; a seed that has 
 absent.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
 
 from liverseg.errors import SettingsError
 
@@ -82,6 +83,15 @@ def hopeful(
     """Return the seeds that may still leave the rung: those waiting and the best that reported."""
     living = [seed for seed in rank(scores)[:promotion_slots] if scores[seed] is not None]
     return frozenset(living) | frozenset(waiting)
+
+
+def makespan(lengths: Iterable[float], trainers: int) -> float:
+    """Return the seconds until all jobs are done: longest first, each on the next free trainer."""
+    ends = [0.0] * trainers
+    heapify(ends)
+    for length in sorted(lengths, reverse=True):
+        heapreplace(ends, ends[0] + length)
+    return max(ends)
 
 
 @dataclass(frozen=True)

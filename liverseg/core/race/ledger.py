@@ -9,7 +9,7 @@ startup   the rest: starting, saving, and iterations that no report covers (yet)
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from liverseg.exit_codes import ExitCode
@@ -136,6 +136,15 @@ def decision_times(
         if ended_at:
             times |= dict.fromkeys(pruned, max(ended_at))
     return times
+
+
+def most_at_once(spans: Iterable[Span]) -> int:
+    """Return how many trainers of the race have lived at the same time at most; A2 is not one."""
+    race = [span for span in spans if span.rung != "baseline"]
+    changes = [(span.samples[0].time, 1) for span in race]
+    changes += [(span.samples[-1].time, -1) for span in race if span.ended]
+    # An end and a beginning at one time are one GPU passed on, so ends come first.
+    return max(accumulate((change for _, change in sorted(changes)), initial=0))
 
 
 def _outcomes(

@@ -1,7 +1,7 @@
 """A study's facts as an audit reads them, and its findings: nothing that a key holds raises."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import IntegrityError, NotFound
-from liverseg.race.records import facts, reports, spans
+from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
-from liverseg.race.records.facts import CurvePoint, Report
+from liverseg.race.records.facts import Fact, Report
 from liverseg.race.records.study import Study
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, Manifest
@@ -19,14 +19,6 @@ from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import shown
 
 Kind = TypeVar("Kind")
-# By kind of fact, the key that its content belongs to.
-_KEYS: dict[type, Callable[[str, Any], str]] = {
-    Promotion: lambda study, e: facts.promotion_key(study, e.fact.rung, e.fact.seed),
-    Decision: lambda study, e: facts.decision_key(study, e.fact.rung),
-    Failure: lambda study, e: facts.failure_key(study, e.fact.rung, e.fact.seed, e.fact.attempt),
-    Report: lambda study, e: reports.key_of(study, e.fact, e.sha256),
-    CurvePoint: lambda study, e: facts.curve_key(study, e.fact),
-}
 
 
 @dataclass(frozen=True)
@@ -82,9 +74,10 @@ class Audit:
         with self.noting(key):
             data = self.store.get(key)
             entry = Entry(key, sha256(data).hexdigest(), record.decode(data, key, kind))
-            expected = _KEYS[kind](key.split("/")[1], entry) if kind in _KEYS else key
-            if expected != key:
-                raise IntegrityError(f"what it holds belongs under '{expected}'")
+            if isinstance(entry.fact, Fact) and entry.fact.form:
+                expected = entry.fact.key(key.split("/")[1], sha256=entry.sha256)
+                if expected != key:
+                    raise IntegrityError(f"what it holds belongs under '{expected}'")
             return entry
         return None
 

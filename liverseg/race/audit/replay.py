@@ -15,7 +15,6 @@ from liverseg.race.records.facts import Arm, CurvePoint, Heartbeat, Result, Stop
 from liverseg.race.records.lineage import ids
 from liverseg.race.records.result import describe, result_of
 from liverseg.race.records.study import Spec, Study, load_study, recorded_id
-from liverseg.settings import to_mapping
 from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
 
@@ -46,9 +45,8 @@ def _once(store: ObjectStore, id_: str) -> Replay:
         audit.read(facts.heartbeat_key(id_), Heartbeat)
         audit.read_all("stops", store.keys(facts.stops_prefix(id_)), Stop)
         # Results are read before what they rest on, which is written before them.
-        results = audit.read_all(
-            "results", store.keys(facts.study_prefix(id_) + "results/"), Result
-        )
+        keys = store.keys(facts.study_prefix(id_) + "results/")
+        results = audit.read_all("results", keys, Result)
         rung_facts = RungFacts(audit, study)
         for conclusion in rung_facts.conclusions:
             check(rung_facts, conclusion)
@@ -114,5 +112,4 @@ def _check_result(rung_facts: RungFacts, entry: Entry[Result]) -> None:
     model = audit.read(prefix + "model.json", dict[str, Any])
     if model is not None:
         audit.checked["models"] += 1
-        described = describe(entry.fact, study.id, to_mapping(study.settings), study.dataset)
-        audit.compare(model, described, f"'{entry.key}' and spec.json")
+        audit.compare(model, describe(entry.fact, study), f"'{entry.key}' and spec.json")

@@ -1,8 +1,7 @@
 """Which checkpoints a study still needs. Pure: state and what is there give what may go.
 
 Kept are the winner's last (with its best weights), what the reports of the last three rungs name,
-and the newest of every seed that is still in the race, of the baseline too. All else may go as
-soon as the decision that makes it useless is recorded.
+and the newest of every seed still in the race and of the baseline. All else may go once decided.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,23 +16,16 @@ LAST_RUNGS = 3
 
 def needed_reports(state: RaceState) -> list[ReportKey]:
     """Return the reports whose checkpoints are kept whatever becomes of their seeds."""
-    return [
-        seed_state.report
-        for rung in state.rungs[-LAST_RUNGS:]
-        for seed_state in rung.seeds.values()
-        if seed_state.report is not None
-    ]
+    seeds = [one for rung in state.rungs[-LAST_RUNGS:] for one in rung.seeds.values()]
+    return [one.report for one in seeds if one.report is not None]
 
 
 def useless(
     state: RaceState, saved: Mapping[int, Collection[Checkpoint]], named: Collection[str]
 ) -> list[Checkpoint]:
-    """Return the checkpoints that may be deleted.
+    """Return which of the `saved` checkpoints, by seed, may be deleted.
 
-    Args:
-        state: Of the race.
-        saved: By seed, the committed checkpoints.
-        named: Prefixes of the checkpoints that `needed_reports` name.
+    `named` are the prefixes of those that `needed_reports` name.
     """
     # Nothing recorded says of the others, the baseline among them, that they never train again.
     pruned = {s for rung in state.rungs if rung.decision for s in rung.decision.pruned}

@@ -2,16 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from heapq import heapify, heapreplace
-from itertools import accumulate
 from statistics import fmean
 from typing import Literal
 
-from liverseg.core.race.ledger import Span
+from liverseg.core.race.halving import makespan
+from liverseg.core.race.ledger import Span, most_at_once
 from liverseg.race.decide.state import RaceState, RungState
-from liverseg.race.records.job import job_name
+from liverseg.race.records.job import Attempt, job_name
 from liverseg.race.records.study import Study
-from liverseg.settings import BASELINE_SEED
 
 State = Literal["waiting", "training", "paused", "promoted", "pruned", "failed", "winner"]
 
@@ -52,15 +50,10 @@ def rows(
     waiting: Mapping[str, str],
     now: float,
 ) -> list[Row]:
-    """Return a row a seed, in order of seeds.
+    """Return one row per seed, in order of seeds.
 
-    Args:
-        study: For the names of jobs.
-        state: Of the race.
-        spans: The life of every trainer.
-        best: Highest validation Jaccard by seed.
-        waiting: What jobs wait for, by their names (Heartbeat.waiting).
-        now: Unix time.
+    `best` is the highest validation Jaccard by seed, `waiting` what jobs wait for by their names
+    (Heartbeat.waiting), `now` the unix time.
     """
     lives: dict[int, list[Span]] = {}
     rates: dict[int, float] = {}
@@ -86,7 +79,7 @@ def rows(
             rates.get(seed),
         )
         attempt = live.attempt if live else rung.seeds[seed].attempt
-        job = job_name(study.id, study.nonce, seed, rung.index, attempt)
+        job = job_name(study.id, study.nonce, Attempt(rung.index, seed, attempt))
         if row.state == "training" and live is not None:
             rate, left = rates.get(seed, usual), None
             if rate is not None:
@@ -104,8 +97,7 @@ def remaining_seconds(
 ) -> float | None:
     """Return how long the race will take from now on, or None before any rate is known.
 
-    Counted rung by rung on as many trainers as have ever run at once, longest first. Early
-    promotions make a race a little quicker, starting and stopping a little slower.
+    Counted rung by rung on as many trainers as have ever run at once, longest first.
     """
     rates = [row.iterations_per_second for row in rows if row.iterations_per_second]
     if not rates:
@@ -122,24 +114,6 @@ def remaining_seconds(
         whole += makespan(lengths, trainers)
         before = target
     return whole
-
-
-def makespan(lengths: Iterable[float], trainers: int) -> float:
-    """Return the seconds until all jobs are done: longest first, each on the next free trainer."""
-    ends = [0.0] * trainers
-    heapify(ends)
-    for length in sorted(lengths, reverse=True):
-        heapreplace(ends, ends[0] + length)
-    return max(ends)
-
-
-def most_at_once(spans: Iterable[Span]) -> int:
-    """Return the highest number of trainers that lived at the same time, without the baseline's."""
-    race = [span for span in spans if span.seed != BASELINE_SEED]
-    changes = [(span.samples[0].time, 1) for span in race]
-    changes += [(span.samples[-1].time, -1) for span in race if span.ended]
-    # An end and a beginning at one time are one GPU passed on, so ends come first.
-    return max(accumulate((change for _, change in sorted(changes)), initial=0))
 
 
 def _state(rung: RungState, seed: int, live: Span | None, begun: bool, last: bool) -> State:

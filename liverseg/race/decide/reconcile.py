@@ -15,10 +15,9 @@ from liverseg.race.decide.state import RaceState
 from liverseg.race.decide.stragglers import stragglers
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.job import ASKED_TO_END, Job, JobState, parse_job_name
+from liverseg.race.records.job import ASKED_TO_END, Attempt, Job, JobState
 from liverseg.race.records.reports import ReportKey
 from liverseg.race.records.snapshot import Snapshot
-from liverseg.race.records.spans import Attempt, attempt_of
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
@@ -62,15 +61,6 @@ class Capacity:
         return self.max_gpu_hours is not None and spent_seconds >= self.max_gpu_hours * 3600
 
 
-def own_jobs(study: Study, states: Mapping[str, JobState]) -> dict[Attempt, JobState]:
-    """Return the jobs of this study in this store, of all those that a platform knows by name."""
-    return {
-        attempt_of(parts): states[name]
-        for name in sorted(states)
-        if (parts := parse_job_name(name)) is not None and parts.belongs_to(study.id, study.nonce)
-    }
-
-
 def reconcile(
     study: Study,
     state: RaceState,
@@ -83,15 +73,12 @@ def reconcile(
 ) -> Actions:
     """Return the next actions; StudyError if no seed of a rung is left.
 
-    `stalled` are running jobs of which nothing has been heard for too long (race/decide/stalls.py),
-    `evicted` those that have begun and were then suspended: their attempt is over, and they are
-    cancelled before their queue starts them anew as another process.
+    `stalled` jobs have said nothing for too long (race/decide/stalls.py), `evicted` ones have begun
+    and were then suspended: they are cancelled before their queue starts them anew.
     """
     record = Actions(
         failures=tuple(_failures(state, snapshot, jobs, generation, stalled, evicted)),
-        closed=tuple(
-            at for at, job in jobs.items() if not job.running and at not in snapshot.closed
-        ),
+        closed=tuple(at for at in jobs if not (jobs[at].running or at in snapshot.closed)),
         promotions=tuple(_promotions(state)),
         decisions=tuple(_decisions(state)),
         results=dict(_results(state, snapshot)),
@@ -103,20 +90,16 @@ def reconcile(
     exhausted = capacity.exhausted(snapshot.spent_seconds)
     free = 0 if exhausted else max(0, capacity.gpus - len(running))
     chosen = tuple(_due(study, state, {at.seed for at in running}, capacity))[:free]
-    return Actions(
-        jobs=chosen,
-        cancelled=tuple(
-            at for at in running if at in stalled or at in evicted or _is_stray(state, at)
-        ),
-        waits=not running and not chosen,
-    )
+    ended = {*stalled, *evicted}
+    cancelled = tuple(at for at in running if at in ended or _is_stray(state, at))
+    return Actions(jobs=chosen, cancelled=cancelled, waits=not running and not chosen)
 
 
 def reached(state: RaceState, snapshot: Snapshot, until: Until) -> bool:
     """Return whether the race has got as far as `until`: a rung, its end, or the baseline's end.
 
     A rung that the schedule does not have, and its last one, mean the race's end. The baseline has
-    also come to its end where it failed for good: the race's winner needs no comparison.
+    also ended where it failed for good: the race's winner needs no comparison.
     """
     if until == "baseline":
         return "multi" in snapshot.results and (
@@ -182,10 +165,7 @@ def _promotions(state: RaceState) -> Iterator[Promotion]:
 
 
 def _decisions(state: RaceState) -> Iterator[Decision]:
-    """The rung of which nothing more can be heard. None where no seed is left.
-
-    The rung after is complete only when this decision is in the store.
-    """
+    """The rung of which nothing more can be heard; none where no seed is left."""
     rung = state.current
     if rung and rung.complete and any(score is not None for score in rung.scores.values()):
         end = decide(rung.scores, rung.promotion_slots)
@@ -225,9 +205,8 @@ def _require_survivors(state: RaceState) -> None:
 def _due(study: Study, state: RaceState, busy: set[int], capacity: Capacity) -> Iterator[Job]:
     """The jobs that could start: later rungs first, then lower seeds, and last the baseline.
 
-    Later rungs first keeps the longest chain short: what remains at the end is many short
-    trainings, which fill all GPUs, and not one long one. The baseline occupies a GPU for very
-    long: it waits until the race can no longer fill all of them.
+    So what remains at the end is many short trainings, which fill all GPUs, and not one long one.
+    The baseline, which is long, waits until the race can no longer fill all of them.
     """
     due = [(s, rung, rung.seeds[s]) for rung in reversed(state.rungs) for s in rung.waiting]
     baseline = state.baseline
@@ -255,13 +234,9 @@ def _most_at_once(state: RaceState) -> int:
 
 
 def _is_stray(state: RaceState, at: Attempt) -> bool:
-    """Return whether a running job is of no use: decided against, or given up and replaced.
-
-    One whose own report counts is about to end by itself.
-    """
-    seed_state = state.seed_state(at.seed, at.rung)
-    if seed_state is None:
-        return True
-    if seed_state.report is not None:
-        return seed_state.report.attempt != at.attempt
-    return not seed_state.awaits(at.attempt)
+    """Return whether a running job is of no use: decided against, or given up and replaced."""
+    one = state.seed_state(at.seed, at.rung)
+    if one and one.report:
+        # One whose own report counts is about to end by itself.
+        return one.report.attempt != at.attempt
+    return one is None or not one.awaits(at.attempt)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 
 from liverseg.core.race.ledger import Span
-from liverseg.race.records.spans import Attempt
+from liverseg.race.records.job import Attempt
 
 # Never given up before this, whatever the others do: a store or a network may be unavailable.
 STALL_SECONDS = 1800.0

@@ -114,9 +114,8 @@ def fold(
 ) -> RaceState:
     """Return the state that the facts amount to.
 
-    `generation` is that of the newest controller: attempts that failed under an earlier one do not
-    count against a seed of a rung that is still open, so that a person who mends what was wrong
-    and starts again gets all attempts anew.
+    Attempts that failed under an earlier `generation` than this controller's do not count against
+    a seed of an open rung: a person who mends what was wrong and starts again gets all anew.
     """
     reports, failures = _by_seed(snapshot.reports), _by_seed(snapshot.failures)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState
-from liverseg.race.records.spans import Attempt
+from liverseg.race.records.job import Attempt
 
 # Slower than its siblings by more than this ...
 FACTOR = 3.0

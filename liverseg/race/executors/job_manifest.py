@@ -46,7 +46,7 @@ def manifest(
         STUDY: job.study,
         NONCE: job.nonce,
         "liverseg.io/seed": f"{job.seed:04d}",
-        "liverseg.io/rung": str(job.rung_name),
+        "liverseg.io/rung": str(job.at.rung),
         "liverseg.io/attempt": str(job.attempt),
     }
     spec: Manifest = {

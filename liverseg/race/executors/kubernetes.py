@@ -42,8 +42,8 @@ class KubernetesExecutor:
         """Create the Job; one that exists is adopted if it is the same, else StudyError."""
         if job.name in self._known:
             return False
-        same = job.study, job.nonce, job.seed, job.rung_name
-        earlier = [job_name(*same, attempt) for attempt in range(job.attempt)]
+        before = [job.at._replace(attempt=attempt) for attempt in range(job.attempt)]
+        earlier = [job_name(job.study, job.nonce, at) for at in before]
         avoid = [self._nodes[name] for name in earlier if name in self._nodes]
         wanted = job_manifest.manifest(job, self.store, self.settings, self.owner, avoid)
         try:
@@ -58,8 +58,7 @@ class KubernetesExecutor:
     def states(self) -> Mapping[str, JobState]:
         """Return the study's Jobs, and those that were seen once and have been deleted since.
 
-        Asks for one list of Jobs and one of pods; besides, for the events of a few Jobs that have
-        waited for long without a reason.
+        Asks for Jobs, pods, and the events of a few that have waited for long without a reason.
         """
         # Jobs first: a pod that is gone a moment later is one that has ended.
         selector = job_manifest.selector(self.study.id, self.study.nonce)

@@ -28,12 +28,10 @@ def by_job(pods: Iterable[Object]) -> dict[str, list[Object]]:
 def states(
     jobs: Iterable[Object], pods: Mapping[str, Sequence[Object]], deleted: Mapping[str, float]
 ) -> dict[str, JobState]:
-    """Return what Jobs and their pods say, by the Job's name.
+    """Return what a study's Jobs and their pods (`by_job`) say, by the Job's name.
 
-    Args:
-        jobs: All of a study.
-        pods: Those of each Job (`by_job`); they outlive a deleted Job until they have saved.
-        deleted: By uid, for how many seconds a pod has been seen to be deleted.
+    Pods outlive a deleted Job until they have saved. `deleted` tells, by uid, for how many seconds
+    a pod has been seen to be deleted.
     """
     by_name = {job["metadata"]["name"]: job for job in jobs}
     names = sorted(by_name.keys() | pods.keys())

@@ -103,12 +103,9 @@ def unexplained(
 ) -> dict[str, Wait]:
     """Return the Jobs that wait without a reason of their own, and what their events said.
 
-    Args:
-        before: What was returned at the look before.
-        waiting: What each Job waits for in its own words; "" if it does not wait.
-        now: Seconds.
-        event: Asks for a Job's newest event; "" leaves what was said before. Called for a few Jobs
-            at a time, since each is a request; for those first that it never was called for.
+    `before` is what the last look returned, `now` is in seconds, and `waiting` has what each Job
+    waits for in its own words, "" if it does not. `event` asks for a Job's newest event ("" leaves
+    what was said before): a request each, so for a few at a time, those never asked for first.
     """
     kept = {name: wait for name, wait in before.items() if waiting.get(name) == wait.own}
     new = {name: Wait(own, now) for name, own in waiting.items() if own in (NO_POD, STARTING)}

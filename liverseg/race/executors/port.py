@@ -12,7 +12,7 @@ def arguments(job: Job) -> list[str]:
         f"--study={job.study}",
         f"--nonce={job.nonce}",
         f"--seed={job.seed}",
-        f"--rung={job.rung_name}",
+        f"--rung={job.at.rung}",
         f"--attempt={job.attempt}",
     ]
 
@@ -36,10 +36,7 @@ class Executor(Protocol):
         ...
 
     def cancel(self, name: str) -> None:
-        """Stop the job, gently first; called again and again until it has ended.
-
-        An unknown name or an ended job is no error.
-        """
+        """Stop the job, gently first, at every call until it ends; an unknown one is no error."""
 
     def remove(self, name: str) -> None:
         """Delete a job that has ended, with its log; an unknown name is no error."""

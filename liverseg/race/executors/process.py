@@ -101,14 +101,12 @@ class ProcessExecutor:
         state = self._state(name)
         if state is None or not state.running:
             return
-        # Its lock is held, so that the pid is its own.
-        child = self._children.get(name)
-        pid = child.pid if child is not None else _pid(self._folder(name))
-        if pid is None:
-            return
-        now = self.monotonic()
-        asked = self._asked.setdefault(name, now)
-        with suppress(ProcessLookupError):
+        child, now = self._children.get(name), self.monotonic()
+        # An adopted trainer has no pid, or a part of one, until its shell has written it.
+        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            # Its lock is held, so that the pid is its own.
+            pid = child.pid if child else int((self._folder(name) / "pid").read_text())
+            asked = self._asked.setdefault(name, now)
             if asked == now:
                 os.killpg(pid, signal.SIGTERM)
             elif now - asked >= self.grace_seconds:
@@ -130,16 +128,15 @@ class ProcessExecutor:
         return self.work / "jobs" / name
 
     def _free_device_index(self, job: Job) -> int:
-        """Return a number that no running trainer has; a GPU each, where there are any.
+        """Return the lowest number that no running trainer has; a GPU each, where there are any.
 
-        The lowest one; but an attempt goes to another index than the one before it, if any is free
-        that was ever used: a straggler is moved.
+        An attempt goes to another than the one before it, where one is free: a straggler is moved.
         """
         states = self.states()
         starts = {name: _read(self._folder(name) / "start.json") for name in states}
         indices = {name: start.get("device_index") for name, start in starts.items()}
         taken = {indices[name] for name, state in states.items() if state.running}
-        before = job_name(job.study, job.nonce, job.seed, job.rung_name, job.attempt - 1)
+        before = job_name(job.study, job.nonce, job.at._replace(attempt=job.attempt - 1))
         known: set[int] = {index for index in indices.values() if index is not None}
         free = known - taken - {indices.get(before)}
         if job.attempt and free:
@@ -198,10 +195,7 @@ class ProcessExecutor:
 
 @contextmanager
 def _locked(folder: Path, create: bool = True) -> Iterator[IO[bytes] | None]:
-    """Yield the job's lock file, locked, or None while a trainer (or a controller) holds it.
-
-    Closing the file leaves the lock to a trainer that has inherited it.
-    """
+    """Yield the job's lock file, locked; None while a trainer, which inherits it, holds it."""
     with ExitStack() as stack:
         file: IO[bytes] | None = None
         with suppress(FileNotFoundError, BlockingIOError):
@@ -209,13 +203,6 @@ def _locked(folder: Path, create: bool = True) -> Iterator[IO[bytes] | None]:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file = opened
         yield file
-
-
-def _pid(folder: Path) -> int | None:
-    """Return the pid of an adopted trainer, or None until its shell has written it."""
-    with suppress(FileNotFoundError, ValueError):
-        return int((folder / "pid").read_text())
-    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What a controller concludes: failures, promotions, decisions. Written once, never taken back."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from liverseg.race.records.facts import AnyRung, Fact, Jaccard, Seed
+from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION
 from liverseg.storage.record import Count, Sha256
 
 ProcessExitCode = Annotated[int, Meta(ge=-255, le=255)]
@@ -15,6 +16,7 @@ ProcessExitCode = Annotated[int, Meta(ge=-255, le=255)]
 class Failure(Fact):
     """An attempt ended without a report."""
 
+    form: ClassVar[str] = FAILURE
     seed: Seed
     rung: AnyRung
     attempt: Count
@@ -45,6 +47,7 @@ class Input:
 class Promotion(Fact):
     """A seed that is promoted whatever the others of its rung will report."""
 
+    form: ClassVar[str] = PROMOTION
     rung: Count
     seed: Seed
     inputs: tuple[Input, ...]
@@ -55,6 +58,7 @@ class Promotion(Fact):
 class Decision(Fact):
     """A rung is over. `promoted` is sorted best first; at the last rung it is the winner."""
 
+    form: ClassVar[str] = DECISION
     rung: Count
     iterations: Count
     inputs: tuple[Input, ...]

@@ -6,14 +6,12 @@ that the paper compares with. All other state is computed from these at every re
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from liverseg.core.race.ledger import RungName
-from liverseg.race.records.key_forms import CHECKPOINT, CURVE, named
+from liverseg.race.records.key_forms import CHECKPOINT, CURVE, REPORT, key_of, named
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -56,44 +54,14 @@ def curves_prefix(study: str, seed: int | None = None) -> str:
     return study_prefix(study) + "curves/" + ("" if seed is None else f"{seed:04d}/")
 
 
-def curve_key(study: str, point: "CurvePoint") -> str:
-    """One validation: every case's Jaccard, the mean loss since the last, the rate; trainer."""
-    name = f"{point.iteration}-a{point.attempt}_{shown_jaccard(point.jaccard)}.json"
-    return curves_prefix(study, point.seed) + name
-
-
-def shown_jaccard(jaccard: float | None) -> str:
-    """Return a Jaccard as keys have it, bit for bit; in the record, too, NaN is null."""
-    return repr(jaccard) if jaccard is not None and math.isfinite(jaccard) else "none"
-
-
 def rungs_prefix(study: str) -> str:
-    """Return where everything is stored that happens at the rungs, by rung.
-
-    Stores list in the order of keys, so decisions and promotions are looked at before the reports
-    that they rest on (race/audit/recorded.py).
-    """
+    """Return where everything is stored that happens at the rungs, by rung."""
     return study_prefix(study) + "rungs/"
 
 
 def kind_at_rung(key: str) -> str:
     """Return what a key below a rung is of: attempts, failures, promotions, reports, ..."""
     return "".join(key.split("/")[4:5])
-
-
-def failure_key(study: str, rung: RungName, seed: int, attempt: int) -> str:
-    """Why an attempt ended without a report; written by the controller."""
-    return f"{rungs_prefix(study)}{rung}/failures/{seed:04d}-a{attempt}.json"
-
-
-def promotion_key(study: str, rung: int, seed: int) -> str:
-    """A seed that is promoted before its rung is decided; written by the controller."""
-    return f"{rungs_prefix(study)}{rung}/promotions/{seed:04d}.json"
-
-
-def decision_key(study: str, rung: int) -> str:
-    """Who is promoted and who is pruned; closes the rung; written by the controller."""
-    return f"{rungs_prefix(study)}{rung}/decision.json"
 
 
 def result_key(study: str, arm: Arm = "multi") -> str:
@@ -114,6 +82,13 @@ def stops_prefix(study: str) -> str:
 @dataclass(frozen=True)
 class Fact:
     """A record whose entries are the fields of a dataclass; read with `record.read`."""
+
+    form: ClassVar[str] = ""
+    """Of its key (key_forms.py), where that says a part of what the fact says."""
+
+    def key(self, study: str, **values: str) -> str:
+        """Return the key of this fact in a study; `values` are what the fact does not say."""
+        return key_of(self.form, study, **vars(self) | values)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -144,18 +119,29 @@ class Heartbeat(Fact):
 
 
 @dataclass(frozen=True)
-class Report(Fact):
-    """A trainer reached its rung and paused; its checkpoint was committed before."""
+class Reported(Fact):
+    """What a report says of a seed at a rung, in its key too."""
 
+    form: ClassVar[str] = REPORT
     seed: Seed
     rung: AnyRung
     attempt: Count
-    iterations: Count
     best_jaccard: Jaccard | None
     """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
     best_iteration: Count
     last_jaccard: Jaccard | None
     """Mean validation Jaccard at the rung."""
+
+    def score(self, metric: Literal["best", "last"]) -> float | None:
+        """Return the value that ranks the seed, 0 to 1, or None."""
+        return self.best_jaccard if metric == "best" else self.last_jaccard
+
+
+@dataclass(frozen=True)
+class Report(Reported):
+    """A trainer reached its rung and paused; its checkpoint was committed before."""
+
+    iterations: Count
     cases: dict[str, Jaccard | None]
     """Jaccard of every validation case at the best iteration."""
     checkpoint: str
@@ -165,15 +151,12 @@ class Report(Fact):
     weights_sha256: Sha256
     """Of best.safetensors: the weights that would be delivered."""
 
-    def score(self, metric: Literal["best", "last"]) -> float | None:
-        """Return the value that ranks the seed, 0 to 1, or None."""
-        return self.best_jaccard if metric == "best" else self.last_jaccard
-
 
 @dataclass(frozen=True)
 class CurvePoint(Fact):
     """One validation of one seed; report, status and dashboard all draw from these."""
 
+    form: ClassVar[str] = CURVE
     seed: Seed
     rung: AnyRung
     attempt: Count
@@ -263,14 +246,11 @@ def set_stopped(store: ObjectStore, study: str, stopped: bool, time: float) -> b
 
 def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
     """Record a validation; the same one that is there already stays as it is."""
-    record.write_new(store, curve_key(study, point), point.to_mapping())
+    record.write_new(store, point.key(study), point.to_mapping())
 
 
 def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
-    """Return a seed's validations in order of iteration, each of its lowest attempt.
-
-    Each has the entries of `CurvePoint`.
-    """
+    """Return a seed's validations (`CurvePoint`) in order of iteration, of the lowest attempts."""
     named_keys = ((named(key, CURVE), key) for key in store.keys(curves_prefix(study, seed)))
     points = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
     lowest = {iteration: key for iteration, _, key in reversed(points)}
@@ -281,8 +261,7 @@ def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]
 def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:
     """Return the highest mean validation Jaccard so far by seed, from the keys alone."""
     best: dict[int, float] = {}
-    for key in store.keys(curves_prefix(study)):
-        at = named(key, CURVE)
+    for at in (named(key, CURVE) for key in store.keys(curves_prefix(study))):
         if at["jaccard"] is not None:
             best[at["seed"]] = max(best.get(at["seed"], 0.0), float(at["jaccard"]))
     return best

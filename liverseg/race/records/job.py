@@ -2,9 +2,12 @@
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from liverseg.core.race.ledger import RungName
+from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
 
 # Of a trainer that its platform ended (SIGTERM), which says nothing of its seed (decide/state.py).
@@ -14,24 +17,17 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class JobName:
-    """The parts of a job's name; the nonce tells the study from the same in another store."""
+class Attempt(NamedTuple):
+    """One attempt of one seed to reach one rung."""
 
-    study: str
-    nonce: str
-    seed: int
     rung: RungName
+    seed: int
     attempt: int
-
-    def belongs_to(self, study: str, nonce: str) -> bool:
-        """Return whether it is a job of this study in this store."""
-        return (self.study, self.nonce) == (study, nonce)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt of one seed to reach one rung."""
+    """What an executor is given to run an attempt."""
 
     study: str
     nonce: str
@@ -49,12 +45,13 @@ class Job:
     ) -> "Job":
         """Return the job with its name; seed 9999 is the baseline, whose rung is the last."""
         unnamed = cls(study, nonce, seed, rung, attempt, iterations, "")
-        return replace(unnamed, name=job_name(study, nonce, seed, unnamed.rung_name, attempt))
+        return replace(unnamed, name=job_name(study, nonce, unnamed.at))
 
     @property
-    def rung_name(self) -> RungName:
-        """The rung in keys and on the trainer's command line."""
-        return "baseline" if self.seed == BASELINE_SEED else self.rung
+    def at(self) -> Attempt:
+        """The attempt, with the rung as keys and the trainer's command line have it."""
+        rung: RungName = "baseline" if self.seed == BASELINE_SEED else self.rung
+        return Attempt(rung, self.seed, self.attempt)
 
 
 @dataclass(frozen=True)
@@ -78,17 +75,27 @@ class JobState:
     """Held back without a process: its queue has not admitted it yet, or has evicted it."""
 
 
-def job_name(study: str, nonce: str, seed: int, rung: RungName, attempt: int) -> str:
-    """Return the name of an attempt; valid as a Kubernetes name (lower case, "-", below 63)."""
-    rung_part = "baseline" if rung == "baseline" else f"r{rung}"
-    return f"lv-{study}-{nonce}-s{seed:04d}-{rung_part}-a{attempt}"
+def job_name(study: str, nonce: str, at: Attempt) -> str:
+    """Return the name of an attempt's job; valid in Kubernetes (lower case, "-", below 63).
+
+    The nonce tells the study from the same one in another store.
+    """
+    rung = "baseline" if at.rung == "baseline" else f"r{at.rung}"
+    return f"lv-{study}-{nonce}-s{at.seed:04d}-{rung}-a{at.attempt}"
 
 
 @functools.lru_cache(maxsize=65_536)
-def parse_job_name(name: str) -> JobName | None:
-    """Return the parts of a name that `job_name` made, or None for any other name."""
+def parse_job_name(name: str) -> tuple[str, str, Attempt] | None:
+    """Return study, nonce and attempt of a name that `job_name` made; None for any other name."""
     match = _NAME.fullmatch(name)
     if match is None or (match["rung"] is None) != (int(match["seed"]) == BASELINE_SEED):
         return None
     rung: RungName = "baseline" if match["rung"] is None else int(match["rung"])
-    return JobName(match["study"], match["nonce"], int(match["seed"]), rung, int(match["attempt"]))
+    return match["study"], match["nonce"], Attempt(rung, int(match["seed"]), int(match["attempt"]))
+
+
+def own_jobs(study: Study, states: Mapping[str, JobState]) -> dict[Attempt, JobState]:
+    """Return the jobs of this study in this store, of all those that a platform knows by name."""
+    named = [(parse_job_name(name), states[name]) for name in sorted(states)]
+    mine = (study.id, study.nonce)
+    return {name[2]: state for name, state in named if name is not None and name[:2] == mine}

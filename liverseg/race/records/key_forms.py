@@ -1,10 +1,11 @@
-"""What the keys of a race say: every one that is read is read by one of these forms.
+"""What the keys of a race say: those that are read are written and read by these forms.
 
 Rung, seed, iteration and attempt are numbers (a rung may be "baseline"), all else is text without
 "_" and "/"; "none" is None.
 """
 
 import functools
+import math
 import re
 from typing import Any
 
@@ -23,6 +24,18 @@ REPORT = (
 
 _NUMBERS = {"rung": r"\d+|baseline", "seed": r"\d{4,}", "iteration": r"\d+", "attempt": r"\d+"}
 _PARTS = _NUMBERS | {"jaccard": r"none|\d+(?:\.\d+)?(?:e-\d+)?", "event": "[^/]+"}
+
+
+def key_of(form: str, study: str, **values: Any) -> str:
+    """Return the key of a form; `values` may be more than it names. A NaN is none, as in JSON."""
+
+    def text(part: re.Match[str]) -> str:
+        value = values[part[1]]
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return "none"
+        return f"{value:04d}" if part[1] == "seed" else str(value)
+
+    return f"studies/{study}/" + re.sub("<(.+?)>", text, form)
 
 
 def named(key: str, form: str) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The lease on a study: who may act for it, and how long another one has to wait.
 
-A controller takes a study only when nobody holds it, or when it is forced to. The holder
-is alive while its heartbeat changes, on the observer's own monotonic clock: two machines'
-clocks are never compared. Two that take it at the same moment are told apart by the generation
-and by who wrote last: the other one is fenced when it renews.
+The holder is alive while its heartbeat changes, on the observer's own monotonic clock: two
+machines' clocks are never compared. Two that take a study at the same moment are told apart by the
+generation and by who wrote last: the other one is fenced when it renews.
 """
 
 import os
@@ -35,8 +34,7 @@ def may_take(
 ) -> bool:
     """Return whether nobody holds the study of this nonce.
 
-    The taker has seen `heartbeat` as it is for `unchanged_seconds`; its owner is dead where it is
-    a process of the taker's machine that has ended.
+    `unchanged_seconds`: for how long the taker has seen `heartbeat` as it is.
     """
     return (
         heartbeat is None
@@ -92,7 +90,8 @@ class Lease:
         began = since = self.monotonic()
         seen, announced = None, ""
         while True:
-            heartbeat, now = self._stored(), self.monotonic()
+            heartbeat = facts.read_heartbeat(self.store, self.study.id)
+            now = self.monotonic()
             if heartbeat != seen:
                 seen, since = heartbeat, now
             dead = heartbeat is not None and self.is_dead(heartbeat.process)
@@ -116,12 +115,9 @@ class Lease:
             sleep(_POLL_SECONDS)
 
     def renew(self) -> None:
-        """Say that the controller lives.
-
-        Raises Fenced where another one has taken over, StudyError where the study was deleted.
-        """
+        """Say that the controller lives; raises Fenced, or StudyError if the study was deleted."""
         with self._lock:
-            now = self._stored()
+            now = facts.read_heartbeat(self.store, self.study.id)
             mine = self._is_mine(now)
             if not mine:
                 # An older controller may have renewed between its own look and our taking over.
@@ -144,7 +140,7 @@ class Lease:
                 self.renew()
 
     def say(self, state: str) -> None:
-        """Record what the controller does, for whoever looks at the study."""
+        """Record what the controller does."""
         with self._lock:
             self._state = state
             self._write()
@@ -159,7 +155,7 @@ class Lease:
 
     def is_mine(self) -> bool:
         """Return whether the heartbeat in the store is this controller's."""
-        return self._is_mine(self._stored())
+        return self._is_mine(facts.read_heartbeat(self.store, self.study.id))
 
     @contextmanager
     def released_at_the_end(self) -> Iterator[None]:
@@ -195,9 +191,6 @@ class Lease:
             f"study {self.study.id} was deleted and opened anew while this controller was at "
             f"work (nonce {nonce}, this one has {self.study.nonce}); start again to run that one"
         )
-
-    def _stored(self) -> Heartbeat | None:
-        return facts.read_heartbeat(self.store, self.study.id)
 
     def _is_mine(self, heartbeat: Heartbeat | None) -> bool:
         return heartbeat is not None and heartbeat.owner == self.owner

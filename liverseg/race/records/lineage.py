@@ -51,8 +51,7 @@ def ids(store: ObjectStore, study: str) -> tuple[str, ...]:
 def same_so_far(one: Study, other: Study, seed: int, iteration: int) -> bool:
     """Return whether both studies validate this seed at the same iterations up to `iteration`.
 
-    A training validates at every interval and at its rungs; a validation more may be a better
-    best, so that the weights delivered would be others.
+    A validation more may be a better best, so that the weights delivered would be others.
     """
     return _validations(one, seed, iteration) == _validations(other, seed, iteration)
 

@@ -2,48 +2,21 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
 
-from liverseg.core.race.ledger import RungName
 from liverseg.errors import IntegrityError
-from liverseg.race.records import facts
-from liverseg.race.records.facts import AnyRung, Jaccard, Report, Seed
+from liverseg.race.records.facts import Report, Reported
 from liverseg.race.records.key_forms import REPORT, named
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
-from liverseg.storage.record import Count, Sha256
+from liverseg.storage.record import Sha256
 
 
 @dataclass(frozen=True)
-class ReportKey:
+class ReportKey(Reported):
     """What the key of a report says of it."""
 
-    rung: AnyRung
-    seed: Seed
-    attempt: Count
-    best_jaccard: Jaccard | None
-    """Highest mean validation Jaccard so far, 0 to 1; None: there is none, ranks last."""
-    best_iteration: Count
-    last_jaccard: Jaccard | None
-    """Mean validation Jaccard at the rung."""
     sha256: Sha256
     """Of the report's bytes; promotions and decisions name the report by it."""
-
-    def score(self, metric: Literal["best", "last"]) -> float | None:
-        """Return the value that ranks the seed."""
-        return self.best_jaccard if metric == "best" else self.last_jaccard
-
-
-def key_of(study: str, report: Report | ReportKey, digest: str) -> str:
-    """Return the key of a report whose bytes have the SHA-256 `digest`."""
-    best, last = (facts.shown_jaccard(j) for j in (report.best_jaccard, report.last_jaccard))
-    prefix = attempt_prefix(study, report.rung, report.seed, report.attempt)
-    return f"{prefix}{best}_{report.best_iteration}_{last}_{digest}.json"
-
-
-def attempt_prefix(study: str, rung: RungName, seed: int, attempt: int) -> str:
-    """Return what the key of an attempt's report begins with."""
-    return f"{facts.rungs_prefix(study)}{rung}/reports/{seed:04d}-a{attempt}_"
 
 
 def parse(key: str) -> ReportKey:
@@ -54,12 +27,12 @@ def parse(key: str) -> ReportKey:
 def write_report(store: ObjectStore, study: str, report: Report) -> None:
     """Commit a report; the same one that is there already stays as it is."""
     data = record.encode(report.to_mapping())
-    store.put_new(key_of(study, report, sha256(data).hexdigest()), data)
+    store.put_new(report.key(study, sha256=sha256(data).hexdigest()), data)
 
 
 def read_report(store: ObjectStore, study: str, report: ReportKey) -> Report:
     """Return a report; IntegrityError where its bytes are not those that its key names."""
-    key = key_of(study, report, report.sha256)
+    key = report.key(study)
     data = store.get(key)
     digest = sha256(data).hexdigest()
     if digest != report.sha256:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from liverseg.core.data.dataset import Dataset
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm, Report, Result
@@ -21,7 +20,7 @@ def write_result(store: ObjectStore, study: Study, arm: Arm, report: Report) -> 
     """
     weights = reported_weights(store, report)
     result = result_of(study.id, arm, report)
-    description = describe(result, study.id, to_mapping(study.settings), study.dataset)
+    description = describe(result, study)
     files = {"model.safetensors": weights, "model.json": record.encode(description)}
     bundle.commit(store, result.model, files)
     record.write_new(store, facts.result_key(study.id, arm), result.to_mapping())
@@ -40,14 +39,13 @@ def result_of(study: str, arm: Arm, report: Report) -> Result:
     )
 
 
-def describe(
-    result: Result, study: str, settings: dict[str, Any], dataset: Dataset
-) -> dict[str, Any]:
+def describe(result: Result, study: Study) -> dict[str, Any]:
     """Return what model.json holds: the result, and what the model was trained with."""
     values = result.to_mapping()
     del values["model"]
-    synthetic = any(case.synthetic for case in dataset.cases)
-    return values | {"study": study, "settings": settings, "synthetic": synthetic}
+    synthetic = any(case.synthetic for case in study.dataset.cases)
+    settings = to_mapping(study.settings)
+    return values | {"study": study.id, "settings": settings, "synthetic": synthetic}
 
 
 def reported_weights(store: ObjectStore, report: Report) -> bytes:

@@ -1,6 +1,7 @@
 """All facts of a study at one moment, read with few requests."""
 
 from bisect import insort
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -13,16 +14,15 @@ from liverseg.errors import IntegrityError
 from liverseg.race.records import facts, reports, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import ARMS, Arm, Fact, Stop
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.key_forms import DECISION, EVENT, FAILURE, PROMOTION, named
 from liverseg.race.records.reports import ReportKey
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import stored_nonce
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 AnyFact = TypeVar("AnyFact", bound=Fact)
 _ORDER = attrgetter("seed", "attempt", "sha256")
-_FORMS: dict[type[Fact], str] = {Decision: DECISION, Failure: FAILURE, Promotion: PROMOTION}
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class Snapshot:
 class SnapshotReader:
     """Reads snapshots of one study.
 
-    The first read lists all rungs at once, later ones only those that can still change: rungs that
-    are not decided, or whose attempts are not all closed. A record is read once.
+    The first read lists all rungs at once, later ones only those that are not decided, or whose
+    attempts are not all closed. A record is read once.
     """
 
     def __init__(self, store: ObjectStore, study: str) -> None:
         self._store = store
         self._study = study
         self._nonce: str | None = None
-        self._rungs: dict[str, _Rung] = {}
+        self._rungs: defaultdict[str, _Rung] = defaultdict(lambda: _Rung(self._nonce))
         self._record: Callable[..., Any] = cache(partial(_read, store))
 
     def read(self, asked: Iterable[Attempt] = ()) -> Snapshot:
@@ -82,11 +82,7 @@ class SnapshotReader:
         # Once a seed has reported, its other attempts need no failure.
         reported = {(report.rung, report.seed) for report in reports}
         failed = {attempt for rung in rungs for attempt in rung.failures.values()}
-        unsettled = (
-            at
-            for at in spans
-            if at not in closed or ((at.rung, at.seed) not in reported and at not in failed)
-        )
+        settled = {at for at in closed if at in failed or (at.rung, at.seed) in reported}
         results = self._store.keys(facts.study_prefix(self._study) + "results/")
         stops = self._store.keys(facts.stops_prefix(self._study))
         return Snapshot(
@@ -97,7 +93,7 @@ class SnapshotReader:
             named=rests_on([*resting, *decisions]),
             results=frozenset(arm for arm in ARMS if facts.result_key(self._study, arm) in results),
             spans=spans,
-            unknown=frozenset(unsettled) - asked,
+            unknown=frozenset(spans) - settled - asked,
             closed=closed,
             spent_seconds=sum(span.seconds for span in spans.values()),
             stopped=bool(stops) and self._record(stops[-1], Stop).stopped,
@@ -107,10 +103,10 @@ class SnapshotReader:
         """Look at every rung that can have changed."""
         if not self._rungs:
             self._nonce = stored_nonce(self._store, self._study)
-            self._rung("0")
+            self._rungs["0"].take(())
             listed = self._store.keys(facts.rungs_prefix(self._study))
             for name, keys in groupby(listed, key=lambda key: key.split("/")[3]):
-                self._rung(name).take(keys)
+                self._rungs[name].take(keys)
             return
         # One whose job is known may be closed though it has never begun.
         unclosed = asked.difference(*(rung.closed for rung in self._rungs.values()))
@@ -122,14 +118,11 @@ class SnapshotReader:
         self._look("baseline", again)
 
     def _look(self, name: str, again: Collection[str]) -> "_Rung":
-        rung = self._rung(name)
+        rung = self._rungs[name]
         # Else nothing of it can change any more.
         if name in again or rung.decision is None or not rung.spans.keys() <= rung.closed:
             rung.take(self._store.keys(f"{facts.rungs_prefix(self._study)}{name}/"))
         return rung
-
-    def _rung(self, name: str) -> "_Rung":
-        return self._rungs.setdefault(name, _Rung(self._nonce))
 
 
 class _Rung:
@@ -157,7 +150,7 @@ class _Rung:
                 case "attempts":
                     at = named(key, EVENT)
                     if at["nonce"] == self._nonce:
-                        attempt = spans.attempt_at(at)
+                        attempt = Attempt(at["rung"], at["seed"], at["attempt"])
                         self._events.setdefault(attempt, []).append(key)
                         grown.add(attempt)
                         if at["event"].startswith("closed_"):
@@ -165,7 +158,8 @@ class _Rung:
                 case "reports":
                     insort(self.reports, reports.parse(key), key=_ORDER)
                 case "failures":
-                    self.failures[key] = spans.attempt_at(named(key, FAILURE))
+                    at = named(key, FAILURE)
+                    self.failures[key] = Attempt(at["rung"], at["seed"], at["attempt"])
                 case "promotions":
                     at = named(key, PROMOTION)
                     self.promotions[key] = at["rung"], at["seed"]
@@ -191,7 +185,7 @@ def read_failures(store: ObjectStore, study: str) -> list[Failure]:
 def _read(store: ObjectStore, key: str, kind: type[AnyFact]) -> AnyFact:
     """Return a fact; IntegrityError where it is another one than its key says."""
     fact = record.read(store, key, kind)
-    for field, part in (named(key, _FORMS[kind]) if kind in _FORMS else {}).items():
+    for field, part in (named(key, kind.form) if kind.form else {}).items():
         if (value := getattr(fact, field)) != part:
             raise IntegrityError(f"'{key}' is damaged: field '{field}' is {value}, its key {part}")
     return fact

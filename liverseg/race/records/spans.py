@@ -12,8 +12,8 @@ store was emptied has another nonce, and is nobody's. The events:
 Times are unix seconds; what is not known is `none`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote, unquote
 
 from msgspec import defstruct
@@ -22,7 +22,7 @@ from liverseg.core.race.ledger import RungName, Sample, Span
 from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import ProcessExitCode
-from liverseg.race.records.job import JobName
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.key_forms import EVENT, named
 from liverseg.race.records.study import Study
 from liverseg.storage import record
@@ -32,28 +32,9 @@ from liverseg.storage.record import Count, Time
 _NONE = "none"
 
 
-class Attempt(NamedTuple):
-    """One attempt of one seed to reach one rung."""
-
-    rung: RungName
-    seed: int
-    attempt: int
-
-
-def attempt_of(job: JobName) -> Attempt:
-    """Return the attempt that a job is."""
-    return Attempt(job.rung, job.seed, job.attempt)
-
-
 def attempts_prefix(study: str, rung: RungName, seed: int) -> str:
     """Return what the keys of all attempts of a seed at a rung begin with."""
     return f"{facts.rungs_prefix(study)}{rung}/attempts/{seed:04d}-a"
-
-
-def span_prefix(study: Study, attempt: Attempt) -> str:
-    """Return where the events of an attempt are stored."""
-    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
-    return f"{prefix}{attempt.attempt}-{study.nonce}/"
 
 
 def start(time: float, device: str, pod: str = "") -> str:
@@ -79,22 +60,17 @@ def closed(started: float | None, ended: float | None, code: int | None) -> str:
 
 def write(store: ObjectStore, study: Study, attempt: Attempt, event: str) -> None:
     """Record an event."""
-    record.write_new(store, f"{span_prefix(study, attempt)}{event}.json", {})
+    record.write_new(store, f"{_prefix(study, attempt)}{event}.json", {})
 
 
 def events(store: ObjectStore, study: Study, attempt: Attempt) -> list[str]:
     """Return the keys of an attempt's events."""
-    return store.keys(span_prefix(study, attempt))
+    return store.keys(_prefix(study, attempt))
 
 
 def pods(keys: Iterable[str]) -> list[str]:
     """Return the uids of the pods that have begun, in order of their start."""
     return [event.pod for kind, event in map(_event, sorted(keys)) if kind == "start"]
-
-
-def attempt_at(at: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that a key names."""
-    return Attempt(at["rung"], at["seed"], at["attempt"])
 
 
 # What the name of an event says, in this order.
@@ -166,6 +142,11 @@ def _framed(
     if ended is not None:
         samples[-1] = Sample(last.iteration, max(ended, last.time))
     return samples
+
+
+def _prefix(study: Study, attempt: Attempt) -> str:
+    prefix = attempts_prefix(study.id, attempt.rung, attempt.seed)
+    return f"{prefix}{attempt.attempt}-{study.nonce}/"
 
 
 def _shown(time: float | None) -> str:

@@ -92,11 +92,18 @@ def open_study(
     parent: str | None = None,
     nonce: Callable[[], str] = lambda: secrets.token_hex(4),
 ) -> Study:
-    """Return the study of these settings and data; its spec.json is written once.
+    """Return the study of these settings and data; whoever opens it second gets the first nonce.
 
-    Whoever opens it second gets the nonce of the first.
+    Raises SettingsError where the cases were prepared with other settings.
     """
-    require_prepared_alike(settings, dataset)
+    # The network would be trained on one grid and described, and used, as one of another.
+    prepared = asdict(dataset.preparation)
+    for name, value in asdict(settings.preparation).items():
+        if value != prepared[name]:
+            raise SettingsError(
+                f"setting 'preparation.{name}' is {value!r}, the data set was scanned with "
+                f"{prepared[name]!r}; scan and preprocess it with these settings first"
+            )
     study = study_id(settings, dataset)
     spec = Spec(
         study=study,
@@ -114,26 +121,8 @@ def open_study(
     return load_study(store, study)
 
 
-def require_prepared_alike(settings: Settings, dataset: Dataset) -> None:
-    """Raise SettingsError where the cases were prepared with other settings than the study's.
-
-    The network would be trained on one grid and described, and used, as one of another.
-    """
-    wanted, prepared = asdict(settings.preparation), asdict(dataset.preparation)
-    for name, value in wanted.items():
-        if value != prepared[name]:
-            raise SettingsError(
-                f"setting 'preparation.{name}' is {value!r}, the data set was scanned with "
-                f"{prepared[name]!r}; scan and preprocess it with these settings first"
-            )
-
-
 def load_study(store: ObjectStore, study: str) -> Study:
-    """Return a study by its id.
-
-    Raises StudyError where the store has none of that name, IntegrityError where its spec.json is
-    damaged, or of an earlier version.
-    """
+    """Return a study by its id; StudyError where there is none, IntegrityError if it is damaged."""
     key = facts.spec_key(study)
     try:
         spec = record.read(store, key, Spec)

@@ -14,7 +14,7 @@ from liverseg.platform.process_identity import is_dead, this_process
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
-from liverseg.race.records.job import JobState, parse_job_name
+from liverseg.race.records.job import JobState, own_jobs
 from liverseg.race.records.lease import Lease
 from liverseg.race.records.study import Study, study_ids
 from liverseg.steps.race.race import beating
@@ -127,11 +127,7 @@ def _end_jobs(
 
 
 def _jobs(executor: Executor, study: Study) -> list[JobState]:
-    return [
-        state
-        for name, state in executor.states().items()
-        if (parts := parse_job_name(name)) is not None and parts.belongs_to(study.id, study.nonce)
-    ]
+    return list(own_jobs(study, executor.states()).values())
 
 
 def _bytes(store: ObjectStore, manifest: str) -> int:

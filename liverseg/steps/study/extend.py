@@ -62,8 +62,7 @@ def run(
     for failure in read_failures(store, old.id):
         # A loss that was not finite would not be finite again.
         if failure.kind == "model" and _holds(old, child, failure.rung, failure.seed):
-            key = facts.failure_key(child.id, failure.rung, failure.seed, failure.attempt)
-            record.write_new(store, key, failure.to_mapping())
+            record.write_new(store, failure.key(child.id), failure.to_mapping())
     _take_curves(store, old, child)
     # The spec comes last: a study whose taking over was cut short does not exist yet.
     open_study(store, settings, child.dataset, clock, old.id, nonce=lambda: nonce)

@@ -40,8 +40,8 @@ from liverseg.network import checkpoint
 from liverseg.network.device import best_device, device_name
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.race.records import facts, lineage, spans
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.reports import write_report
-from liverseg.race.records.spans import Attempt
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.data.cases import load_case
