@@ -43,7 +43,7 @@ class Span:
     device: str = ""
     """The machine and what of it computes, as the process named them."""
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """From the start to the last that was heard."""
         return self.samples[-1].time - self.samples[0].time
@@ -53,6 +53,17 @@ class Span:
         """(iterations, seconds) between two samples, from the one at which it resumed."""
         pairs = pairwise(self.samples[1:])
         return [(b.iteration - a.iteration, b.time - a.time) for a, b in pairs]
+
+    @cached_property
+    def recent_rate(self) -> float | None:
+        """Iterations per second over the last two stretches; None before the first.
+
+        Two, so that a node that has become slow shows after two validations.
+        """
+        iterations, seconds = (
+            sum(values) for values in zip((0, 0.0), *self.stretches[-2:], strict=True)
+        )
+        return iterations / seconds if iterations > 0 and seconds > 0 else None
 
 
 @dataclass(frozen=True)

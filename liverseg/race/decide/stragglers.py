@@ -4,8 +4,8 @@ A node with a throttled GPU or a bad disk holds up its whole rung. The trainer i
 checkpoint, and its next attempt continues from there, bit for bit.
 """
 
-import statistics
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 
 from liverseg.core.race.ledger import Span
 from liverseg.race.decide.state import RaceState
@@ -17,14 +17,12 @@ FACTOR = 3.0
 SIBLINGS = 2
 # ... and moving saves more than it costs, in seconds.
 WORTH_SECONDS = 600.0
-# Stretches between validations over which a rate is taken: a node that has become slow is seen
-# after these.
-_STRETCHES = 2
 
 
 def stragglers(state: RaceState, spans: Mapping[Attempt, Span]) -> dict[Attempt, str]:
     """Return, for every attempt to be moved if it still runs, the reason; once a seed and rung."""
-    rates = {at: rate for at, span in spans.items() if (rate := _rate(span)) is not None}
+    rates = {at: rate for at, span in spans.items() if (rate := span.recent_rate) is not None}
+    in_order = sorted(rates.values())
     slow = {}
     for at, rate in rates.items():
         seed_state = state.seed_state(at.seed, at.rung)
@@ -35,7 +33,7 @@ def stragglers(state: RaceState, spans: Mapping[Attempt, Span]) -> dict[Attempt,
             or any(failure.kind == "straggler" for failure in seed_state.failures)
         ):
             continue
-        usual = statistics.median(rate for other, rate in rates.items() if other != at)
+        usual = _median_without(rate, in_order)
         index = -1 if at.rung == "baseline" else at.rung
         left = state.rungs[index].rung.iterations - spans[at].samples[-1].iteration
         if rate * FACTOR < usual and left / rate - left / usual > WORTH_SECONDS:
@@ -43,8 +41,9 @@ def stragglers(state: RaceState, spans: Mapping[Attempt, Span]) -> dict[Attempt,
     return slow
 
 
-def _rate(span: Span) -> float | None:
-    """Return iterations a second over the last validations; None before the first."""
-    last = span.stretches[-_STRETCHES:]
-    iterations, seconds = sum(i for i, _ in last), sum(s for _, s in last)
-    return iterations / seconds if iterations > 0 and seconds > 0 else None
+def _median_without(one: float, in_order: Sequence[float]) -> float:
+    """Return the median of all values but `one`; sorted once, since a rung may have thousands."""
+    at, others = bisect_left(in_order, one), len(in_order) - 1
+    middle = ((others - 1) // 2, others // 2)
+    lower, upper = (in_order[number + (number >= at)] for number in middle)
+    return (lower + upper) / 2
