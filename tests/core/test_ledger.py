@@ -117,7 +117,7 @@ def life(start: float, end: float, ended: bool = True, rung: RungName = 0) -> Sp
     return Span(0, rung, 0, (Sample(0, start), Sample(2, end)), ended, 0)
 
 
-def test_who_lives_at_the_same_time_is_counted_without_a2():
+def test_who_lives_at_the_same_time_is_counted_without_the_baseline():
     assert most_at_once([]) == 0
     one_after_another = [life(0, 5), life(5, 9)]
     assert most_at_once(one_after_another) == 1

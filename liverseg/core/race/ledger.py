@@ -150,7 +150,7 @@ def decision_times(
 
 
 def most_at_once(spans: Iterable[Span]) -> int:
-    """Return how many trainers of the race have lived at the same time at most; A2 is not one."""
+    """Return the highest number of trainers that lived at the same time, without the baseline's."""
     race = [span for span in spans if span.rung != "baseline"]
     changes = [(span.samples[0].time, 1) for span in race]
     changes += [(span.samples[-1].time, -1) for span in race if span.ended]
