@@ -12,6 +12,7 @@ from liverseg.race.records.job import Attempt, Job, parse_job_name
 from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION, key_of
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.results import result_keys
+from liverseg.steps.results.curves import read_curves
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import NONCE
@@ -146,6 +147,6 @@ def test_a_curve_has_one_entry_an_iteration_that_of_the_lowest_attempt():
     for iteration, attempt in ((1000, 1), (500, 0), (1000, 2)):
         point = dataclasses.replace(POINT, iteration=iteration, attempt=attempt)
         facts.write_curve(store, "ab12", point)
-    curve = facts.read_curve(store, "ab12", 7)
+    curve = read_curves(store, "ab12")[7]
     assert [(c["iteration"], c["attempt"]) for c in curve] == [(500, 0), (1000, 1)]
     assert facts.best_jaccards(store, "ab12") == {7: 0.5}

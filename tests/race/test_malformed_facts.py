@@ -19,6 +19,7 @@ from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Spec, load_study, open_study
 from liverseg.settings import to_mapping
 from liverseg.steps.data.cases import CaseManifest
+from liverseg.steps.results.curves import read_curves
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal
@@ -235,7 +236,7 @@ def test_a_fact_of_another_seed_rung_or_attempt_than_its_key_says_is_refused(kin
     [
         ("500", lambda store, study: facts.best_jaccards(store, study)),
         ("500-a0_high", lambda store, study: facts.best_jaccards(store, study)),
-        ("x-a0_0.5", lambda store, study: facts.read_curve(store, study, 1)),
+        ("x-a0_0.5", lambda store, study: read_curves(store, study)[1]),
     ],
 )
 def test_a_malformed_key_of_a_validation_is_named(name, read):

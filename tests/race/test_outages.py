@@ -18,6 +18,7 @@ from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.simulation.simulated_executor import BEGINNING
+from liverseg.steps.results.curves import read_curves
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.outbox import Outage, Outbox
@@ -125,7 +126,7 @@ class Race:
         return result.weights_sha256
 
     def curve(self) -> list[int]:
-        return [point["iteration"] for point in facts.read_curve(self.store, self.study.id, 0)]
+        return [point["iteration"] for point in read_curves(self.store, self.study.id)[0]]
 
 
 def undisturbed() -> Race:

@@ -5,6 +5,7 @@ from liverseg.race.records import facts, spans
 from liverseg.race.records.job import Attempt, Job
 from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.simulation.simulated_trainer import invented_score
+from liverseg.steps.results.curves import read_curves
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract
@@ -40,7 +41,7 @@ def test_a_trainer_leaves_the_facts_that_a_real_one_leaves():
     report = record.read(store, report_key(store, study, 0, 3, 0))
     assert report["best_jaccard"] == pytest.approx(0.32)
     assert bundle.load(store, report["checkpoint"])["best.safetensors"]
-    (point,) = facts.read_curve(store, study, 3)
+    (point,) = read_curves(store, study)[3]
     assert point["iteration"] == 2
     assert set(point) == set(CURVE_ENTRIES)
     events = spans.events(store, rehearsal.study, Attempt(0, 3, 0))

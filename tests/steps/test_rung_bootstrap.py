@@ -6,6 +6,7 @@ from liverseg.race.records import facts
 from liverseg.settings import from_mapping
 from liverseg.steps.race import race
 from liverseg.steps.results import rung_bootstrap, rung_page
+from liverseg.steps.results.curves import read_curves
 from liverseg.storage import record
 from tests.race.rehearsal import SETTINGS, Rehearsal
 from tests.steps.test_report import Page
@@ -27,7 +28,7 @@ def with_cases(rehearsal: Rehearsal, around: dict[int, tuple[float, ...]]) -> Re
 
 def assessed(rehearsal: Rehearsal) -> list[dict[str, Any]]:
     status = race.status(rehearsal.store, rehearsal.study.id)
-    curves = rung_page.read_curves(rehearsal.store, rehearsal.study)
+    curves = read_curves(rehearsal.store, rehearsal.study.id)
     return rung_bootstrap.of_race(rehearsal.study, status, curves)
 
 

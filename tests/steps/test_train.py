@@ -9,6 +9,7 @@ from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.job import Attempt
 from liverseg.race.records.study import Study
+from liverseg.steps.results.curves import read_curves
 from liverseg.steps.training import train
 from liverseg.storage import bundle, record
 from liverseg.storage.folder import FolderStore
@@ -50,7 +51,7 @@ def test_a_trainer_reports_and_a_pause_at_the_rung_changes_no_weight() -> None:
     assert trained(uninterrupted, study, 0) == ExitCode.DONE
     assert trained(uninterrupted, study, 1) == ExitCode.DONE
     assert with_stop["weights_sha256"] == report(uninterrupted, study, 1)["weights_sha256"]
-    curve = facts.read_curve(interrupted, study.id, 1)
+    curve = read_curves(interrupted, study.id)[1]
     assert [c["iteration"] for c in curve] == [2, 3, 4, 6]
     assert all(set(c["cases"]) == {"validation"} for c in curve)
     assert all(set(c) == set(CURVE_ENTRIES) for c in curve)
@@ -297,7 +298,7 @@ def test_a_store_that_stays_away_ends_a_trainer_with_76_and_its_work_is_found_ag
     )
     # On the same machine the next attempt trains nothing anew.
     assert (again, seen) == (ExitCode.DONE, [])
-    assert [c["iteration"] for c in facts.read_curve(store, study.id, 1)] == [2, 4, 6]
+    assert [c["iteration"] for c in read_curves(store, study.id)[1]] == [2, 4, 6]
     assert report(store, study, 1, 1)["iterations"] == 6
 
 
@@ -333,7 +334,7 @@ def test_where_the_machine_keeps_nothing_the_training_waits_for_the_store(tmp_pa
     )  # fmt: skip
     assert code == ExitCode.DONE
     assert waits.now == 1060.0
-    assert [c["iteration"] for c in facts.read_curve(store, study.id, 1)] == [2, 4, 6]
+    assert [c["iteration"] for c in read_curves(store, study.id)[1]] == [2, 4, 6]
 
 
 def test_a_trainer_that_begins_while_the_store_is_away_waits_for_it(tmp_path: Path) -> None:

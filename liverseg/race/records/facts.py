@@ -249,13 +249,17 @@ def write_curve(store: ObjectStore, study: str, point: CurvePoint) -> None:
     record.write_new(store, point.key(study), point.to_mapping())
 
 
-def read_curve(store: ObjectStore, study: str, seed: int) -> list[dict[str, Any]]:
-    """Return a seed's validations (`CurvePoint`) in order of iteration, of the lowest attempts."""
-    named_keys = ((named(key, CURVE), key) for key in store.keys(curves_prefix(study, seed)))
-    points = sorted((at["iteration"], at["attempt"], key) for at, key in named_keys)
-    lowest = {iteration: key for iteration, _, key in reversed(points)}
-    keys = reversed(lowest.values())
-    return [record.read(store, key, CurvePoint).to_mapping() for key in keys]
+def curve_keys(store: ObjectStore, study: str) -> dict[int, list[str]]:
+    """Return the keys of all validations by seed, in order of iteration, of the lowest attempts."""
+    lowest: dict[tuple[int, int], tuple[int, str]] = {}
+    for key in store.keys(curves_prefix(study)):
+        at = named(key, CURVE)
+        where, point = (at["seed"], at["iteration"]), (at["attempt"], key)
+        lowest[where] = min(point, lowest.get(where, point))
+    keys: dict[int, list[str]] = {}
+    for (seed, _), (_, key) in sorted(lowest.items()):
+        keys.setdefault(seed, []).append(key)
+    return keys
 
 
 def best_jaccards(store: ObjectStore, study: str) -> dict[int, float]:

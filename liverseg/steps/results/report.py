@@ -20,6 +20,7 @@ from liverseg.steps.results import (
     rung_bootstrap,
     rung_page,
 )
+from liverseg.steps.results.curves import read_curves
 from liverseg.steps.results.evaluate import load_evaluation
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import encode
@@ -43,7 +44,7 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     if status["winner"] is None:
         raise StudyError(f"study {study_id} has no winner yet; run the race to its end first")
     evaluation = load_evaluation(store, study_id)
-    curves = rung_page.read_curves(store, study)
+    curves = read_curves(store, study_id)
     document = evaluation["document"]
     data = ("synthetic " if evaluation["synthetic"] else "") + "test cases"
     shown = [

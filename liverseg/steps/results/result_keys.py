@@ -3,6 +3,11 @@
 from liverseg.race.records.facts import study_prefix
 
 
+def packed_curves_prefix(study: str) -> str:
+    """Copies of the validations that the pages of decided rungs have read, a document per rung."""
+    return study_prefix(study) + "packed-curves/"
+
+
 def evaluation_key(study: str) -> str:
     """The test cases' figures."""
     return study_prefix(study) + "evaluation.json"

@@ -22,7 +22,7 @@ def of_rung(
         study: The race's settings.
         status: What `steps.race.status` returns.
         index: Of the rung.
-        curves: By seed what `facts.read_curve` returns.
+        curves: By seed what `read_curves` returns (curves.py).
 
     Returns:
         `rung`; `iterations`; `why_not`, the reason where it is not assessable, else None; `cases`,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from liverseg.race.records import facts
 from liverseg.race.records.study import Study
 from liverseg.steps.results import rung_bootstrap
+from liverseg.steps.results.curves import read_curves
 from liverseg.storage.port import ObjectStore
 
 
@@ -35,7 +35,7 @@ def write(
 
     reports = status["rungs"][index]["reports"]
     leader = reports[0]["seed"] if reports else None
-    curves = read_curves(store, study)
+    curves = read_curves(store, study.id, pack=index)
     values = {
         "study": study.id,
         "rung": index,
@@ -60,10 +60,3 @@ def row(rung: Mapping[str, Any]) -> dict[str, Any]:
     if pruned and worst is not None:
         cut += f", {max(pruned):.4f} does not"
     return {**rung, "cut": cut}
-
-
-def read_curves(store: ObjectStore, study: Study) -> dict[int, list[dict[str, Any]]]:
-    """Return every seed's validations."""
-    return {
-        seed: facts.read_curve(store, study.id, seed) for seed in range(study.settings.race.seeds)
-    }
