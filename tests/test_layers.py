@@ -27,7 +27,7 @@ CONTROLLER_SIDE = (
     "liverseg.steps.results.postprocess",
     "liverseg.steps.results.evaluate",
     "liverseg.steps.results.evaluate_external",
-    "liverseg.steps.results.report",
+    "liverseg.steps.report.report",
     "liverseg.race.controller",
     "liverseg.race.executors.process",
     "pipelines.training",

@@ -140,7 +140,7 @@ def rung(
             run's own, which are laid over them (steps/race/pod_overlay.py).
         page: Where an HTML page goes that shows who leads and how the seeds have learned so far.
     """
-    from liverseg.steps.results import rung_page
+    from liverseg.steps.report import rung_page
 
     opened = open_store(store)
     loaded = load_study(opened, study)
@@ -262,7 +262,7 @@ def evaluate(store: str, study: str, _cache_token: str) -> dict[str, float]:
 @task
 def report(store: str, study: str, _cache_token: str, out: str) -> None:
     """Write the HTML report to `out` and into the store."""
-    from liverseg.steps.results import report as step
+    from liverseg.steps.report import report as step
 
     step.run(open_store(store), study, Path(out))
 

@@ -11,8 +11,8 @@ from liverseg.race.records.facts import CurvePoint, Report
 from liverseg.race.records.job import Attempt, Job, parse_job_name
 from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION, key_of
 from liverseg.settings import BASELINE_SEED
+from liverseg.steps.report.curves import read_curves
 from liverseg.steps.results import result_keys
-from liverseg.steps.results.curves import read_curves
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import NONCE

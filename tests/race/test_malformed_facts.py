@@ -19,7 +19,7 @@ from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Spec, load_study, open_study
 from liverseg.settings import to_mapping
 from liverseg.steps.data.cases import CaseManifest
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report.curves import read_curves
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import DATASET, SETTINGS, Rehearsal

@@ -18,7 +18,7 @@ from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import open_study
 from liverseg.settings import from_mapping
 from liverseg.simulation.simulated_executor import BEGINNING
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report.curves import read_curves
 from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.outbox import Outage, Outbox

@@ -5,7 +5,7 @@ from liverseg.race.records import facts, spans
 from liverseg.race.records.job import Attempt, Job
 from liverseg.simulation.simulated_executor import SimulatedExecutor
 from liverseg.simulation.simulated_trainer import invented_score
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report.curves import read_curves
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.executor_contract import ExecutorContract

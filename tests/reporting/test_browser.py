@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from liverseg.steps.data import phantom
 from liverseg.steps.race import race
-from liverseg.steps.results import evaluate, report, rung_page
+from liverseg.steps.report import report, rung_page
+from liverseg.steps.results import evaluate
 from tests.steps.tiny_study import finished_study
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from liverseg.steps.race import race
-from liverseg.steps.results import rung_page
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report import rung_page
+from liverseg.steps.report.curves import read_curves
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.rehearsal import Rehearsal

@@ -6,8 +6,9 @@ import pytest
 from liverseg.errors import StudyError
 from liverseg.exit_codes import ExitCode
 from liverseg.steps.race import race
-from liverseg.steps.results import disagreement, evaluate, report, result_keys, rung_page
-from liverseg.steps.results.report_figures import by_rule
+from liverseg.steps.report import report, rung_page
+from liverseg.steps.report.report_figures import by_rule
+from liverseg.steps.results import disagreement, evaluate, result_keys
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal

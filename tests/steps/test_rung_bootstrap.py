@@ -5,8 +5,8 @@ import pytest
 from liverseg.race.records import facts
 from liverseg.settings import from_mapping
 from liverseg.steps.race import race
-from liverseg.steps.results import rung_bootstrap, rung_page
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report import rung_bootstrap, rung_page
+from liverseg.steps.report.curves import read_curves
 from liverseg.storage import record
 from tests.race.rehearsal import SETTINGS, Rehearsal
 from tests.steps.test_report import Page

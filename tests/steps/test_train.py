@@ -9,7 +9,7 @@ from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.job import Attempt
 from liverseg.race.records.study import Study
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report.curves import read_curves
 from liverseg.steps.training import train
 from liverseg.storage import bundle, record
 from liverseg.storage.folder import FolderStore

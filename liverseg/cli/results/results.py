@@ -25,7 +25,7 @@ from liverseg.storage.port import LocatedStore
 )
 def report(store: str, study: str | None, out: Path) -> None:
     """Write one self-contained HTML page: data, race, results, slices with contours, costs."""
-    from liverseg.steps.results import report as step
+    from liverseg.steps.report import report as step
     from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 

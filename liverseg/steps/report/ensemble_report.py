@@ -9,9 +9,9 @@ from liverseg.errors import StudyError
 from liverseg.race.records.study import Study
 from liverseg.reporting import figures
 from liverseg.steps.data.cases import load_case
+from liverseg.steps.report.report_figures import original
 from liverseg.steps.results import disagreement
 from liverseg.steps.results.evaluate import load_segmentation
-from liverseg.steps.results.report_figures import original
 from liverseg.storage.port import ObjectStore
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from liverseg.race.records.study import Study
-from liverseg.steps.results import rung_bootstrap
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report import rung_bootstrap
+from liverseg.steps.report.curves import read_curves
 from liverseg.storage.port import ObjectStore
 
 

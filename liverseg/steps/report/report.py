@@ -13,14 +13,9 @@ from liverseg.reporting import figures, methods, page, tables
 from liverseg.reporting.evaluation import figure_2
 from liverseg.settings import Settings, to_mapping
 from liverseg.steps.race import race
-from liverseg.steps.results import (
-    ensemble_report,
-    report_figures,
-    result_keys,
-    rung_bootstrap,
-    rung_page,
-)
-from liverseg.steps.results.curves import read_curves
+from liverseg.steps.report import ensemble_report, report_figures, rung_bootstrap, rung_page
+from liverseg.steps.report.curves import read_curves
+from liverseg.steps.results import result_keys
 from liverseg.steps.results.evaluate import load_evaluation
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import encode
