@@ -83,7 +83,7 @@ def define(cluster: Cluster | None) -> BaseComponent:
             gpus: Trainers at a time; on a machine without GPU, processes at a time.
             max_gpu_hours: Spent that much, nothing more is started and the run fails as stopped; a
                 larger limit lets it continue. 0: no limit.
-            shards: Parts in which the cases are checked and prepared side by side; each costs two
+            shards: Parts in which the cases are checked and prepared in parallel; each costs two
                 pods.
             compare_baseline: Also train the baseline, one network without a race.
             take_over: Take the study from a controller that still holds it, instead of waiting for

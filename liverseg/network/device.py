@@ -8,7 +8,7 @@ from liverseg.platform.cores import available_cores
 def best_device(index: int = 0) -> torch.device:
     """Return a GPU where there is one, else the CPU.
 
-    `index` is the trainer's among those that run at a time: side by side they share out the GPUs.
+    `index` is the trainer's among those that run in parallel: they are spread over the GPUs.
 
     On a GPU deterministic algorithms are asked for where they exist; bit-identity is promised on
     the CPU only (docs/method.md section 7).

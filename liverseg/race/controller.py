@@ -1,6 +1,7 @@
 """The controller: read facts, decide, act; again and again until the race is where it should be.
 
-It holds no state that is not in the store, so it may be killed at any point and started again.
+No decision depends on state outside the store: timers and what was already logged start afresh, so
+it may be killed at any point and started again.
 It deletes nothing: a trainer that has committed a checkpoint removes older ones of its own seed,
 so what remains of a pruned seed is the checkpoint that it reported with.
 """
@@ -135,7 +136,7 @@ class Controller:
                 raise
 
     def reconcile(self, until: Until) -> tuple[bool, bool]:
-        """Look once and act; return whether the race is there, and whether anything was done."""
+        """Make one pass; return whether `until` is reached, and whether anything was done."""
         self.lease.renew()
         # Jobs before facts: a job reports and then ends. Asked the other way round, one that
         # did both in between would look like one that ended without a report.

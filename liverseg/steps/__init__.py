@@ -1,4 +1,4 @@
-"""One file, one `run(...)` a pipeline step; adapters come in as arguments.
+"""One file with `run(...)` per pipeline step; adapters come in as arguments.
 
-Nothing in here reads the environment or prints.
+Nothing in here prints, and only race/trainer_backend.py reads the environment.
 """

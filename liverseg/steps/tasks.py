@@ -1,8 +1,8 @@
-"""The steps as a pipeline calls them: plain values in, plain values out, one function a task.
+"""The steps as a pipeline calls them: plain values in, plain values out, one function per task.
 
-A component's body is one import and one call into this file. Whatever is large lies in the store;
-between tasks go only addresses and digests. An error of ours is logged as one line and ends the
-task with its own exit code. `_cache_token` is for KFP's cache alone (steps/cache_token.py).
+A component's body is one import and one call into this file. Whatever is large is in the store;
+tasks pass only addresses and digests to each other. An error of ours is logged as one line and ends
+the task with its own exit code. `_cache_token` is for KFP's cache alone (steps/cache_token.py).
 """
 
 import functools
@@ -96,9 +96,9 @@ def preprocess(store: str, shard: str) -> None:
 
 @task
 def scan(store: str, scan_id: str) -> str:
-    """Collect what the shards have learned and open the study; return its id.
+    """Collect the results of the shards and open the study; return its id.
 
-    What is wrong is told for all cases at once, and then neither data set nor study is written.
+    All problems are reported together, and then neither data set nor study is written.
     """
     from liverseg.steps.data import scan_shards
 
@@ -190,9 +190,10 @@ def race_to(
     backend: TrainerBackend = LOCAL,
     take_over: bool = False,
 ) -> dict[str, Any]:
-    """Run the race, logging its events; return where it stands.
+    """Run the race, logging its events; return its status.
 
-    Raises StudyError where a case is not prepared: every trainer would wait for a GPU to say so.
+    Raises StudyError where a case is not prepared: else every trainer would wait for a GPU
+    only to find that out.
     """
     from liverseg.steps.race import race
 
@@ -269,7 +270,7 @@ def report(store: str, study: str, _cache_token: str, out: str) -> None:
 
 @task
 def summary(store: str) -> None:
-    """Log where the newest study stands, however the run ended."""
+    """Log the status of the newest study, however the run ended."""
     from liverseg.steps.race import race
     from liverseg.steps.study.study_choice import latest_study
 

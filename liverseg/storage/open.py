@@ -30,7 +30,7 @@ def open_store(
         return _folder(Path(url))
     if scheme == "s3":
         # Tasks and trainers get a URL and nothing else, and a secret may not travel in it, so
-        # this is the only code besides the command line that reads the environment.
+        # the credentials are read from the environment of each process.
         variables = os.environ if environment is None else environment
         return _s3(url, rest, variables, outage_seconds)
     if scheme != "file":

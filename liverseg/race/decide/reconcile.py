@@ -1,7 +1,7 @@
 """What a controller should do next. Pure: state, jobs and capacity give actions.
 
 Order: failed attempts are recorded, then promotions, then results; only when the record is
-complete are jobs started, so that every job rests on facts that are in the store.
+complete are jobs started, so that every job depends on facts that are in the store.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -160,7 +160,7 @@ def _promotions(state: RaceState) -> Iterator[Promotion]:
             to_come = len(rung.waiting) + rung.coming
             for seed in guaranteed(rung.scores, to_come, rung.promotion_slots):
                 if seed not in rung.promotions:
-                    # It rests on everybody known: those who were worse, and those who were better.
+                    # It depends on all known seeds: the worse and the better ones.
                     yield Promotion(rung.index, seed, rung.inputs)
 
 

@@ -81,7 +81,7 @@ class RungState:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What a promotion or a decision rests on: everybody of whom nothing more is heard."""
+        """What a promotion or a decision depends on: all seeds that are done at the rung."""
         inputs = []
         for seed in sorted(self.scores):
             report = self.seeds[seed].report
@@ -122,8 +122,8 @@ def fold(
     def seed_state(seed: int, rung: RungName, before: int) -> SeedState:
         """Return the state of a seed that came to the rung at iteration `before`."""
         reported, failed = reports.get((rung, seed), []), failures.get((rung, seed), [])
-        # What a promotion or decision rests on counts for good: a report or, None, a failure.
-        # Nothing ever rests on the baseline.
+        # What a promotion or decision depends on counts for good: a report or, None, a failure.
+        # Nothing ever depends on the baseline.
         if rung != "baseline" and (rung, seed) in snapshot.named:
             named = snapshot.named[rung, seed]
             report, lost = next((r for r in reported if r.sha256 == named), None), named is None

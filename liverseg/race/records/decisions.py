@@ -51,7 +51,7 @@ class Promotion(Fact):
     rung: Count
     seed: Seed
     inputs: tuple[Input, ...]
-    """The reports and final failures it rests on."""
+    """The reports and final failures that it depends on."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The lease on a study: who may act for it, and how long another one has to wait.
+"""The lease on a study: who may act for it, and how long a challenger has to wait.
 
 The holder is alive while its heartbeat changes, on the observer's own monotonic clock: two
 machines' clocks are never compared. Two that take a study at the same moment are told apart by the
-generation and by who wrote last: the other one is fenced when it renews.
+generation and by who wrote last: the loser is fenced when it renews.
 """
 
 import os
@@ -84,8 +84,8 @@ class Lease:
     ) -> None:
         """Hold the study once nobody else does; with `take_over` at once.
 
-        `waits` is told of each holder that is waited for. Raises StudyHeld after ten minutes,
-        StudyError where the study was deleted meanwhile.
+        `waits` is called once for each holder, with its heartbeat. Raises StudyHeld after ten
+        minutes, StudyError where the study was deleted meanwhile.
         """
         began = since = self.monotonic()
         seen, announced = None, ""

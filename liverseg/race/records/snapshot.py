@@ -36,9 +36,9 @@ class Snapshot:
     """(rung, seed) of early promotions, of rungs that are not decided."""
     decisions: tuple[Decision, ...]
     named: dict[tuple[int, int], str | None]
-    """What promotions and decisions rest on, by (rung, seed): a report, or None for a failure.
+    """What promotions and decisions depend on, by (rung, seed): a report, or None for a failure.
 
-    Promotions of a rung are left out while none of its seeds can be told in two ways."""
+    Promotions of a rung are left out while each of its seeds can be counted in one way only."""
     results: frozenset[Arm]
     """Arms whose result is written."""
     spans: dict[Attempt, Span]
@@ -171,7 +171,7 @@ class _Rung:
                 self.spans[attempt] = span
 
     def is_ambiguous(self) -> bool:
-        """Return whether any seed has failed or reported twice, so can be told in two ways."""
+        """Return whether any seed has failed or reported twice, so could be counted in two ways."""
         seeds = {report.seed for report in self.reports}
         return bool(self.failures) or len(seeds) < len(self.reports)
 

@@ -1,7 +1,7 @@
-"""Check all data before a study is opened, and say everything that is wrong.
+"""Check all data before a study is opened, and report all problems together.
 
 First each case alone (`check_cases`), then all of them together (`collect`). On one machine that is
-`run`; in the pipeline scan_shards.py does the first part in several tasks side by side.
+`run`; in the pipeline scan_shards.py does the first part in several parallel tasks.
 
 The way of a case: `case_folder` finds its files, `case_check` reads them with `case_files` and
 prepares it with `preparation`, which also writes it to the store; `cases` reads it from there for

@@ -1,10 +1,10 @@
-"""The scan of a pipeline: cases are checked and prepared in shards side by side, then collected.
+"""The scan of a pipeline: cases are checked and prepared in parallel shards, then collected.
 
     scans/<id>/scan.json          what is scanned, and with which settings
-    scans/<id>/shards/<n>.json    what the check of every shards-th case from n has learned
+    scans/<id>/shards/<n>.json    results of the check of every shards-th case from n
 
 `begin` draws the id. No two runs have the same: every run looks at the data itself, and none
-collects what another one has seen. A shard's record is written when all its cases were checked; a
+collects the records of another. A shard's record is written when all its cases were checked; a
 shard that is started again replaces it.
 """
 
@@ -48,7 +48,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Shard:
-    """What a shard's check has learned."""
+    """The results of one shard's check."""
 
     cases: tuple[ScannedCase, ...]
 
