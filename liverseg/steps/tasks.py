@@ -98,7 +98,8 @@ def preprocess(store: str, shard: str) -> None:
 def scan(store: str, scan_id: str) -> str:
     """Collect the results of the shards and open the study; return its id.
 
-    All problems are reported together, and then neither data set nor study is written.
+    All problems are reported together, and then neither data set nor study is written. A task that
+    is repeated, since its pod was lost, gives the same answer: the records stay.
     """
     from liverseg.steps.data import scan_shards
 
@@ -108,14 +109,12 @@ def scan(store: str, scan_id: str) -> str:
     for finding in result.findings:
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
     if result.dataset is None:
-        scan_shards.remove(opened, scan_id)
         raise result.error(scanned.data)
     if result.excluded:
         log.info("left out, since they cannot be used: %s", ", ".join(result.excluded))
     study = open_study(opened, from_mapping(scanned.settings), result.dataset)
     roles = {role: len(result.dataset.role(role)) for role in ("training", "validation", "test")}
     log.info("study %s: %s", study.id, ", ".join(f"{n} {role}" for role, n in roles.items()))
-    scan_shards.remove(opened, scan_id)
     return study.id
 
 

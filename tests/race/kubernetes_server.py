@@ -138,6 +138,12 @@ class KubernetesServer:
             for pod in self._pods_of(job):
                 self._containers.pop(pod["metadata"]["name"], None)
 
+    def return_node(self, job: str, code: int) -> None:
+        """Let the nodes of a Job's pods come back: the trainer has ended with a code meanwhile."""
+        with self._lock:
+            for pod in self._pods_of(job):
+                self._end(pod, code)
+
     def delete_pod(self, job: str) -> None:
         """Delete the pods of a Job, as a drain does."""
         with self._lock:
@@ -236,7 +242,7 @@ class KubernetesServer:
             self._end(pod, int(stop.value))
 
     def _end(self, pod: Object, code: int) -> None:
-        del self._containers[pod["metadata"]["name"]]
+        self._containers.pop(pod["metadata"]["name"], None)
         terminated = {"exitCode": code, "finishedAt": self._time()}
         terminated["reason"] = "Error" if code else "Completed"
         pod["status"]["phase"] = "Failed" if code else "Succeeded"

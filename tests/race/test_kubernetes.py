@@ -243,6 +243,11 @@ def test_a_pod_that_outlives_its_grace_period_by_a_minute_is_cut_off(
     assert "does not answer" in state.message
     # Its node is not asked for a log.
     assert (executor.last_line(JOB.name), server.asked("get", "pods/log")) == ("", 0)
+    # What is recorded of its end is not changed by what the node says when it comes back.
+    server.return_node(JOB.name, 0)
+    assert executor.states()[JOB.name] == state
+    server.sleep(10)
+    assert executor.states()[JOB.name] == state
 
 
 @pytest.mark.parametrize(

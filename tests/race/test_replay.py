@@ -84,6 +84,24 @@ def key(rehearsal: Rehearsal, short: str) -> str:
     return next(iter(rehearsal.store.keys(prefix))) if short.endswith("_") else prefix
 
 
+def test_a_study_that_is_deleted_while_it_is_replayed_raises_nothing():
+    class Deleted(MemoryStore):
+        """A store whose study's spec.json is gone at its second reading."""
+
+        reads = 0
+
+        def get(self, key: str) -> bytes:
+            self.reads += key.endswith("/spec.json")
+            if self.reads == 2:
+                self.objects.pop(key, None)
+            return super().get(key)
+
+    rehearsal = Rehearsal(Deleted())
+    rehearsal.store.reads = 0
+    replay(rehearsal.store, rehearsal.study.id)
+    assert rehearsal.store.reads >= 2
+
+
 def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
     rehearsal = raced()
     done = replay(rehearsal.store, rehearsal.study.id)

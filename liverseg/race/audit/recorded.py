@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 from liverseg.core.race.ledger import RungName
-from liverseg.errors import IntegrityError, NotFound
+from liverseg.errors import IntegrityError, NotFound, StudyError
 from liverseg.race.records import facts, spans
 from liverseg.race.records.decisions import Decision, Failure, Promotion
 from liverseg.race.records.facts import Fact, Report
@@ -53,10 +53,10 @@ class Audit:
 
     @contextmanager
     def noting(self, key: str) -> Iterator[None]:
-        """Note an IntegrityError; what is missing is noted by what rests on it."""
+        """Note an IntegrityError; what is missing is noted by what depends on it."""
         try:
             yield
-        except NotFound:
+        except (NotFound, StudyError):
             pass
         except IntegrityError as error:
             self.note(key, error)

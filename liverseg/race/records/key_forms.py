@@ -1,7 +1,7 @@
 """What the keys of a race say: those that are read are written and read by these forms.
 
 Rung, seed, iteration and attempt are numbers (a rung may be "baseline"), all else is text without
-"_" and "/"; "none" is None.
+"_" and "/"; a Jaccard of "none" is None.
 """
 
 import functools
@@ -22,7 +22,10 @@ REPORT = (
     "<seed>-a<attempt>_<best_jaccard>_<best_iteration>_<last_jaccard>_<sha256>.json"
 )
 
-_NUMBERS = {"rung": r"\d+|baseline", "seed": r"\d{4,}", "iteration": r"\d+", "attempt": r"\d+"}
+# A second spelling of a key would be a second fact; and int() refuses thousands of digits.
+_NUMBER = r"0|[1-9]\d{0,15}"
+_NUMBERS = {"rung": _NUMBER + "|baseline", "seed": r"\d{4}"}
+_NUMBERS |= {"iteration": _NUMBER, "attempt": _NUMBER}
 _PARTS = _NUMBERS | {"jaccard": r"none|\d+(?:\.\d+)?(?:e-\d+)?", "event": "[^/]+"}
 
 
@@ -48,11 +51,11 @@ def named(key: str, form: str) -> dict[str, Any]:
         )
     said: dict[str, Any] = match.groupdict()
     numbers = {part: int(said[part]) for part in _NUMBERS.keys() & said if said[part].isdecimal()}
-    return {part: None if text == "none" else text for part, text in said.items()} | numbers
+    return said | {p: None for p in said if "jaccard" in p and said[p] == "none"} | numbers
 
 
 @functools.cache
 def pattern(form: str) -> re.Pattern[str]:
     """Return the regular expression that a form stands for."""
     parts = re.sub("<(.+?)>", lambda m: f"(?P<{m[1]}>{_PARTS.get(m[1], '[^/_]*')})", form)
-    return re.compile("studies/[^/]+/" + parts.replace(".json", r"\.json"))
+    return re.compile("studies/[^/]+/" + parts.replace(".json", r"\.json"), re.ASCII)

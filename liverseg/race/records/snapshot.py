@@ -103,8 +103,8 @@ class SnapshotReader:
         """Look at every rung that can have changed."""
         if not self._rungs:
             self._nonce = stored_nonce(self._store, self._study)
-            self._rungs["0"].take(())
             listed = self._store.keys(facts.rungs_prefix(self._study))
+            self._rungs["0"].take(())
             for name, keys in groupby(listed, key=lambda key: key.split("/")[3]):
                 self._rungs[name].take(keys)
             return

@@ -78,7 +78,7 @@ def begin(
 
 
 def load(store: ObjectStore, scan_id: str) -> Scan:
-    """Return what is scanned; raises StudyError where the scan has ended."""
+    """Return what is scanned; raises StudyError where it was deleted."""
     return _read(store, scan_id, "scan.json", Scan)
 
 
@@ -103,12 +103,6 @@ def collect_shards(store: ObjectStore, scan_id: str) -> ScanResult:
     return collect(cases, scan.split, store, from_mapping(scan.settings))
 
 
-def remove(store: ObjectStore, scan_id: str) -> None:
-    """Remove the records of a scan that was told."""
-    for key in store.keys(_prefix(scan_id)):
-        store.delete(key)
-
-
 def _prefix(scan_id: str) -> str:
     return f"scans/{scan_id}/"
 
@@ -122,6 +116,6 @@ def _read(store: ObjectStore, scan_id: str, name: str, kind: type[Kind]) -> Kind
         return record.read(store, _prefix(scan_id) + name, kind)
     except NotFound as error:
         raise StudyError(
-            f"scan {scan_id} has no record '{name}': the scan has ended, or a shard has not; start "
-            "a new run, since this one does not look at the data again"
+            f"scan {scan_id} has no record '{name}': a shard has not ended, or it was deleted; "
+            "start a new run, since this one does not look at the data again"
         ) from error

@@ -66,8 +66,8 @@ def run(
         PlatformError, StoreError: Away for more than 15 minutes, or refused for good.
         StudyHeld: Another controller runs the study, and still does after ten minutes.
         Fenced: Another controller has taken the study over.
-        KeyboardInterrupt: On SIGINT or SIGTERM, after the executor was left: processes of this
-            machine were told to save and end.
+        KeyboardInterrupt: On SIGINT or SIGTERM, after trainers that are processes of this machine
+            were asked to save and end.
     """
     controller = Controller(
         store,
