@@ -6,7 +6,6 @@ It deletes nothing: a trainer that has committed a checkpoint removes older ones
 so what remains of a pruned seed is the checkpoint that it reported with.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -101,7 +100,7 @@ class Controller:
         self._seen: set[Attempt] = set()
         self._begun: frozenset[Attempt] = frozenset()
         self._cancelled: set[Attempt] = set()
-        self._waiting: dict[Attempt, float] = {}
+        self._waiting: dict[Attempt, tuple[float, frozenset[str]]] = {}
 
     def run(self, until: Until, take_over: bool = False) -> None:
         """Return when the race has got as far as `until`; jobs of later rungs continue to run.
@@ -208,6 +207,8 @@ class Controller:
         while True:
             try:
                 answer = act()
+                self._tell_back()
+                return answer
             except (PlatformError, StoreAway) as error:
                 what = "store" if isinstance(error, StoreAway) else "platform"
                 if what != self._away:
@@ -217,9 +218,6 @@ class Controller:
                 if self._monotonic() - self._away_since > OUTAGE_SECONDS:
                     raise
                 self._sleep(self._poll_seconds)
-            else:
-                self._tell_back()
-                return answer
 
     def _interrupt(self) -> None:
         """Let the study's trainers save and end; they are resumed later."""
@@ -237,7 +235,6 @@ class Controller:
             self._record("failed", failure)
             failures.append(failure)
         for at in actions.closed:
-            # From and until when it occupied a GPU, as its platform tells it.
             closed = spans.closed(jobs[at].started, jobs[at].ended, jobs[at].exit_code)
             spans.write(self._store, self._study, at, closed)
         for failure in failures:
@@ -299,15 +296,18 @@ class Controller:
             self._away = ""
 
     def _tell_waiting(self, jobs: Mapping[Attempt, JobState]) -> None:
-        """Record what jobs wait for, and tell the listener, once, of those that wait for long."""
+        """Record what jobs wait for; tell the listener each reason of a long wait once per job."""
         reasons = {at: job.waits_for for at, job in jobs.items() if job.waits_for}
         self.lease.waiting = {jobs[at].name: reason for at, reason in reasons.items()}
-        now = self._monotonic()
-        self._waiting = {at: self._waiting.get(at, now) for at in reasons}
-        for at, since in self._waiting.items():
-            if now - since >= WAITING_SECONDS:
-                self._tell("waits", reason=reasons[at], **at._asdict())
-                self._waiting[at] = math.inf
+        now, before, self._waiting = self._monotonic(), self._waiting, {}
+        for at, reason in reasons.items():
+            since, logged = before.get(at, (now, frozenset()))
+            # "0/3 nodes are available: ..." is logged once, however these counts vary.
+            kind = reason.partition(":")[0].lstrip("/0123456789")
+            if kind not in logged and now - since >= WAITING_SECONDS:
+                self._tell("waits", reason=reason, **at._asdict())
+                logged |= {kind}
+            self._waiting[at] = now if kind in logged else since, logged
 
     def _tell_reports(self, snapshot: Snapshot) -> None:
         """Tell the listener what was reported since the last reconcile."""

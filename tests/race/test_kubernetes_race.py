@@ -279,6 +279,42 @@ def test_why_pods_cannot_be_created_is_in_the_heartbeat_and_in_the_log_after_a_m
     assert race.outcome() == undisturbed()
 
 
+def test_a_later_reason_of_a_wait_is_logged_too_and_each_once_however_its_counts_vary(
+    race_of,
+) -> None:
+    race = race_of()
+    race.server.forbidden = "exceeded quota: liverseg, requested: requests.cpu=4"
+
+    def look(seconds: float) -> None:
+        minute, server = (race.server.now - NOON) // 60, race.server
+        status = {"phase": "Pending", "conditions": [], "containerStatuses": []}
+        if minute >= 3:
+            nodes = f"{minute % 3:.0f}/{minute % 5 + 3:.0f} nodes are available: {minute:.0f} busy"
+            status["conditions"] = [{"type": "PodScheduled", "status": "False", "message": nodes}]
+            server.forbidden, server.stuck = "", status
+        if minute >= 6:
+            # The kubelet alternates between the two; every pull fails within seconds.
+            reason = "ErrImagePull" if server.now % 60 < 10 else "ImagePullBackOff"
+            state = {"waiting": {"reason": reason, "message": f"at {server.now}"}}
+            status |= {"conditions": [], "containerStatuses": [{"state": state}]}
+        for pod in server.pods.values():
+            pod["status"] |= status
+        if minute >= 10:
+            raise KeyboardInterrupt
+        server.sleep(seconds)
+
+    with pytest.raises(KeyboardInterrupt):
+        race.controller(look).run("end")
+    waits = [e for e in race.events if e["event"] == "waits" and e["seed"] == 0]
+    logged = [(int(e["at"] // 60), e["reason"].partition(":")[0]) for e in waits]
+    assert [minute for minute, _ in logged] == [1, 4, 7]
+    assert [what.lstrip("/0123456789") for _, what in logged] == [
+        "FailedCreate",
+        " nodes are available",
+        "ImagePullBackOff",
+    ]
+
+
 def test_a_log_is_asked_for_only_when_a_failure_is_recorded(race_of) -> None:
     race = race_of(100.0)
     race.wrong = {0, 1, 2}
