@@ -51,6 +51,20 @@ def test_an_attempt_that_failed_is_unknown_until_its_end_is_recorded():
     assert reader.read([]).unknown == set()
 
 
+def test_an_attempt_whose_seed_has_reported_is_known_once_its_end_is_recorded():
+    rehearsal = Rehearsal()
+    store, study = rehearsal.store, rehearsal.study
+    write_report(store, study.id, report(1))
+    reader, attempts = SnapshotReader(store, study.id), [Attempt(0, 3, n) for n in (0, 1)]
+    for attempt in attempts:
+        spans.write(store, study, attempt, spans.start(1.0, "node"))
+    assert reader.read([]).unknown == set(attempts)
+    for attempt in attempts:
+        spans.write(store, study, attempt, spans.closed(1.0, 2.0, 0))
+    # This executor knows no job of them; neither has, or needs, a failure.
+    assert reader.read([]).unknown == set()
+
+
 def test_what_a_promotion_rests_on_is_read_where_a_seed_has_reported_twice():
     rehearsal = Rehearsal()
     store, study = rehearsal.store, rehearsal.study
