@@ -88,8 +88,7 @@ class Controller:
         self._study = study
         self._capacity = capacity
         self._monotonic, self._sleep = monotonic, sleep
-        self._poll_seconds = poll_seconds
-        self._listener = listener
+        self._poll_seconds, self._listener = poll_seconds, listener
         self.lease = Lease(
             store, study, process=this_process(), clock=clock, monotonic=monotonic, is_dead=is_dead
         )
@@ -179,10 +178,9 @@ class Controller:
         Of `begun` the executor knew no job before. What it still does not know was deleted, or
         belongs to another machine: its attempt is over, and its name is not used again.
         """
-        study = self._study
-        names = [job_name(study.id, study.nonce, at) for at in begun]
+        names = [job_name(self._study.id, self._study.nonce, at) for at in begun]
         gone = {name: JobState(name, False, message="its job is gone") for name in names}
-        jobs = own_jobs(study, gone | dict(self._executor.states()))
+        jobs = own_jobs(self._study, gone | dict(self._executor.states()))
         self._seen.update(at for at, job in jobs.items() if job.running)
         return jobs
 

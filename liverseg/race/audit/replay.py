@@ -15,6 +15,7 @@ from liverseg.race.records.facts import Arm, CurvePoint, Heartbeat, Result, Stop
 from liverseg.race.records.lineage import ids
 from liverseg.race.records.result import describe, result_of
 from liverseg.race.records.study import Spec, Study, load_study, recorded_id
+from liverseg.settings import TRAINING_VERSION
 from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
 
@@ -62,9 +63,12 @@ def _study(audit: Audit, id_: str) -> Study | None:
     spec = audit.read(facts.spec_key(id_), Spec)
     if spec is None:
         return None
-    made = recorded_id(spec.fact.settings, spec.fact.dataset.digest, spec.fact.training_version)
+    made = recorded_id(spec.fact.settings, spec.fact.dataset.digest)
     audit.compare(spec, {"study": id_}, "its key")
-    audit.compare(spec, {"study": made}, "its settings, data set and training version")
+    if spec.fact.training_version == TRAINING_VERSION:
+        audit.compare(spec, {"study": made}, "its settings, data set and training version")
+    elif made == id_:
+        audit.compare(spec, {"training_version": TRAINING_VERSION}, "its id")
     with audit.noting(spec.key):
         return load_study(audit.store, id_)
     return None
@@ -107,8 +111,7 @@ def _check_result(rung_facts: RungFacts, entry: Entry[Result]) -> None:
     prefix = facts.model_prefix(study.id, arm)
     manifest = audit.bundle(prefix)
     weights = manifest.fact.files.get("model.safetensors") if manifest else None
-    hashes = {"weights_sha256": weights and weights.sha256}
-    audit.compare(entry, hashes, f"'{prefix}{MANIFEST}'")
+    audit.compare(entry, {"weights_sha256": weights and weights.sha256}, f"'{prefix}{MANIFEST}'")
     model = audit.read(prefix + "model.json", dict[str, Any])
     if model is not None:
         audit.checked["models"] += 1

@@ -68,19 +68,18 @@ class Spec(Fact):
 
 def study_id(settings: Settings, dataset: Dataset) -> str:
     """Return the hash of everything that weights depend on."""
-    return recorded_id(to_mapping(settings), dataset.digest, TRAINING_VERSION)
+    return recorded_id(to_mapping(settings), dataset.digest)
 
 
-def recorded_id(settings: Mapping[str, Any], dataset: str, training_version: int) -> str:
-    """Return the id that a spec.json makes; `dataset` is the digest.
+def recorded_id(settings: Mapping[str, Any], dataset: str) -> str:
+    """Return the id of a spec.json of this TRAINING_VERSION; `dataset` is the digest.
 
     Of the settings what differs from the defaults counts, without the preset's name: a setting
-    that is added with a default leaves every id as it was. That of another training version comes
-    out where its defaults were those of this one.
+    that is added with a default leaves every id as it was. Another version has other defaults.
     """
     named = {topic: values for topic, values in settings.items() if topic != "preset"}
     different = differing(named, to_mapping(Settings()))
-    whole = {"settings": different, "dataset": dataset, "training_version": training_version}
+    whole = {"settings": different, "dataset": dataset, "training_version": TRAINING_VERSION}
     return digest(whole)[:_ID_LENGTH]
 
 
