@@ -1,5 +1,6 @@
 """`liverseg study status`: what is drawn while a race runs, on a terminal and elsewhere."""
 
+import dataclasses
 import io
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from liverseg.cli.race.status import WATCH_SECONDS, draw, duration, follow, show
 from liverseg.errors import Stopped
 from liverseg.race.records import facts
 from liverseg.race.records.job import Attempt, job_name
+from liverseg.race.records.lease import HEARTBEAT_TIMEOUT_SECONDS
 from liverseg.steps.race import race
 from liverseg.storage import record
 from tests.race.rehearsal import NONCE, Rehearsal
@@ -93,6 +95,27 @@ def test_a_race_with_a_winner_has_ended_however_its_controller_did(killed):
         assert race.status(rehearsal.store, rehearsal.study.id)["state"] == "not running"
         rehearsal.run()
     assert race.status(rehearsal.store, rehearsal.study.id)["state"] == "ended"
+
+
+def test_a_killed_controller_no_longer_runs_the_race_once_its_heartbeat_is_too_old(capsys):
+    rehearsal = Rehearsal()
+    study = rehearsal.study.id
+    beat = facts.Heartbeat(1, "somebody", NONCE, 1000.0)
+    record.write(rehearsal.store, facts.heartbeat_key(study), beat.to_mapping())
+
+    def state(now: float) -> tuple[str, str | None]:
+        status = race.status(rehearsal.store, study, now)
+        return status["state"], status["controller"]
+
+    assert state(1000.0 + HEARTBEAT_TIMEOUT_SECONDS - 1) == ("running", "somebody")
+    assert state(1000.0 + HEARTBEAT_TIMEOUT_SECONDS) == ("not running", None)
+    # A clock that is behind the controller's.
+    assert state(900.0) == ("running", "somebody")
+    show(race.status(rehearsal.store, study))
+    assert "no controller runs it (last heartbeat" in capsys.readouterr().out
+    stopped = dataclasses.replace(beat, state="stopped: budget")
+    record.write(rehearsal.store, facts.heartbeat_key(study), stopped.to_mapping())
+    assert state(2000.0) == ("stopped: budget", None)
 
 
 def test_durations_are_told_as_people_say_them():

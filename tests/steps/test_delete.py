@@ -1,3 +1,4 @@
+import dataclasses
 import time
 
 import pytest
@@ -186,9 +187,13 @@ def test_a_command_that_changes_a_study_takes_the_only_one_and_does_not_guess() 
     assert sorted(lines[1:]) == sorted(
         [
             f"  {second}  not started",
-            f"  {third}  running, last heartbeat 1970-01-01T00:00:00+00:00",
+            f"  {third}  not running, last heartbeat 1970-01-01T00:00:00+00:00",
         ]
     )
+    alive = dataclasses.replace(beat, time=time.time())
+    record.write(store, facts.heartbeat_key(third), alive.to_mapping())
+    with pytest.raises(SettingsError, match=f"  {third}  running, last heartbeat"):
+        study_to_change(store, None)
     assert study_to_change(store, first) == first
     with pytest.raises(StudyError, match="no study 'nosuch'"):
         study_to_change(store, "nosuch")
