@@ -363,3 +363,36 @@ def test_ctrl_c_ends_a_controller_and_none_of_its_pods(race_of) -> None:
     with pytest.raises(KeyboardInterrupt):
         race.controller(interrupted).run("end")
     assert len(race.server.jobs) == 4
+
+
+def test_a_second_controller_waits_while_the_first_lives_and_takes_over_a_minute_after_it_died(
+    race_of,
+) -> None:
+    race = race_of(60.0)
+    died = NOON + 120
+    first = race.controller()
+    first.lease.acquire(race.server.sleep)
+    owners: dict[float, str] = {}
+
+    def look(seconds: float) -> None:
+        beat = facts.read_heartbeat(race.store, race.study.id)
+        assert beat is not None
+        owners[race.server.now] = beat.owner
+        if race.server.now < died:
+            first.reconcile("end")
+        race.server.sleep(seconds)
+
+    second = race.controller(look)
+    second.run("end")
+    (held,) = [event for event in race.events if event["event"] == "held"]
+    assert held["owner"] == first.lease.owner
+    taken = min(now for now, owner in owners.items() if owner == second.lease.owner)
+    # It last renewed up to ten seconds before it died.
+    assert 50 <= taken - died <= 65
+    assert {owner for now, owner in owners.items() if now < taken} == {first.lease.owner}
+    assert (first.lease.generation, second.lease.generation) == (1, 2)
+    # The pods of the first one were adopted: none was started a second time.
+    assert first.started == 4
+    assert first.started + second.started == len(race.server.jobs) == len(race.started)
+    assert race.failures() == []
+    assert race.outcome() == undisturbed()
