@@ -1,4 +1,4 @@
-"""The controller: read facts, decide, act; again and again until the race is where it should be.
+"""The controller: read facts, decide, act; again and again until it has reached its goal.
 
 No decision depends on state outside the store: timers and what was already logged start afresh, so
 it may be killed at any point and started again.
@@ -44,15 +44,15 @@ from liverseg.storage.port import ObjectStore
 Listener = Callable[[Mapping[str, Any]], None]
 Answer = TypeVar("Answer")
 
-# A pod that waits for longer needs a word; a node that is got for it takes minutes.
+# A pod that waits for longer is reported; provisioning a node takes minutes.
 WAITING_SECONDS = 60.0
 # How long the platform or the store may be away: rolling updates of either take minutes.
 OUTAGE_SECONDS = 900.0
-# A trainer that ends with one of our own errors met something that only a person can mend; the
+# A trainer that ends with one of our own errors met something that only a person can fix; the
 # next attempt would meet it too, and a race decided without that seed would be another race.
 _KINDS = (SettingsError, CaseError, StoreError, IntegrityError, StudyError)
-_MENDABLE: dict[int, type[LiversegError]] = {int(kind.exit_code): kind for kind in _KINDS}
-_MENDABLE[ExitCode.SETTINGS_DIFFER] = StudyError
+_FIXABLE: dict[int, type[LiversegError]] = {int(kind.exit_code): kind for kind in _KINDS}
+_FIXABLE[ExitCode.SETTINGS_DIFFER] = StudyError
 
 
 class Controller:
@@ -114,10 +114,10 @@ class Controller:
         interrupts a controller whose executor is this machine.
         """
         with self.lease.released_at_the_end():
-            self._borne(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
+            self._retried(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
             try:
                 while True:
-                    over, acted = self._borne(lambda: self.reconcile(until))
+                    over, acted = self._retried(lambda: self.reconcile(until))
                     if over:
                         return
                     if not acted:
@@ -130,7 +130,7 @@ class Controller:
             except Stopped:
                 # Without an answer they find out that they are alone.
                 with suppress(PlatformError, StoreError):
-                    self._borne(self._interrupt)
+                    self._retried(self._interrupt)
                 raise
 
     def reconcile(self, until: Until) -> tuple[bool, bool]:
@@ -197,7 +197,7 @@ class Controller:
         self.lease.say(state)
         raise Stopped(f"{state}: {reason}")
 
-    def _borne(self, act: Callable[[], Answer]) -> Answer:
+    def _retried(self, act: Callable[[], Answer]) -> Answer:
         """Return what `act`, which is safe to repeat, does once platform and store answer.
 
         Raises PlatformError or StoreAway after 15 minutes without an answer.
@@ -236,7 +236,7 @@ class Controller:
             closed = spans.closed(jobs[at].started, jobs[at].ended, jobs[at].exit_code)
             spans.write(self._store, self._study, at, closed)
         for failure in failures:
-            self._stop_if_mending_is_needed(failure, state)
+            self._raise_if_fixable(failure, state)
         for promotion in actions.promotions:
             self._record("promoted", promotion)
         for decision in actions.decisions:
@@ -265,13 +265,13 @@ class Controller:
         record.write_new(self._store, fact.key(self._study.id), fact.to_mapping())
         self._tell(event, **fact.to_mapping())
 
-    def _stop_if_mending_is_needed(self, failure: Failure, state: RaceState) -> None:
-        kind = _MENDABLE.get(failure.exit_code or 0)
-        # What stopped an earlier controller may have been mended since.
+    def _raise_if_fixable(self, failure: Failure, state: RaceState) -> None:
+        kind = _FIXABLE.get(failure.exit_code or 0)
+        # What stopped an earlier controller may have been fixed since.
         if kind is None or Attempt(failure.rung, failure.seed, failure.attempt) not in self._seen:
             return
-        # One node without a way to the store is not the store: that nothing got any further in as
-        # many attempts as a seed has does tell.
+        # One node that cannot reach the store does not mean that the store is away; LOST_ATTEMPTS
+        # failures of one seed in this run do.
         if kind is StoreError:
             seed_state = state.seed_state(failure.seed, failure.rung)
             codes = [(f.exit_code, f.generation) for f in seed_state.failures] if seed_state else []

@@ -209,7 +209,8 @@ def test_if_every_seed_fails_the_race_ends_with_an_error_that_names_them():
     faults = [Killed(seed, 0, 1, exit_code=78) for seed in range(4)]
     rehearsal = Rehearsal(faults=faults)
     with pytest.raises(
-        StudyError, match=r"(?s)all 4 seeds failed at rung 0.*not finite; simulated"
+        StudyError,
+        match=r"(?s)all 4 seeds failed at rung 0.*lower training.learning_rate:.*not finite; simul",
     ):
         rehearsal.run()
 
@@ -217,7 +218,7 @@ def test_if_every_seed_fails_the_race_ends_with_an_error_that_names_them():
 def test_what_failed_for_want_of_something_is_tried_again_by_the_next_run():
     faults = [Killed(seed, 0, 1, exit_code=1, attempts=(0, 1, 2)) for seed in range(4)]
     rehearsal = Rehearsal(faults=faults)
-    with pytest.raises(StudyError, match="start again"):
+    with pytest.raises(StudyError, match="fix the cause and start again"):
         rehearsal.run()
     rehearsal.run()
     assert outcome(rehearsal) == undisturbed()

@@ -122,7 +122,7 @@ def test_a_value_comes_back_from_the_key_bit_for_bit(value):
     "name", ["0007-a0.json", "0007_0.5_500_0.4_ab.json", "7_0.5_5_0.4_ab.json"]
 )
 def test_a_key_that_no_trainer_writes_is_named(name):
-    with pytest.raises(IntegrityError, match=f"rungs/2/reports/{name}' is no key of a race"):
+    with pytest.raises(IntegrityError, match=f"rungs/2/reports/{name}' is not a valid key"):
         reports.parse(f"studies/ab12/rungs/2/reports/{name}")
 
 

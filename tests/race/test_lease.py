@@ -91,7 +91,9 @@ def test_a_holder_that_lives_is_waited_for_ten_minutes_and_named(
     clock.ticks = holder.renew
     owners = []
     second = lease(rehearsal, clock)
-    with pytest.raises(StudyHeld, match=f"is run by {holder.owner} .*10 minutes.*--take-over"):
+    with pytest.raises(
+        StudyHeld, match=f"is run by {holder.owner} .*still held it after 10 minutes.*--take-over"
+    ):
         second.acquire(clock.sleep, waits=lambda beat: owners.append(beat.owner))
     assert WAIT_SECONDS <= clock.now - 1000 < WAIT_SECONDS + 5
     assert owners == [holder.owner]

@@ -243,7 +243,7 @@ def test_a_malformed_key_of_a_validation_is_named(name, read):
     rehearsal = Rehearsal(MemoryStore())
     key = f"{facts.curves_prefix(rehearsal.study.id, 1)}{name}.json"
     rehearsal.store.put(key, b"{}")
-    with pytest.raises(IntegrityError, match=f"'{key}' is no key of a race"):
+    with pytest.raises(IntegrityError, match=f"'{key}' is not a valid key"):
         read(rehearsal.store, rehearsal.study.id)
 
 
@@ -264,13 +264,16 @@ REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA + ".json"
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("0/reports/0007-a0.json", "is no key of a race"),
-        ("0/reports/10000" + REPORT_NAME[4:], "is no key of a race"),
-        ("0/reports/00007" + REPORT_NAME[4:], "is no key of a race"),
-        ("00/reports/" + REPORT_NAME, "is no key of a race"),
-        ("0/reports/" + REPORT_NAME.replace("-a0", "-a00"), "is no key of a race"),
-        ("0/reports/" + REPORT_NAME.replace("-a0", "-a" + 5000 * "1"), "is no key of a race"),
-        ("0/reports/" + REPORT_NAME.replace("-a0", "-a\u0663"), "is no key of a race"),
+        ("0/reports/0007-a0.json", "is not a valid key"),
+        ("0/reports/10000" + REPORT_NAME[4:], "is not a valid key"),
+        ("0/reports/00007" + REPORT_NAME[4:], "is not a valid key"),
+        ("00/reports/" + REPORT_NAME, "is not a valid key"),
+        ("0/reports/" + REPORT_NAME.replace("-a0", "-a00"), "is not a valid key"),
+        (
+            "0/reports/" + REPORT_NAME.replace("-a0", "-a" + 5000 * "1"),
+            "is not a valid key",
+        ),
+        ("0/reports/" + REPORT_NAME.replace("-a0", "-a\u0663"), "is not a valid key"),
         ("0/reports/" + REPORT_NAME.replace("0.5", "1.5"), "'best_jaccard' is '1.5', expected `fl"),
         ("0/reports/" + REPORT_NAME.replace("0.5", "nan"), "'best_jaccard' is 'nan', expected `fl"),
         ("0/reports/" + REPORT_NAME.replace("_500", "_-5"), "'best_iteration' is '-5', expected"),
@@ -291,16 +294,16 @@ REPORT_NAME = "0007-a0_0.5_500_0.4_" + SHA + ".json"
             "0/attempts/0007-a0-NONCE/closed_1.000_2.000_256.json",
             "'exit_code' is '256', expected `int`",
         ),
-        ("0/attempts/0007-a0-NONCE/closed_1.000.json", "is no event"),
-        ("0/attempts/0007-a0-NONCE/paused_1.000.json", "is no event"),
-        ("0/attempts/seven-NONCE/sample_5_1.000.json", "is no key of a race"),
-        ("0/attempts/0007-a0-NONCE/none.json", "is no event"),
-        ("0/failures/seven.json", "is no key of a race"),
-        ("0/failures/00003-a0.json", "is no key of a race"),
-        ("0/failures/0003-a00.json", "is no key of a race"),
-        ("0/promotions/best.json", "is no key of a race"),
-        ("first/promotions/0007.json", "is no key of a race"),
-        ("0", "is no key of a race"),
+        ("0/attempts/0007-a0-NONCE/closed_1.000.json", "is not a valid event"),
+        ("0/attempts/0007-a0-NONCE/paused_1.000.json", "is not a valid event"),
+        ("0/attempts/seven-NONCE/sample_5_1.000.json", "is not a valid key"),
+        ("0/attempts/0007-a0-NONCE/none.json", "is not a valid event"),
+        ("0/failures/seven.json", "is not a valid key"),
+        ("0/failures/00003-a0.json", "is not a valid key"),
+        ("0/failures/0003-a00.json", "is not a valid key"),
+        ("0/promotions/best.json", "is not a valid key"),
+        ("first/promotions/0007.json", "is not a valid key"),
+        ("0", "is not a valid key"),
     ],
 )
 def test_a_controller_that_meets_a_malformed_key_ends_with_the_key_and_the_value(key, problem):

@@ -131,7 +131,7 @@ def test_a_job_that_is_silent_for_too_long_has_failed_and_is_cancelled():
 
     (failed,) = after().failures
     assert (failed.exit_code, failed.kind) == (None, "infrastructure")
-    assert failed.reason == "has said nothing for too long; on node-1"
+    assert failed.reason == "has made no progress for too long; on node-1"
     assert after(failed).cancelled == (job(0).at,)
 
 

@@ -114,7 +114,7 @@ class RungFacts:
         for key in audit.store.keys(facts.rungs_prefix(study.id)):
             keys[facts.kind_at_rung(key)].append(key)
         for key in keys[""]:
-            audit.note(key, "is no key of a race")
+            audit.note(key, "is not a valid key of a race")
         for key in keys["attempts"]:
             with audit.noting(key):
                 spans.parse(key)

@@ -73,8 +73,8 @@ def reconcile(
 ) -> Actions:
     """Return the next actions; StudyError if no seed of a rung is left.
 
-    `stalled` jobs have said nothing for too long (race/decide/stalls.py), `evicted` ones have begun
-    and were then suspended: they are cancelled before their queue starts them anew.
+    `stalled` jobs have made no progress for too long (race/decide/stalls.py), `evicted` ones have
+    begun and were then suspended: they are cancelled before their queue starts them anew.
     """
     record = Actions(
         failures=tuple(_failures(state, snapshot, jobs, generation, stalled, evicted)),
@@ -134,7 +134,7 @@ def _failures(
         elif at in evicted:
             code, reason = ASKED_TO_END, "its Job was suspended after it had begun"
         elif at in stalled:
-            reason = f"has said nothing for too long; {job.message}"
+            reason = f"has made no progress for too long; {job.message}"
         elif at in slow:
             kind, reason = "straggler", slow[at]
         else:
@@ -188,10 +188,10 @@ def _require_survivors(state: RaceState) -> None:
     rung = state.current
     if rung is None or not rung.complete:
         return
-    seeds = rung.seeds.items()
-    advice = "mend it and start again"
+    seeds, advice = rung.seeds.items(), "fix the cause and start again"
     if all(one.lost and one.failures[-1].kind == "model" for _, one in seeds):
-        advice = "with these settings they always will; lower training.learning_rate, another study"
+        advice = "they will fail again with these settings; "
+        advice += "open another study with a lower training.learning_rate"
     raise StudyError(
         f"all {len(seeds)} seeds failed at rung {rung.index} "
         f"({rung.rung.iterations} iterations); {advice}:\n"

@@ -1,8 +1,8 @@
 """The facts of a race: their keys, what they hold, who writes them.
 
-One writer per key, written once; only heartbeat.json changes. What the controller concludes from
-these has its types in decisions.py. A rung is its number, or "baseline" for the single training
-that the paper compares with. All other state is computed from these at every reconcile.
+One writer per key, written once; only heartbeat.json changes. The types of conclusions are in
+decisions.py. A rung is its number, or "baseline" for the baseline that the paper compares with.
+All other state is computed from these at every reconcile.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ def model_prefix(study: str, arm: Arm = "multi") -> str:
 
 
 def stops_prefix(study: str) -> str:
-    """Numbered records of people who stopped and resumed the study; written by `liverseg study`."""
+    """Numbered stop and resume requests; written by `liverseg study`."""
     return study_prefix(study) + "stops/"
 
 

@@ -46,8 +46,8 @@ def named(key: str, form: str) -> dict[str, Any]:
     match = pattern(form).fullmatch(key)
     if match is None:
         raise IntegrityError(
-            f"'{key}' is no key of a race (expected studies/<study>/{form}); see docs/store.md, "
-            "and delete it"
+            f"'{key}' is not a valid key of a race (expected studies/<study>/{form}); delete it "
+            "(see docs/store.md)"
         )
     said: dict[str, Any] = match.groupdict()
     numbers = {part: int(said[part]) for part in _NUMBERS.keys() & said if said[part].isdecimal()}

@@ -106,7 +106,7 @@ class Lease:
             if now - began >= WAIT_SECONDS:
                 raise StudyHeld(
                     f"study {self.study.id} is run by {heartbeat.owner} (lease generation "
-                    f"{heartbeat.generation}), which was waited for for {WAIT_SECONDS / 60:.0f} "
+                    f"{heartbeat.generation}), which still held it after {WAIT_SECONDS / 60:.0f} "
                     "minutes; wait until it has ended, or start again with --take-over"
                 )
             if heartbeat.owner != announced:

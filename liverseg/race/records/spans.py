@@ -95,8 +95,8 @@ def _event(key: str) -> tuple[str, Any]:
     kind, *texts = key.rpartition("/")[2].removesuffix(".json").split("_")
     names = _EVENTS[kind].__struct_fields__ if kind in _EVENTS else ()
     if len(texts) != len(names) or not names:
-        expected = ", ".join(_EVENTS)
-        raise IntegrityError(f"'{key}' is no event ({expected}, and their values); delete it")
+        kinds = ", ".join(_EVENTS)
+        raise IntegrityError(f"'{key}' is not a valid event ({kinds}, and their values); delete it")
     values = [None if text == _NONE else unquote(text) for text in texts]
     return kind, record.from_name(dict(zip(names, values, strict=True)), key, _EVENTS[kind])
 
