@@ -14,8 +14,6 @@ from liverseg.cli.console import console, print_json, table_of
 from liverseg.cli.options import example, json_option, store_option, study_option
 
 WATCH_SECONDS = 2.0
-# A controller renews its heartbeat every ten seconds; without one for this long, it is gone.
-HEARTBEAT_TIMEOUT_SECONDS = 60.0
 Status = Mapping[str, Any]
 _OVER = ("pruned", "failed")
 
@@ -41,8 +39,8 @@ def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json:
     JSON keys: study; rungs (iterations, seeds, promoted, ...); winner (seed, jaccard, sha256) or
     null; baseline or null; ledger; seeds (seed, rung, state, jaccard, iteration, target,
     iterations_per_second, job, device, remaining_seconds, waits_for); remaining_seconds of the
-    race; heard, unix time of the controller's last heartbeat; controller, who holds the study, or
-    null; state.
+    race; heard, unix time of the controller's last heartbeat; controller, who runs the study, or
+    null; state (not started, running, not running, ended, ...).
     """
     from liverseg.steps.race import race
     from liverseg.steps.study.study_choice import latest_study
@@ -192,16 +190,13 @@ def _summary(study_status: Status) -> str:
         return (
             f"{study_status['state']}; nothing is lost, it continues after `liverseg study resume`"
         )
-    if study_status["state"] == "not running":
-        return "no winner yet; no controller runs it: start the run again"
     left, heard = study_status["remaining_seconds"], study_status["heard"]
     line = "no winner yet" if left is None else f"no winner yet; about {duration(left)} left"
-    since_heartbeat = None if heard is None else time.time() - heard
-    if since_heartbeat is None:
+    if study_status["state"] == "not running":
+        ago = duration(time.time() - heard)
+        return f"{line}; no controller runs it (last heartbeat {ago} ago): start the run again"
+    if heard is None:
         return f"{line}; the race was never run"
-    if since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS:
-        ago = duration(since_heartbeat)
-        return f"{line} once it continues: its controller was last active {ago} ago"
     return f"{line}; run by {study_status['controller']}"
 
 

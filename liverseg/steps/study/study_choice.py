@@ -1,5 +1,6 @@
 """Which study a command is about: it shows the latest, and changes the only one that it can be."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -58,7 +59,7 @@ def study_to_change(store: ObjectStore, study: str | None) -> str:
 def _described(store: ObjectStore, study: str) -> str:
     heartbeat = facts.read_heartbeat(store, study)
     ended = facts.read_result(store, study) is not None
-    state = controller_state(heartbeat, facts.is_stopped(store, study), ended)
+    state = controller_state(heartbeat, facts.is_stopped(store, study), ended, time.time())
     if heartbeat is None:
         return f"{study}  {state}"
     heard = datetime.fromtimestamp(heartbeat.time, UTC).isoformat(timespec="seconds")
