@@ -321,6 +321,7 @@ def test_scan_accepts_names_with_spaces_and_umlauts(
     assert "3 of 3 cases are not prepared in this store, such as" in unprepared.err
     prepared = liverseg("preprocess", "--data", *words)
     assert "3 cases prepared, 0 reused" in prepared.out
+    assert f"\ndata set {scanned['dataset']}\n" in prepared.out
     assert "0 cases prepared, 3 reused" in liverseg("preprocess", "--data", *words).out
 
 

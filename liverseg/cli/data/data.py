@@ -111,9 +111,9 @@ def preprocess(
     """Check all of DATA as `scan` does and bring every case to the network's grid, in one pass.
 
     In-plane resampling to 1 mm, 2nd and 98th percentile inside the liver to 0 and 1. Writes
-    STORE/cases/HASH/, HASH being that of the case's files. A case that is already there is not
-    prepared again, so one added case prepares one; and where a case cannot be used (exit code 3),
-    the others stay prepared.
+    STORE/cases/HASH/, HASH being that of the case's files, and STORE/datasets/DIGEST.json as `scan`
+    does. A case that is already there is not prepared again, so one added case prepares one; and
+    where a case cannot be used (exit code 3), the others stay prepared.
     """
     from liverseg.steps.data import scan as step
     from liverseg.steps.data.transfer import local_file, local_folder
@@ -128,3 +128,4 @@ def preprocess(
     usable = [case for case in result.cases if not case.problems]
     reused = sum(case.prepared for case in usable)
     console.print(f"{len(usable) - reused} cases prepared, {reused} reused")
+    console.print(f"data set {result.dataset.digest}", soft_wrap=True)

@@ -45,7 +45,7 @@ study.add_command(stop)
     )
 )
 @store_option
-@click.option("--dataset", help="Digest that `liverseg scan` printed: open a study on it.")
+@click.option("--dataset", help="Digest that `preprocess` printed: open a study on it.")
 @click.option("--study", "study_id", help="Id of a study that is open already, by `extend` too.")
 @settings_options
 @gpus_option()
