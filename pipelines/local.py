@@ -100,7 +100,7 @@ def run_here(arguments: Mapping[str, Any], work: Path, events: TextIO | None = N
         error_file.unlink(missing_ok=True)
         log = log_file.open("w", encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"no right to write to {work}: {error.strerror}") from error
+        raise StoreError(f"no permission to write to {work}: {error.strerror}") from error
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(work))
     with log:
         try:

@@ -168,7 +168,7 @@ def baseline(
     if capacity.compare_baseline:
         race_to(opened, loaded, "baseline", capacity, _backend(*where), limits[3])
     else:
-        log.info("no baseline was asked for")
+        log.info("no baseline requested")
     return results_token(opened, loaded)
 
 

@@ -23,16 +23,21 @@ _OVER = ("pruned", "failed")
 @click.command(
     epilog=example(
         "liverseg study status --store build/store --watch",
-        "  liverseg study status --store build/store --json",
+        "liverseg study status --store build/store --json",
     )
 )
 @store_option
 @study_option
 @click.option("--watch", is_flag=True, help="Update every 2 s until the race has ended.")
-@click.option("--seeds", "all_seeds", is_flag=True, help="Every seed, also when the race is over.")
+@click.option(
+    "--seeds",
+    "all_seeds",
+    is_flag=True,
+    help="List every seed, even after the race has ended.",
+)
 @json_option
 def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json: bool) -> None:
-    """Say where a study stands: rungs, seeds, how long it will take, the winner.
+    """Show a study's progress: rungs, seeds, how long it will take, the winner.
 
     A seed is waiting, training, paused (at its rung, until the others report), promoted (and not
     yet started), pruned, failed or the winner. Where the output is no terminal, --watch prints
@@ -198,7 +203,7 @@ def _summary(study_status: Status) -> str:
     line = "no winner yet" if left is None else f"no winner yet; about {duration(left)} left"
     since_heartbeat = None if heard is None else time.time() - heard
     if since_heartbeat is None:
-        return f"{line}; the race was never run"
+        return f"{line}; the race has not been started"
     if since_heartbeat > HEARTBEAT_TIMEOUT_SECONDS:
         ago = duration(since_heartbeat)
         return f"{line} once it continues: its controller was last active {ago} ago"

@@ -46,7 +46,9 @@ study.add_command(stop)
 )
 @store_option
 @click.option("--dataset", help="Digest that `preprocess` printed: open a study on it.")
-@click.option("--study", "study_id", help="Id of a study that is open already, by `extend` too.")
+@click.option(
+    "--study", "study_id", help="Id of an existing study, such as one opened by `extend`."
+)
 @settings_options
 @gpus_option()
 @budget_option

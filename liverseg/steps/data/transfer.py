@@ -120,7 +120,7 @@ def pull(
 
     Args:
         store: Where `push` has put it.
-        folder: Made where it is missing.
+        folder: Created if missing.
         version: Its digest, or the beginning; empty: the current one.
         names: Of the cases wanted, or of files beside them; None: everything.
         progress: Called before each file.
