@@ -97,7 +97,7 @@ class Server:
             # kfp asks for it only in some cases; a wrong host is better told now.
             health = self._client.get_kfp_healthz()
         if health.multi_user and not self._client.get_user_namespace():
-            raise SettingsError(f"{self._url} serves many users; say whose run it is: --namespace")
+            raise SettingsError(f"{self._url} is multi-user; give --namespace")
 
     def upload(self, package: Package) -> tuple[Made, Made]:
         """Return the pipeline and this version of it, made where they were not there."""

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -68,6 +69,24 @@ def _only_our_lines(log: TextIO, events: TextIO) -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let no file in the working directory hide a module of Python's own from the tasks.
+
+    kfp starts them with `python -c` and `python -m`, which look there first, and passes on this
+    process's environment; its own place for variables would put them into the compiled pipeline.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
 def run_here(arguments: Mapping[str, Any], work: Path, events: TextIO | None = None) -> None:
     """Run the training pipeline with `arguments`; raises PipelineError with the task's message.
 
@@ -81,11 +100,11 @@ def run_here(arguments: Mapping[str, Any], work: Path, events: TextIO | None = N
         error_file.unlink(missing_ok=True)
         log = log_file.open("w", encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"no right to write to {work}: {error.strerror}") from error
+        raise StoreError(f"no permission to write to {work}: {error.strerror}") from error
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(work))
     with log:
         try:
-            with _only_our_lines(log, events or sys.stdout):
+            with _safe_path(), _only_our_lines(log, events or sys.stdout):
                 define(None)(**arguments)
         except RuntimeError as error:
             log.flush()

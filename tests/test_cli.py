@@ -97,6 +97,20 @@ def test_every_command_says_what_it_does_and_shows_itself_in_an_example(name: st
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_every_example_is_indented_alike_and_what_continues_one_deeper(name: str) -> None:
+    _, _, shown = (ALL[name].epilog or "").partition("Example:\n")
+    lines = shown.partition("\n\n")[0].splitlines()
+    assert lines
+    for before, line in zip(["", *lines], lines, strict=False):
+        assert line.startswith(" " * 3 if before.endswith("\\") else "  liverseg "), line
+
+
+def test_no_help_ends_in_four_dots() -> None:
+    helps = [o.help or "" for c in ALL.values() for o in c.params if isinstance(o, click.Option)]
+    assert [text for text in helps if "...." in text] == []
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_option_is_explained(name: str) -> None:
     options = [p for p in ALL[name].params if isinstance(p, click.Option)]
     assert [o.name for o in options if not o.help] == []
@@ -148,7 +162,7 @@ def test_no_trainer_at_all_is_refused(liverseg: CommandLine, gpus: int) -> None:
     done = liverseg("study", "plan", "--gpus", gpus)
     assert done.code == 2
     assert "--gpus" in done.err
-    assert f"{gpus} trainers cannot train anything; give 1 or more" in done.err
+    assert f"must be at least 1, not {gpus}" in done.err
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones(liverseg: CommandLine) -> None:
@@ -294,7 +308,7 @@ def test_the_status_of_a_race_that_was_never_run_shows_every_seed(
     done = liverseg("study", "status", "--store", tmp_path / "store")
     assert done.code == 0
     assert done.out.count("waiting") == 4
-    assert "no winner yet; the race was never run" in done.out
+    assert "no winner yet; the race has not been started" in done.out
 
 
 def test_scan_accepts_names_with_spaces_and_umlauts(
@@ -321,6 +335,7 @@ def test_scan_accepts_names_with_spaces_and_umlauts(
     assert "3 of 3 cases are not prepared in this store, such as" in unprepared.err
     prepared = liverseg("preprocess", "--data", *words)
     assert "3 cases prepared, 0 reused" in prepared.out
+    assert f"\ndata set {scanned['dataset']}\n" in prepared.out
     assert "0 cases prepared, 3 reused" in liverseg("preprocess", "--data", *words).out
 
 

@@ -144,7 +144,7 @@ def schedule(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Start runs again and again; never two at once, and none for times that were missed.
+    """Start runs on a schedule; never two at once, and none for times that were missed.
 
     There is one schedule of a name: given again with other options it is replaced, given again
     with the same options it is kept.

@@ -108,7 +108,8 @@ server_options = _group(
         "--existing-token",
         envvar="KFP_EXISTING_TOKEN",
         show_envvar=True,
-        help="Bearer token; rather in the variable, since all users of a machine see options. "
+        help="Bearer token; prefer the variable: other users of the machine can see command-line "
+        "options. "
         "The other logins of kfp.Client work without an option: a service account's token "
         "(KF_PIPELINES_SA_TOKEN_PATH), Google's (KF_PIPELINES_IAP_OAUTH2_CLIENT_ID ...), and what "
         "~/.config/kfp/context.json says.",
@@ -138,7 +139,7 @@ run_options = _group(
         show_envvar=True,
         default="liverseg",
         show_default=True,
-        help="Made where it is missing.",
+        help="Created if missing.",
     ),
     click.option(
         "--service-account",

@@ -67,7 +67,7 @@ def gpus_option(default: int | None = 2) -> Callable[[Function], Function]:
 
 def _at_least_one(_context: click.Context, _parameter: click.Parameter, value: int) -> int:
     if value < 1:
-        raise click.BadParameter(f"{value} trainers cannot train anything; give 1 or more")
+        raise click.BadParameter(f"must be at least 1, not {value}")
     return value
 
 
@@ -87,7 +87,9 @@ def backend_options(function: Function) -> Function:
             help="JSON with how trainers' pods look, such as "
             '{"namespace": "liverseg", "queue": "gpus", "cpu": "8", "memory": "32Gi"}.',
         ),
-        click.option("--trainer-image", default="", help="Image of the pods: NAME@sha256:...."),
+        click.option(
+            "--trainer-image", default="", help="Image of the pods, such as NAME@sha256:DIGEST."
+        ),
         click.option(
             "--executor",
             type=click.Choice(["auto", "process", "kubernetes"]),

@@ -132,7 +132,7 @@ def work_lines(work: Mapping[str, int]) -> list[str]:
         else f"nothing to preprocess: {reused} cases reused",
         f"trainings from rung to rung: {trained}"
         if trained
-        else "nothing to train: all was trained before",
+        else "nothing to train: everything is already trained",
     ]
 
 

@@ -63,7 +63,7 @@ class PodSettings:
             values = json.loads(text or "{}")
         except ValueError as error:
             raise SettingsError(
-                f'pods are not JSON, such as {{"memory": "32Gi"}}: {error}: {text!r}'
+                f'pods must be a JSON object such as {{"memory": "32Gi"}}: {error}: {text!r}'
             ) from error
         pods: PodSettings = overlay(cls(), values, "pods")
         pods._check()
@@ -74,7 +74,7 @@ class PodSettings:
             amount = getattr(self, name)
             if amount and not _QUANTITY.fullmatch(amount):
                 raise SettingsError(
-                    f"pods.{name} ('{amount}') is no amount that Kubernetes knows, such as "
+                    f"pods.{name} ('{amount}') is not a valid Kubernetes quantity, such as "
                     "250m, 4, 1500Mi or 16Gi"
                 )
         if self.gpus < 0:

@@ -9,9 +9,11 @@ halfway finds something missing, and two runs at once leave one token, that of t
 """
 
 import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 
-from liverseg.errors import NotFound
+from liverseg.errors import IntegrityError
 from liverseg.race.records import facts
 from liverseg.race.records.study import Study
 from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
@@ -19,9 +21,19 @@ from liverseg.steps.results.result_keys import disagreement_key, evaluation_key,
 from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Sha256
 
 # What a report is made of, below a study's prefix; every one of these keys is written once.
 FACTS = ("curves/", "results/", "rungs/")
+
+
+@dataclass(frozen=True)
+class IssuedToken:
+    """The token that was drawn last."""
+
+    inputs: Sha256
+    """Of the facts that the results were made of."""
+    token: str
 
 
 def results_token(store: ObjectStore, study: Study) -> str:
@@ -40,12 +52,11 @@ def results_token(store: ObjectStore, study: Study) -> str:
                 wanted.add(where + MANIFEST)
                 existing.update(store.keys(where))
     token_key = prefix + "cache-tokens/results.json"
-    try:
-        issued = record.read(store, token_key)
-    except NotFound:
-        issued = {}
-    if wanted <= existing and issued.get("inputs") == digest:
-        return str(issued["token"])
-    token = uuid.uuid4().hex
-    record.write(store, token_key, {"inputs": digest, "token": token})
-    return token
+    issued = None
+    with suppress(IntegrityError):  # of a damaged one the tasks are only repeated
+        issued = record.find(store, token_key, IssuedToken)
+    if wanted <= existing and issued is not None and issued.inputs == digest:
+        return issued.token
+    drawn = IssuedToken(digest, uuid.uuid4().hex)
+    record.write(store, token_key, asdict(drawn))
+    return drawn.token

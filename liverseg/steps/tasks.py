@@ -141,7 +141,7 @@ def rung(
     """
     from liverseg.steps.report import rung_page
 
-    opened = open_store(store)
+    opened = open_race_store(store)
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
@@ -162,13 +162,13 @@ def baseline(
 
     Arguments as in `rung`.
     """
-    opened = open_store(store)
+    opened = open_race_store(store)
     loaded = load_study(opened, study)
     capacity = _capacity(limits)
     if capacity.compare_baseline:
         race_to(opened, loaded, "baseline", capacity, _backend(*where), limits[3])
     else:
-        log.info("no baseline was asked for")
+        log.info("no baseline requested")
     return results_token(opened, loaded)
 
 
@@ -181,6 +181,16 @@ def _backend(executor: str, trainer_image: str, cluster_pods: str, pods: str) ->
     return TrainerBackend.chosen(executor, trainer_image, overlaid(cluster_pods, pods))
 
 
+def open_race_store(url: str) -> LocatedStore:
+    """Return the store for what precedes and follows a race, for `race_to` too.
+
+    An outage of its server may last as long there as during the race.
+    """
+    from liverseg.race.controller import OUTAGE_SECONDS
+
+    return open_store(url, outage_seconds=OUTAGE_SECONDS)
+
+
 def race_to(
     store: LocatedStore,
     study: Study,
@@ -191,6 +201,8 @@ def race_to(
 ) -> dict[str, Any]:
     """Run the race, logging its events; return its status.
 
+    `store` is from `open_race_store`.
+
     Raises StudyError where a case is not prepared: else every trainer would wait for a GPU
     only to find that out.
     """
@@ -200,7 +212,8 @@ def race_to(
     executor, poll_seconds = backend.executor(store, study)
     logger = RaceLogger(study.rungs)
     status = race.run(
-        store,
+        # With the usual two minutes: the controller repeats what failed, and looks meanwhile.
+        open_store(store.url),
         executor,
         study,
         until,
@@ -208,6 +221,7 @@ def race_to(
         take_over=take_over,
         poll_seconds=poll_seconds,
         on_event=logger,
+        status_store=store,
     )
     if not status["started"]:
         log.info("nothing to train: every seed had been trained this far before")

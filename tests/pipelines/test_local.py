@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,22 @@ def test_a_task_that_fails_tells_its_own_message_and_exit_code(tmp_path: Path) -
     assert done.stderr.startswith("error: data folder")
     assert "has no case" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_file_in_the_working_directory_hides_no_module_from_a_task(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "random.py").write_text("raise ImportError('hidden by the working directory')")
+    words = ("pipeline", "run", "--data", "data", "--store", "store", "--preset", "demo")
+    # -P as the console script has it: here only the tasks are of interest.
+    line = [sys.executable, "-P", "-m", "liverseg.cli", *words]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert "hidden" not in done.stderr + (tmp_path / "store/.local/kfp/log.txt").read_text()
+    assert done.returncode == 2, done.stderr
+    assert "has no case" in done.stderr
 
 
 def test_a_task_that_dies_without_a_message_is_told_with_its_traceback(tmp_path: Path) -> None:

@@ -353,7 +353,7 @@ def test_what_the_form_says_wins_and_objects_are_merged(compiled: dict[str, Any]
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        ("{", "pods are not JSON"),
+        ("{", "pods must be a JSON object"),
         ("[]", "'pods' must be a table"),
         ('{"node_selector": 3}', "pods.node_selector"),
         ('{"memori": "32Gi"}', "pods.memori"),

@@ -20,10 +20,10 @@ def labels_that_we_set() -> set[str]:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", 'not JSON, such as {"memory": "32Gi"}'),
+        ("{", 'must be a JSON object such as {"memory": "32Gi"}'),
         ('{"cpu": 4}', "'pods.cpu' must be text in quotes, such as \"4\", not 4"),
         ('{"tolerations": {}}', "'pods.tolerations' must be a list"),
-        ('{"memory": "1500MB"}', r"pods.memory \('1500MB'\) is no amount"),
+        ('{"memory": "1500MB"}', r"pods.memory \('1500MB'\) is not a valid Kubernetes quantity"),
         ('{"gpu": 1}', r"'pods.gpu' is unknown; known: pods.image, "),
         ('{"gpus": "1"}', "'pods.gpus' must be"),
         ('{"gpus": -1}', "at least 0"),

@@ -8,7 +8,7 @@ from liverseg.race.records.study import Study
 from liverseg.steps.cache_token import results_token
 from liverseg.steps.data.cases import prediction_prefix, segmentation_prefix
 from liverseg.steps.results import evaluate, result_keys
-from liverseg.storage import bundle
+from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import ObjectStore
 from tests.steps.tiny_study import finished_study
@@ -71,4 +71,22 @@ def test_the_token_of_the_results_changes_with_what_a_report_shows(
     assert after != token
     # A heartbeat is written all the time; no report shows it.
     store.put(facts.heartbeat_key(study.id), b"{}")
+    assert results_token(store, study) == after
+
+
+@pytest.mark.parametrize("damaged", [b"[]", b"{", b'{"inputs": 1, "token": "x"}', None])
+def test_a_damaged_token_is_drawn_anew(
+    damaged: bytes | None, finished: tuple[ObjectStore, Study]
+) -> None:
+    store, study = copy_of(finished[0]), finished[1]
+    token = results_token(store, study)
+    (key,) = (key for key in store.keys("") if "/cache-tokens/" in key)
+    if damaged is None:
+        issued = record.read(store, key)
+        del issued["token"]
+        record.write(store, key, issued)
+    else:
+        store.put(key, damaged)
+    after = results_token(store, study)
+    assert after != token
     assert results_token(store, study) == after

@@ -201,3 +201,30 @@ def test_a_command_that_changes_a_study_takes_the_only_one_and_does_not_guess() 
     finished(store, third)
     with pytest.raises(SettingsError, match="3 studies with a winner"):
         study_to_change(store, None)
+
+
+@pytest.mark.parametrize(
+    "damaged", [b'{"files": []}', b"{}", b'{"files": {"a": {"bytes": "many"}}}', b"{"]
+)
+def test_a_study_with_a_damaged_manifest_is_deleted(damaged: bytes) -> None:
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    store, study = rehearsal.store, rehearsal.study.id
+    store.objects[f"studies/{study}/model/manifest.json"] = damaged
+    size = sum(
+        len(data)
+        for key, data in store.objects.items()
+        if "/checkpoints/" in key and not key.endswith("manifest.json")
+    )
+    assert deleted(rehearsal)["bytes"] == size > 0
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize("damaged", [b"{}", b"[]", b"{"])
+def test_a_study_is_deleted_beside_one_whose_spec_is_damaged(damaged: bytes) -> None:
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    other = open_study(rehearsal.store, LARGER, DATASET)
+    rehearsal.store.objects[facts.spec_key(other.id)] = damaged
+    deleted(rehearsal)
+    assert study_ids(rehearsal.store) == [other.id]

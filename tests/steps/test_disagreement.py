@@ -192,3 +192,16 @@ def test_uncertainty_that_grows_as_the_dice_falls_is_worth_most() -> None:
     assert result["n"] == 3
     assert result["cases"][1] == {"case": "b", "uncertainty": 0.4, "dice": 0.1}
     assert disagreement.worth({"cases": {}}, {})["rank_correlation"] is None
+
+
+@pytest.mark.parametrize("damaged", [b"{}", b"[]", b"{", None])
+def test_a_damaged_comparison_is_named_and_computed_anew(store, study, damaged) -> None:
+    key = result_keys.disagreement_key(study.id)
+    before = disagreement.load(store, study.id)
+    if damaged is None:
+        record.write(store, key, before | {"weights": ["a", "b"]})
+    else:
+        store.put(key, damaged)
+    with pytest.raises(IntegrityError, match=f"'{key}' is damaged"):
+        disagreement.load(store, study.id)
+    assert disagreement.run(store, study) == before

@@ -9,6 +9,7 @@ from liverseg.errors import IntegrityError, StudyError
 from liverseg.race.records import facts
 from liverseg.steps.data.cases import load_case, load_probability, segmentation_prefix
 from liverseg.steps.results import evaluate, postprocess, result_keys
+from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.steps.test_evaluate_external import valid
 from tests.steps.tiny_study import finished_study, study_in
@@ -154,3 +155,17 @@ def test_a_damaged_segmentation_is_refused(store, study) -> None:
     with pytest.raises(IntegrityError, match=r"SHA-256 is .*promises"):
         evaluate.run(store, study)
     assert result_keys.evaluation_key(study.id) not in store.objects
+
+
+@pytest.mark.parametrize("lost", ["weights", "arms", "test_evaluations"])
+def test_a_damaged_evaluation_is_refused_since_nobody_knows_its_count(store, study, lost) -> None:
+    evaluate.run(store, study)
+    key = result_keys.evaluation_key(study.id)
+    values = record.read(store, key)
+    record.write(store, key, values | {lost: "damaged"})
+    with pytest.raises(IntegrityError, match=f"'{key}' is damaged: field '{lost}'"):
+        evaluate.run(store, study)
+    del values[lost]
+    record.write(store, key, values)
+    with pytest.raises(IntegrityError, match=f"'{key}' is damaged: .*{lost}"):
+        evaluate.load_evaluation(store, study.id)

@@ -99,6 +99,6 @@ def test_what_a_disturbed_race_tells_names_the_seed_and_each_cause_once() -> Non
     assert not [line for line in heard.lines if "None" in line]
     away = [line for line in heard.lines if "does not answer" in line]
     back = [line for line in heard.lines if "answers again" in line]
-    stopped = [line for line in heard.lines if "asked to stop" in line]
+    stopped = [line for line in heard.lines if "being stopped" in line]
     assert (len(away), len(back)) == (1, 1)
-    assert stopped == ["rung 2: seed 3 is asked to stop, nothing waits for it"]
+    assert stopped == ["rung 2: seed 3 is being stopped"]

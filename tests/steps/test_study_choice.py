@@ -1,10 +1,10 @@
 import pytest
 
-from liverseg.errors import StudyError
+from liverseg.errors import IntegrityError, StudyError
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.study import open_study, study_ids
-from liverseg.settings import preset
+from liverseg.settings import Settings, preset
 from liverseg.steps.study.study_choice import latest_study, study_to_change
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
@@ -63,4 +63,40 @@ def test_what_is_left_of_a_deleted_study_is_no_study():
     for left in ("heartbeat.json", "spec.json.old"):
         store.put(f"studies/deadbeef0000/{left}", b"{}")
     assert study_ids(store) == [study.id]
+    assert latest_study(store) == study.id
+
+
+OLD_SPEC = b'{"study": "000000000000", "settings": {}}'
+HINT = "if another version of liverseg opened this study, start it anew in an empty store"
+
+
+@pytest.mark.parametrize("settings", [None, SETTINGS])
+@pytest.mark.parametrize("damaged", [OLD_SPEC, b"[]", b"{"])
+def test_a_study_that_cannot_be_read_hides_no_other_one(
+    damaged: bytes, settings: Settings | None
+) -> None:
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    for other in ("000000000000", "ffffffffffff"):
+        store.put(facts.spec_key(other), damaged)
+    assert latest_study(store, settings) == study.id
+
+
+@pytest.mark.parametrize("settings", [None, SETTINGS])
+def test_a_store_with_nothing_but_a_study_of_another_version_says_so(
+    settings: Settings | None,
+) -> None:
+    store = MemoryStore()
+    store.put(facts.spec_key("000000000000"), OLD_SPEC)
+    if settings is not None:  # one of other settings is none to choose
+        open_study(store, preset("demo"), DATASET)
+    with pytest.raises(IntegrityError, match=HINT):
+        latest_study(store, settings)
+
+
+def test_a_study_whose_heartbeat_is_damaged_hides_no_other_one() -> None:
+    store = MemoryStore()
+    study = open_study(store, SETTINGS, DATASET)
+    other = open_study(store, preset("demo"), DATASET)
+    store.put(facts.heartbeat_key(other.id), b"{}")
     assert latest_study(store) == study.id

@@ -219,3 +219,19 @@ def test_what_lies_below_a_url_is_a_folder(tmp_path):
     assert transfer.local_bundle(str(tmp_path)) == tmp_path
     with pytest.raises(SettingsError, match="there is nothing at"):
         transfer.local_bundle(f"{store.url}/studies/2/model")
+
+
+@pytest.mark.parametrize("damaged", [b"{}", b'{"version": 3}', b'{"version": ""}', b"["])
+def test_a_damaged_record_of_the_current_version_is_named(data, store, tmp_path, damaged):
+    transfer.push(data, store, SETTINGS)
+    store.objects[transfer.CURRENT] = damaged
+    with pytest.raises(IntegrityError, match=r"'current\.json' is damaged"):
+        transfer.pull(store, tmp_path / "back")
+
+
+@pytest.mark.parametrize("damaged", [b"{}", b'{"files": []}', b'{"files": {"a/b": {}}}', b"["])
+def test_a_damaged_version_is_named(data, store, tmp_path, damaged):
+    key = f"versions/{transfer.push(data, store, SETTINGS).version}.json"
+    store.objects[key] = damaged
+    with pytest.raises(IntegrityError, match=f"'{key}' is damaged"):
+        transfer.pull(store, tmp_path / "back")

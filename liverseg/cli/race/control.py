@@ -12,10 +12,10 @@ from liverseg.cli.options import changed_study_option, example, store_option
 @store_option
 @changed_study_option
 def stop(store: str, study: str | None) -> None:
-    """Let a study rest: its trainers save and end, and nothing is started until `resume`.
+    """Stop a study: its trainers save and end, and nothing is started until `resume`.
 
-    Whatever controller looks after the study sees it within seconds, also one on another machine.
-    Nothing is lost: the race continues from the checkpoints and ends with the same winner.
+    Its controller notices within seconds, even on another machine. Nothing is lost: the race
+    continues from the checkpoints and ends with the same winner.
     """
     _set(store, study, True)
 

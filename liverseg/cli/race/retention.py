@@ -112,8 +112,8 @@ def delete(
     """Stop a study and delete it: its trainers' jobs, checkpoints, reports and networks.
 
     Its controller and its trainers end first; give --executor and --pods as for `study run`, so
-    that they are found. Prepared cases and predictions stay: other studies may use them. Cut
-    short, it leaves a stopped study, and the same command deletes the rest.
+    that they are found. Prepared cases and predictions stay: other studies may use them. If
+    interrupted, it leaves the study stopped, and the same command deletes the rest.
 
     JSON keys: study, jobs, keys (how many were deleted), bytes, kept (prefixes).
     """

@@ -21,16 +21,21 @@ _OVER = ("pruned", "failed")
 @click.command(
     epilog=example(
         "liverseg study status --store build/store --watch",
-        "  liverseg study status --store build/store --json",
+        "liverseg study status --store build/store --json",
     )
 )
 @store_option
 @study_option
 @click.option("--watch", is_flag=True, help="Update every 2 s until the race has ended.")
-@click.option("--seeds", "all_seeds", is_flag=True, help="Every seed, also when the race is over.")
+@click.option(
+    "--seeds",
+    "all_seeds",
+    is_flag=True,
+    help="List every seed, even after the race has ended.",
+)
 @json_option
 def status(store: str, study: str | None, watch: bool, all_seeds: bool, as_json: bool) -> None:
-    """Say where a study stands: rungs, seeds, how long it will take, the winner.
+    """Show a study's progress: rungs, seeds, how long it will take, the winner.
 
     A seed is waiting, training, paused (at its rung, until the others report), promoted (and not
     yet started), pruned, failed or the winner. Where the output is no terminal, --watch prints
@@ -196,7 +201,7 @@ def _summary(study_status: Status) -> str:
         ago = duration(time.time() - heard)
         return f"{line}; no controller runs it (last heartbeat {ago} ago): start the run again"
     if heard is None:
-        return f"{line}; the race was never run"
+        return f"{line}; the race has not been started"
     return f"{line}; run by {study_status['controller']}"
 
 

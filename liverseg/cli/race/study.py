@@ -46,7 +46,9 @@ study.add_command(stop)
 )
 @store_option
 @click.option("--dataset", help="Digest that `preprocess` printed: open a study on it.")
-@click.option("--study", "study_id", help="Id of a study that is open already, by `extend` too.")
+@click.option(
+    "--study", "study_id", help="Id of an existing study, such as one opened by `extend`."
+)
 @settings_options
 @gpus_option()
 @budget_option
@@ -85,10 +87,9 @@ def run(
     from liverseg.steps import tasks
     from liverseg.steps.data.cases import load_dataset
     from liverseg.steps.race.trainer_backend import TrainerBackend
-    from liverseg.storage.open import open_store
 
     backend = TrainerBackend.chosen(executor, trainer_image, pods)
-    opened = open_store(store)
+    opened = tasks.open_race_store(store)
     if (dataset is None) == (study_id is None):
         raise SettingsError("give either --dataset, to open a study, or --study, to continue one")
     if study_id is not None:

@@ -9,7 +9,7 @@ nobody sees a version before the store has all its blobs.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,14 +20,31 @@ from liverseg.settings import Settings, digest
 from liverseg.steps.data.case_folder import ScannedCase, case_names
 from liverseg.steps.data.scan import SPLIT_FILE, Finding, check_cases
 from liverseg.storage import record
+from liverseg.storage.bundle import File
 from liverseg.storage.files import CHUNK_BYTES
 from liverseg.storage.keys import is_key
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Sha256
 
 Progress = Callable[[str, int, int], None]
 CURRENT = "current.json"
+
+
+@dataclass(frozen=True)
+class Current:
+    """Which version is the current one."""
+
+    version: Sha256
+
+
+@dataclass(frozen=True)
+class Version:
+    """The files of one version."""
+
+    files: dict[str, File]
+    """By path below the data folder."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ def pull(
 
     Args:
         store: Where `push` has put it.
-        folder: Made where it is missing.
+        folder: Created if missing.
         version: Its digest, or the beginning; empty: the current one.
         names: Of the cases wanted, or of files beside them; None: everything.
         progress: Called before each file.
@@ -199,12 +216,11 @@ def version_of(store: ObjectStore, version: str = "") -> str:
     """Return the whole digest of a version, or of the current one; SettingsError if unknown."""
     if not version:
         try:
-            current: str = record.read(store, CURRENT)["version"]
+            return record.read(store, CURRENT, Current).version
         except NotFound as error:
             raise SettingsError(
                 f"no data set at this URL: {error}; `liverseg dataset push FOLDER URL` makes one"
             ) from error
-        return current
     keys = store.keys(f"versions/{version}")
     if len(keys) != 1:
         digests = [PurePosixPath(key).stem for key in store.keys("versions/")]
@@ -216,7 +232,7 @@ def version_of(store: ObjectStore, version: str = "") -> str:
 
 def _version(store: ObjectStore, version: str) -> dict[str, dict[str, Any]]:
     key = f"versions/{version_of(store, version)}.json"
-    files: dict[str, dict[str, Any]] = record.read(store, key)["files"]
+    files = {path: asdict(file) for path, file in record.read(store, key, Version).files.items()}
     if f"versions/{digest(files)}.json" != key or not all(is_key(name) for name in files):
         raise IntegrityError(f"'{key}' is damaged: its digest is {digest(files)}")
     return files

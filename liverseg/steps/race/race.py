@@ -38,6 +38,7 @@ def run(
     sleep: Callable[[float], None] = time.sleep,
     poll_seconds: float = 0.5,
     on_event: Listener = lambda _: None,
+    status_store: ObjectStore | None = None,
 ) -> dict[str, Any]:
     """Run the race until rung `until` is decided, or to its "end", or to the baseline's end.
 
@@ -54,6 +55,8 @@ def run(
         sleep: Waits the given seconds.
         poll_seconds: Between two looks at the facts.
         on_event: Told what happens, see race/controller.py.
+        status_store: Where the returned status is read: a view of `store` that repeats its
+            requests as long as the controller repeats its own. None: `store`.
 
     Returns:
         What `status` returns, and "started": how many trainers this call started; 0 where
@@ -82,7 +85,7 @@ def run(
     )
     with _terminated_as_interrupted(), beating(controller.lease.beat):
         controller.run(until, take_over)
-    return status(store, study.id) | {"started": controller.started}
+    return status(status_store or store, study.id) | {"started": controller.started}
 
 
 def status(store: ObjectStore, study_id: str, now: float | None = None) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class RaceLogger:
                 self._started.add((rung, seed))
             log.info("rung %s: seed %s trains to %s iterations", rung, seed, event["iterations"])
         elif kind == "cancelled":
-            log.info("rung %s: seed %s is asked to stop, nothing waits for it", rung, seed)
+            log.info("rung %s: seed %s is being stopped", rung, seed)
         elif kind == "waits":
             log.info("rung %s: seed %s not running yet: %s", rung, seed, event["reason"])
         elif kind == "held":
@@ -65,9 +65,10 @@ class RaceLogger:
         elif kind in ("away", "back") and event["what"] == "store":
             pass  # it has said so itself (storage/outage_log.py)
         elif kind == "away":
-            log.info("what runs the trainers does not answer, waiting: %s", event["reason"])
+            reason = event["reason"]
+            log.info("the platform that runs the trainers does not answer; waiting: %s", reason)
         elif kind == "back":
-            log.info("it answers again after %s", _minutes(event["seconds"]))
+            log.info("the platform answers again after %s", _minutes(event["seconds"]))
 
     def _next(self, event: Mapping[str, Any]) -> str:
         if event["rung"] == len(self._rungs) - 1:

@@ -5,7 +5,7 @@ trained equally long. The winner's segmentation is what they are held against, l
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +16,7 @@ from liverseg.core.data.dataset import CaseRecord
 from liverseg.core.evaluation import disagreement
 from liverseg.core.evaluation.disagreement import Votes
 from liverseg.core.volumes.volume import Mask, Volume
-from liverseg.errors import NotFound, StudyError
+from liverseg.errors import IntegrityError, NotFound, StudyError
 from liverseg.imaging import files
 from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
 from liverseg.race.decide.state import fold
@@ -37,6 +37,36 @@ from liverseg.steps.results import postprocess, result_keys
 from liverseg.steps.results.evaluate import load_segmentation
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Sha256
+
+
+@dataclass(frozen=True)
+class LesionDisagreement(disagreement.Lesion):
+    """One lesion, as the document has it."""
+
+    ml: float
+
+
+@dataclass(frozen=True)
+class CaseDisagreement:
+    """One case, as the document has it."""
+
+    uncertainty: float
+    lesions: tuple[LesionDisagreement, ...]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """The document, see `load`."""
+
+    study: str
+    rung: int | None
+    iterations: int | None
+    weights: dict[str, Sha256]
+    winner: Sha256
+    prediction_version: int
+    why_not: str | None
+    cases: dict[str, CaseDisagreement]
 
 
 def networks(store: ObjectStore, study: Study) -> list[Report]:
@@ -86,7 +116,9 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
 
 
 def load(store: ObjectStore, study: str) -> dict[str, Any]:
-    """Return where a study's networks differ; raises StudyError where nobody has looked.
+    """Return where a study's networks differ.
+
+    Raises StudyError where nobody has looked, and IntegrityError where the document is damaged.
 
     Keys: `study`; `rung` and `iterations` of the networks; `weights`, their SHA-256 by seed;
     `winner`, the SHA-256 of the network whose lesions are counted; `prediction_version`;
@@ -95,7 +127,7 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
     and `uncertainty` (see core/evaluation/disagreement.py).
     """
     try:
-        return record.read(store, result_keys.disagreement_key(study))
+        return _read(store, study)
     except NotFound as error:
         raise StudyError(
             f"study {study} has not compared its seeds; run `liverseg postprocess` first"
@@ -105,8 +137,9 @@ def load(store: ObjectStore, study: str) -> dict[str, Any]:
 def load_current(store: ObjectStore, study: Study) -> dict[str, Any] | None:
     """Return the numbers where they and the votes are those of the present networks, else None."""
     try:
-        document = record.read(store, result_keys.disagreement_key(study.id))
-    except NotFound:
+        document = _read(store, study.id)
+    except (NotFound, IntegrityError):
+        # A damaged one is computed anew.
         return None
     weights = _weights(networks(store, study))
     recorded_for = (document["weights"], document["winner"], document["prediction_version"])
@@ -151,6 +184,13 @@ def worth(document: Mapping[str, Any], dice: Mapping[str, float]) -> dict[str, A
         "n": len(rows),
         "cases": rows,
     }
+
+
+def _read(store: ObjectStore, study: str) -> dict[str, Any]:
+    key = result_keys.disagreement_key(study)
+    data = store.get(key)
+    record.decode(data, key, Disagreement)
+    return record.decode(data, key)
 
 
 def _weights(reports: list[Report]) -> dict[str, str]:

@@ -4,7 +4,7 @@ How often test cases were looked at is counted: settings are chosen on validatio
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,11 +27,28 @@ from liverseg.steps.results.evaluation_document import SCHEMA, document
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle, record
 from liverseg.storage.port import ObjectStore
+from liverseg.storage.record import Count, Sha256
 
 NAMES = {"multi": "A1", "baseline": "A2", "threshold": "threshold"}
 """How the arms are called in the paper and in `document`."""
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What has to be in every evaluation that is read back, also in one of an earlier version.
+
+    Strict, since a damaged one no longer tells how often the test cases were looked at.
+    """
+
+    study: str
+    test_evaluations: Count
+    weights: dict[Arm, Sha256]
+    arms: dict[str, dict[str, Any]]
+    prediction_version: int | None = None
+    evaluation_version: int | None = None
+    document: dict[str, Any] = field(default_factory=dict)
 
 
 def run(
@@ -133,10 +150,13 @@ def load_segmentation(store: ObjectStore, weights_sha256: str, key: str) -> Mask
 
 
 def _known(store: ObjectStore, study: str) -> dict[str, Any] | None:
+    key = result_keys.evaluation_key(study)
     try:
-        return record.read(store, result_keys.evaluation_key(study))
+        data = store.get(key)
     except NotFound:
         return None
+    record.decode(data, key, Evaluation)
+    return record.decode(data, key)
 
 
 def _is_of(recorded: dict[str, Any], arms: dict[Arm, str]) -> bool:

@@ -7,19 +7,20 @@ can run it. Only the heartbeat goes later, which counts for nothing without that
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
-from liverseg.errors import StudyError
+from liverseg.errors import IntegrityError, NotFound, StudyError
 from liverseg.platform.process_identity import is_dead, this_process
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Heartbeat
 from liverseg.race.records.job import JobState, own_jobs
 from liverseg.race.records.lease import Lease
-from liverseg.race.records.study import Study, study_ids
+from liverseg.race.records.study import Spec, Study, study_ids
 from liverseg.steps.race.race import beating
 from liverseg.storage import record
-from liverseg.storage.bundle import MANIFEST
+from liverseg.storage.bundle import MANIFEST, Manifest
 from liverseg.storage.port import ObjectStore
 
 # What belongs to no study: it is named by the hash of cases or weights.
@@ -55,7 +56,8 @@ def run(
         progress: Called with (what, done, total).
 
     Returns:
-        `study`; `jobs` and `keys`, how many were deleted; `bytes` of its checkpoints and networks;
+        `study`; `jobs` and `keys`, how many were deleted; `bytes` of its checkpoints and networks,
+        without those whose manifest is damaged;
         `kept`, prefixes of the store that have something which other studies may use.
 
     Raises:
@@ -95,16 +97,19 @@ def run(
 
 
 def _require_no_children(store: ObjectStore, study: str) -> None:
-    children = [
-        other
-        for other in study_ids(store)
-        if record.read(store, facts.spec_key(other)).get("parent") == study
-    ]
+    children = [other for other in study_ids(store) if _parent(store, other) == study]
     if children:
         raise StudyError(
             f"study {study} cannot be deleted: {', '.join(children)} extends it and continues "
             "from its checkpoints; delete that one first"
         )
+
+
+def _parent(store: ObjectStore, study: str) -> str | None:
+    # A study whose spec is damaged or gone cannot be run, so it needs no checkpoints.
+    with suppress(IntegrityError, NotFound):
+        return record.read(store, facts.spec_key(study), Spec).parent
+    return None
 
 
 def _end_jobs(
@@ -131,7 +136,10 @@ def _jobs(executor: Executor, study: Study) -> list[JobState]:
 
 
 def _bytes(store: ObjectStore, manifest: str) -> int:
-    return sum(int(file["bytes"]) for file in record.read(store, manifest)["files"].values())
+    # The bundle of a damaged manifest is deleted all the same; its size is only reported.
+    with suppress(IntegrityError):
+        return sum(file.bytes for file in record.read(store, manifest, Manifest).files.values())
+    return 0
 
 
 def _delete(store: ObjectStore, keys: Iterable[str], progress: Progress) -> None:

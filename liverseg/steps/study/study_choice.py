@@ -4,11 +4,11 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from liverseg.errors import SettingsError, StudyError
+from liverseg.errors import IntegrityError, LiversegError, SettingsError, StudyError
 from liverseg.race.records import facts
 from liverseg.race.records.study import Spec, load_study, require_known, study_ids
 from liverseg.settings import Settings
-from liverseg.steps.race.race import controller_state
+from liverseg.steps.race.race import caching, controller_state
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
@@ -16,15 +16,24 @@ from liverseg.storage.port import ObjectStore
 def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
     """Return the id of the study that a controller worked on, or that was opened, last.
 
-    With `settings`, of the studies with these. Raises StudyError where the store has no study.
+    With `settings`, of the studies with these. A study that cannot be read, such as one of another
+    version of liverseg, is passed over; where no other is left, its IntegrityError is raised.
+    Raises StudyError where the store has no study.
     """
-    ids = study_ids(store)
-    if settings is not None:
-        alike = replace(settings, preset="")
-        ids = [i for i in ids if replace(load_study(store, i).settings, preset="") == alike]
-    if not ids:
-        raise StudyError("the store has no study yet")
-    return max(ids, key=lambda study: (_last_seen(store, study), study))
+    store = caching(store)
+    alike = None if settings is None else replace(settings, preset="")
+    last_seen: dict[str, float] = {}
+    unreadable: list[LiversegError] = []
+    for study in study_ids(store):
+        try:
+            loaded = load_study(store, study)
+            if alike is None or replace(loaded.settings, preset="") == alike:
+                last_seen[study] = _last_seen(store, study)
+        except (IntegrityError, StudyError) as error:  # StudyError: deleted meanwhile
+            unreadable.append(error)
+    if last_seen:
+        return max(last_seen, key=lambda study: (last_seen[study], study))
+    raise unreadable[0] if unreadable else StudyError("the store has no study yet")
 
 
 def _last_seen(store: ObjectStore, study: str) -> float:

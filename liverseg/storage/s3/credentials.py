@@ -30,7 +30,7 @@ class S3Credentials:
         parts = urlsplit(self.endpoint)
         if parts.username is not None:
             raise SettingsError(
-                f"AWS_ENDPOINT_URL has credentials in front of {parts.hostname}; they belong into "
+                f"AWS_ENDPOINT_URL has credentials in front of {parts.hostname}; they belong in "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
