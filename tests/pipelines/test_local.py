@@ -11,7 +11,7 @@ import pytest
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps import tasks
 from liverseg.steps.data import phantom
-from liverseg.steps.race.race_logger import MARK
+from liverseg.steps.race.race_logger import LOG_PREFIX
 from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
 from tests.file_opens import counted_opens
@@ -136,7 +136,11 @@ def test_the_last_task_does_not_fail_where_no_study_was_opened(tmp_path: Path) -
 def test_only_our_lines_reach_the_terminal_and_all_reach_the_log() -> None:
     shown, log = io.StringIO(), io.StringIO()
     lines = OurLines(shown, log)
-    for part in ("kfp says\n    [INFO]: " + MARK[:3], MARK[3:] + "seed 3", " reports\nmore\n"):
+    for part in (
+        "kfp says\n    [INFO]: " + LOG_PREFIX[:3],
+        LOG_PREFIX[3:] + "seed 3",
+        " reports\nmore\n",
+    ):
         lines.write(part)
     assert shown.getvalue() == "seed 3 reports\n"
     assert log.getvalue().count("\n") == 3
