@@ -74,7 +74,7 @@ def test_masks_of_two_shapes_are_refused() -> None:
         detect(row(), row(length=59))
 
 
-def test_above_the_cap_all_and_all_but_one_are_tried_and_that_is_told() -> None:
+def test_above_the_cap_all_and_all_but_one_are_tried_and_that_is_reported() -> None:
     spans = [(3 * n, 3 * n + 2) for n in range(SUBSET_CAP + 1)]
     whole = row((0, 60))
     detection = detect(whole, row(*spans))

@@ -69,7 +69,7 @@ class TestNamed(KfpContract):
         )
 
 
-def test_a_token_is_sent_and_its_lack_told(server: KfpServer, tmp_path: Path) -> None:
+def test_a_token_is_sent_and_its_lack_reported(server: KfpServer, tmp_path: Path) -> None:
     server.token = BEARER
     (tmp_path / "token").write_text(BEARER, encoding="utf-8")
     Server(KfpConnection(host=server.host, token=BEARER))
@@ -95,7 +95,7 @@ def test_a_host_where_nobody_answers_is_named(server: KfpServer) -> None:
     server.start_again()
 
 
-def test_a_host_that_is_something_else_is_told(server: KfpServer) -> None:
+def test_a_host_that_is_something_else_is_reported(server: KfpServer) -> None:
     with pytest.raises(PlatformError, match="404 Not Found"):
         Server(KfpConnection(host=f"{server.host}/elsewhere"))
 
@@ -160,7 +160,7 @@ def test_a_schedule_that_somebody_switched_off_or_doubled_is_put_right(
     assert first.id != second.id
 
 
-def test_only_our_own_tasks_are_told_by_the_names_of_the_ui(
+def test_only_our_own_tasks_are_reported_by_the_names_of_the_ui(
     server: KfpServer, compiled_pipeline: CompiledPipeline
 ) -> None:
     ours = Server(KfpConnection(host=server.host))

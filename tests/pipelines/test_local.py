@@ -106,7 +106,7 @@ def test_a_task_that_fails_tells_its_own_message_and_exit_code(tmp_path: Path) -
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_task_that_dies_without_a_message_is_told_with_its_traceback(tmp_path: Path) -> None:
+def test_a_task_that_dies_without_a_message_is_reported_with_its_traceback(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("much\nTraceback (most recent call last):\n  x\nValueError: y\n")
     error = failure(tmp_path / "error.json", log)
@@ -116,7 +116,7 @@ def test_a_task_that_dies_without_a_message_is_told_with_its_traceback(tmp_path:
     assert str(error).endswith("ValueError: y")
 
 
-def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> None:
+def test_the_first_error_of_a_run_is_the_one_that_is_reported(tmp_path: Path) -> None:
     store, work = str(tmp_path), FolderStore(tmp_path).work / "kfp"
     work.mkdir(parents=True)
     with pytest.raises(SystemExit) as first:

@@ -40,7 +40,7 @@ def test_a_clean_race_of_sixteen_seeds_has_240k_useful_iterations_and_saves_1040
     assert costs["saved_iterations"] == 1_040_000
 
 
-def test_the_single_training_is_in_no_total_of_the_race(clean):
+def test_the_baseline_is_in_no_total_of_the_race(clean):
     costs = ledger_of(clean)
     assert costs["baseline"]["useful"]["iterations"] == 80_000
     assert all(row["seed"] < 16 for row in costs["rows"])

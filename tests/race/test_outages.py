@@ -283,7 +283,7 @@ def test_a_request_that_takes_its_whole_timeout_is_made_once_a_minute() -> None:
     assert bundle.load(door.inside, "c/10/") == bundle.load(door.inside, "c/20/")
 
 
-def test_where_this_machine_keeps_nothing_either_the_writer_is_told() -> None:
+def test_where_this_machine_keeps_nothing_either_the_writer_gets_the_error() -> None:
     door = Door()
     door.closed = True
 

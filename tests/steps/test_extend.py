@@ -101,7 +101,7 @@ def cut_after(writes: int) -> Callable[[int, str], None]:
 
 
 @pytest.mark.slow
-def test_a_seed_whose_checkpoint_was_collected_is_told_and_trained_again(
+def test_a_seed_whose_checkpoint_was_collected_is_named_and_trained_again(
     store: MemoryStore,
 ) -> None:
     parent = parent_of(store)
