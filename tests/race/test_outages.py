@@ -158,8 +158,11 @@ def test_a_store_that_is_away_for_ten_minutes_costs_no_attempt_and_no_iteration(
     expected = [("away", "store"), ("back", "store")] if "controller" in windows else []
     assert race.events_of("away", "back") == expected
     spent = [SnapshotReader(r.store, r.study.id).read().spent_seconds for r in (race, calm)]
-    # At most each of the two trainers has stood at its rung until the store was back.
-    assert spent[1] <= spent[0] <= spent[1] + 2 * 600
+    if "trainers" in windows:
+        # At most each of the two trainers has stood at its rung until the store was back.
+        assert spent[1] <= spent[0] <= spent[1] + 2 * 600
+    else:
+        assert spent[0] == spent[1]
     assert race.curve() == calm.curve()
 
 
