@@ -73,6 +73,7 @@ def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_taking_over_that_was_cut_short_is_finished_by_the_next(store: MemoryStore) -> None:
     before, parent, first = dict(store.objects), parent_of(store), store.writes
     whole = extend.run(store, parent, seeds=8)
