@@ -173,13 +173,13 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure prediction and training against what the README promises
+bench: $(STAMP) ## measure prediction, training, controller and evaluation against the bounds in bench/ (PANOPTICA=)
 	$(BIN)/python bench/prediction.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/controller.py
 	$(BIN)/python bench/evaluation.py --panoptica "$(PANOPTICA)"
 
-lock: $(STAMP) ## choose package versions anew and write them with their hashes
+lock: $(STAMP) ## re-resolve package versions and write them with their hashes
 	$(COMPILE_LOCK) --all-extras --upgrade -o requirements.lock
 	$(COMPILE_LOCK) $(CONTROLLER_EXTRAS) -c requirements.lock -o images/controller/requirements.lock
 	$(COMPILE_LOCK) $(CONTROLLER_EXTRAS) --extra network -c requirements.lock \

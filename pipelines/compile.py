@@ -17,7 +17,7 @@ IR_FILE, MANIFEST_FILE = "training.yaml", "training-kubernetes.yaml"
 
 
 @dataclass(frozen=True)
-class Package:
+class CompiledPipeline:
     """A compiled pipeline.
 
     Args:
@@ -37,7 +37,7 @@ class Package:
     tasks: dict[str, str]
 
 
-def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> Package:
+def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> CompiledPipeline:
     """Write both files into `folder`; `namespace` is where the Kubernetes objects shall lie."""
     folder.mkdir(parents=True, exist_ok=True)
     ir, manifest = folder / IR_FILE, folder / MANIFEST_FILE
@@ -59,7 +59,7 @@ def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> 
     spec = next(iter(yaml.safe_load_all(text)))
     definitions = spec["root"]["inputDefinitions"]["parameters"]
     pods = cluster.trainer_pods()
-    return Package(ir, manifest, version, definitions, pods, _task_names(spec))
+    return CompiledPipeline(ir, manifest, version, definitions, pods, _task_names(spec))
 
 
 def _task_names(spec: Mapping[str, Any]) -> dict[str, str]:

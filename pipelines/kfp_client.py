@@ -22,7 +22,7 @@ import urllib3
 from kfp.client import ServiceAccountTokenVolumeCredentials
 
 from liverseg.errors import PlatformError, SettingsError
-from pipelines.compile import Package
+from pipelines.compile import CompiledPipeline
 from pipelines.training import NAME
 from pipelines.waiting import OVER, RunState
 
@@ -99,21 +99,21 @@ class Server:
         if health.multi_user and not self._client.get_user_namespace():
             raise SettingsError(f"{self._url} is multi-user; give --namespace")
 
-    def upload(self, package: Package) -> tuple[Made, Made]:
+    def upload(self, compiled_pipeline: CompiledPipeline) -> tuple[Made, Made]:
         """Return the pipeline and this version of it, made where they were not there."""
         with self._asking("upload"):
             known = self._named(self._client.list_pipelines, "pipelines", NAME, scoped=True)
             pipeline = Made(known[0].pipeline_id, False) if known else self._create_pipeline()
-            version = self._version(pipeline.id, package.version)
+            version = self._version(pipeline.id, compiled_pipeline.version)
             if version is not None:
                 return pipeline, version
             try:
                 made = self._client.upload_pipeline_version(
-                    str(package.ir), package.version, pipeline_id=pipeline.id
+                    str(compiled_pipeline.ir), compiled_pipeline.version, pipeline_id=pipeline.id
                 )
             except kfp_server_api.ApiException as error:
                 # Somebody else uploads the same at the same moment.
-                version = self._version(pipeline.id, package.version)
+                version = self._version(pipeline.id, compiled_pipeline.version)
                 if error.status != 409 or version is None:
                     raise
                 return pipeline, version

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from kfp import local
 
 from liverseg.errors import LiversegError, StoreError
-from liverseg.steps.race.race_logger import MARK
+from liverseg.steps.race.race_logger import LOG_PREFIX
 from liverseg.steps.tasks import ERROR_FILE
 from pipelines.training import define
 
@@ -41,13 +41,13 @@ class OurLines(io.TextIOBase):
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        """Forward every complete line that carries our mark, without it."""
+        """Forward every complete line that carries our prefix, without it."""
         with self._lock:
             self._log.write(text)
             *lines, self._rest = (self._rest + text).split("\n")
             for line in lines:
-                _, mark, ours = line.partition(MARK)
-                if mark:
+                _, prefix, ours = line.partition(LOG_PREFIX)
+                if prefix:
                     self._target.write(ours + "\n")
                     self._target.flush()
         return len(text)

@@ -72,12 +72,12 @@ class S3Server:
         outage_seconds: float = OUTAGE_SECONDS,
     ) -> S3Store:
         """Open the store at `url`."""
-        access = credentials_from(
+        credentials = credentials_from(
             {**self.environment, "AWS_ENDPOINT_URL": endpoint or self.endpoint}
         )
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
-        return S3Store(parts.netloc, prefix, access, self._folder / "work", outage_seconds)
+        return S3Store(parts.netloc, prefix, credentials, self._folder / "work", outage_seconds)
 
     def start(self) -> None:
         """Start it and wait until it answers; a server that is named runs already."""

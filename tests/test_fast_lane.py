@@ -70,9 +70,19 @@ def test_a_test_that_takes_long_fails_unless_it_is_marked(elsewhere: pytest.Pyte
         @pytest.mark.slow
         def test_marked():
             work()
+
+        @pytest.fixture
+        def worked():
+            work()
+
+        def test_with_a_slow_fixture(worked):
+            pass
         """
     )
     done = elsewhere.runpytest_subprocess()
-    done.assert_outcomes(passed=2, failed=1)
-    done.stdout.fnmatch_lines(["*test_unmarked took * s of processor time*mark.slow*"])
-    elsewhere.runpytest_subprocess("--fast").assert_outcomes(passed=1, failed=1, deselected=1)
+    done.assert_outcomes(passed=2, failed=2)
+    done.stdout.fnmatch_lines(
+        [f"*{name} took * s of processor time*" for name in ("unmarked", "slow_fixture")]
+    )
+    done.stdout.fnmatch_lines(["*more than 0.02 s; mark what takes over 1 s *mark.slow*"])
+    elsewhere.runpytest_subprocess("--fast").assert_outcomes(passed=1, failed=2, deselected=1)

@@ -37,7 +37,7 @@ class Watched:
             self.rehearsal.run(min(len(self.slept) - 3, 2))
 
 
-def test_elsewhere_it_is_told_when_something_changed_and_only_then():
+def test_elsewhere_it_is_shown_when_something_changed_and_only_then():
     watched, statuses = Watched(), []
     follow(watched.look, statuses.append, watched.sleep)
     # Never run, twice the same, then three rungs.
@@ -56,7 +56,7 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_race_is_over():
     assert "winner: seed 3" not in screen.getvalue()
 
 
-def test_what_seeds_wait_for_is_told_once_for_all_that_wait_for_the_same(capsys):
+def test_what_seeds_wait_for_is_shown_once_for_all_that_wait_for_the_same(capsys):
     rehearsal = Rehearsal()
     study = rehearsal.study.id
     waiting = {job_name(study, NONCE, Attempt(0, seed, 0)): f"no {seed // 2}" for seed in (0, 1, 2)}
@@ -118,7 +118,7 @@ def test_a_killed_controller_no_longer_runs_the_race_once_its_heartbeat_is_too_o
     assert state(2000.0) == ("stopped: budget", None)
 
 
-def test_durations_are_told_as_people_say_them():
+def test_durations_are_shown_as_people_say_them():
     assert [duration(s) for s in (0, 45.4, 89, 720, 5400, 76_300)] == [
         "0 s", "45 s", "89 s", "12 min", "1:30 h", "21:12 h",
     ]  # fmt: skip

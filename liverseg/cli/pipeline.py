@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from liverseg.cli.console import console, print_json
-from liverseg.cli.kubeflow import compile_, schedule, submit, upload
+from liverseg.cli.kfp import compile_, schedule, submit, upload
 from liverseg.cli.options import (
     budget_option,
     data_option,

@@ -68,9 +68,9 @@ def _s3(
         raise SettingsError(
             f"store '{url}' needs the package {exc.name}: pip install 'liverseg[s3]'"
         ) from exc
-    access = credentials_from(environment)
+    credentials = credentials_from(environment)
     # One work folder a store: the same bucket and prefix on another server are another one.
-    folder = sha256(f"{access.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
+    folder = sha256(f"{credentials.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     seconds = OUTAGE_SECONDS if outage_seconds is None else outage_seconds
-    return S3Store(bucket, prefix, access, cache / "liverseg" / "work" / folder, seconds)
+    return S3Store(bucket, prefix, credentials, cache / "liverseg" / "work" / folder, seconds)

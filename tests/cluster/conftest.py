@@ -26,13 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    access = credentials_from(os.environ)
+    credentials = credentials_from(os.environ)
     client = Minio(
-        access.host,
-        access.access_key,
-        access.secret_key,
-        secure=access.secure,
-        region=access.region,
+        credentials.host,
+        credentials.access_key,
+        credentials.secret_key,
+        secure=credentials.secure,
+        region=credentials.region,
     )
     if not client.bucket_exists(BUCKET):
         client.make_bucket(BUCKET)

@@ -75,7 +75,7 @@ def test_a_deleted_job_has_ended_and_its_name_is_not_used_again(race: Race) -> N
     assert not executor.submit(job)
 
 
-def test_a_trainer_that_failed_is_told_with_its_last_line(race: Race) -> None:
+def test_a_trainer_that_failed_is_reported_with_its_last_line(race: Race) -> None:
     executor = executor_of(race)
     unknown = Job.of(race.study.id, race.study.nonce, BASELINE_SEED, 0, 0, 1)
     wrong = Job(race.study.id, race.study.nonce, 3, 9, 0, 1, unknown.name)
@@ -161,8 +161,8 @@ def everything_a_controller_does(race: Race) -> None:
 
 
 def test_a_trainers_account_may_do_nothing_that_not_everybody_may(race: Race) -> None:
-    def rights(account: str) -> list[str]:
-        name = f"system:serviceaccount:{race.namespace}:{account}"
+    def rights(service_account: str) -> list[str]:
+        name = f"system:serviceaccount:{race.namespace}:{service_account}"
         groups = ("system:serviceaccounts", "system:authenticated")
         words = [word for group in groups for word in ("--as-group", group)]
         listed = race.cluster.run(

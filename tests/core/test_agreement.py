@@ -20,7 +20,7 @@ def test_as_far_from_the_raters_as_they_are_from_each_other_is_the_line() -> Non
     assert phi([0, 0], [0.95]) == 0  # 1 - 0.1 * 1 / 0.05 would be -1
 
 
-def test_raters_that_agree_wholly_leave_no_scale_and_are_told() -> None:
+def test_raters_that_agree_wholly_leave_no_scale_and_are_reported() -> None:
     assert phi([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]) == 1
     assert phi([0.99, 0.99], [1.0]) == 0
     assert raters_identical([1.0, 1.0, 1.0])

@@ -2,7 +2,7 @@ import pytest
 
 from liverseg.core.race.ledger import (
     OUTCOMES,
-    Account,
+    Cost,
     RungName,
     Sample,
     Span,
@@ -19,7 +19,7 @@ def span(*samples: tuple[int, float], attempt: int = 0, exit_code: int = 0) -> S
     return Span(0, 0, attempt, tuple(Sample(i, t) for i, t in samples), True, exit_code)
 
 
-def account(*spans: Span, covered: int, decided: float | None = None) -> Account:
+def cost_of(*spans: Span, covered: int, decided: float | None = None) -> Cost:
     times = {} if decided is None else {0: decided}
     return total(cost_by_attempt(spans, {0: covered}, times).values())
 
@@ -31,56 +31,56 @@ def test_the_stretches_of_a_span_begin_where_it_resumed():
 
 
 def test_a_clean_training_is_useful_but_for_its_start_and_end():
-    book = account(span((0, 0), (0, 7), (5, 17), (10, 27), (10, 28)), covered=10)
-    assert book["useful"] == Spent(10, 20)
-    assert book["startup"] == Spent(0, 8)
-    assert book["repeated"] == book["pruned"] == Spent()
+    cost = cost_of(span((0, 0), (0, 7), (5, 17), (10, 27), (10, 28)), covered=10)
+    assert cost["useful"] == Spent(10, 20)
+    assert cost["startup"] == Spent(0, 8)
+    assert cost["repeated"] == cost["pruned"] == Spent()
 
 
 def test_a_resumed_training_counts_from_where_it_resumed():
-    book = account(span((0, 0), (5, 4), (10, 14), (10, 15)), covered=10)
-    assert book["useful"] == Spent(5, 10)
-    assert book["startup"] == Spent(0, 5)
+    cost = cost_of(span((0, 0), (5, 4), (10, 14), (10, 15)), covered=10)
+    assert cost["useful"] == Spent(5, 10)
+    assert cost["startup"] == Spent(0, 5)
 
 
 def test_iterations_that_are_done_again_are_repeated():
     first = span((0, 0), (0, 1), (5, 11), (5, 14), exit_code=-9)
     second = span((0, 20), (0, 21), (5, 31), (10, 41), (10, 41), attempt=1)
-    book = account(first, second, covered=10)
-    assert book["useful"] == Spent(10, 20)
+    cost = cost_of(first, second, covered=10)
+    assert cost["useful"] == Spent(10, 20)
     # 3 seconds of work died with the first process, 5 iterations were done twice.
-    assert book["repeated"] == Spent(5, 13)
-    assert book["startup"] == Spent(0, 2)
+    assert cost["repeated"] == Spent(5, 13)
+    assert cost["startup"] == Spent(0, 2)
 
 
 def test_a_stretch_that_is_partly_new_is_shared_out():
     first = span((0, 0), (0, 0), (6, 6), (6, 6), exit_code=75)
     second = span((0, 10), (4, 10), (8, 14), (8, 14), attempt=1)
-    book = account(first, second, covered=8)
-    assert book["useful"] == Spent(8, 8)
-    assert book["repeated"] == Spent(2, 2)
+    cost = cost_of(first, second, covered=8)
+    assert cost["useful"] == Spent(8, 8)
+    assert cost["repeated"] == Spent(2, 2)
 
 
 def test_what_no_report_covers_is_not_useful():
-    book = account(span((0, 0), (0, 1), (5, 11), (5, 11)), covered=0)
-    assert book["useful"] == Spent()
-    assert book["startup"] == Spent(5, 11)
+    cost = cost_of(span((0, 0), (0, 1), (5, 11), (5, 11)), covered=0)
+    assert cost["useful"] == Spent()
+    assert cost["startup"] == Spent(5, 11)
 
 
 def test_time_after_the_decision_against_a_seed_is_pruned():
-    book = account(span((0, 0), (0, 1), (5, 11), (10, 21), (10, 22)), covered=5, decided=15)
-    assert book["useful"] == Spent(5, 10)
-    assert book["pruned"] == Spent(5, 11)
+    cost = cost_of(span((0, 0), (0, 1), (5, 11), (10, 21), (10, 22)), covered=5, decided=15)
+    assert cost["useful"] == Spent(5, 10)
+    assert cost["pruned"] == Spent(5, 11)
 
 
 def test_an_interrupted_process_that_saved_has_lost_nothing():
-    book = account(span((0, 0), (0, 1), (3, 4), (3, 5), exit_code=75), covered=0)
-    assert book["repeated"] == Spent()
+    cost = cost_of(span((0, 0), (0, 1), (3, 4), (3, 5), exit_code=75), covered=0)
+    assert cost["repeated"] == Spent()
 
 
 def test_a_running_process_is_counted_to_its_last_mark():
     running = Span(0, 0, 0, (Sample(0, 0), Sample(0, 1), Sample(5, 11)), False, None)
-    assert account(running, covered=0)["startup"] == Spent(5, 11)
+    assert cost_of(running, covered=0)["startup"] == Spent(5, 11)
 
 
 @pytest.mark.parametrize("decided", [None, 0.0, 12.0, 35.0])
@@ -90,19 +90,19 @@ def test_outcomes_add_up_to_the_spans(covered, decided):
         span((0, 0), (0, 2), (5, 11), (5, 14), exit_code=-9),
         span((0, 20), (3, 21), (5, 31), (10, 41), (10, 45), attempt=1),
     ]
-    book = account(*spans, covered=covered, decided=decided)
-    assert sum(book[o].seconds for o in OUTCOMES) == pytest.approx(14 + 25)
-    assert sum(book[o].iterations for o in OUTCOMES) == 5 + 7
+    cost = cost_of(*spans, covered=covered, decided=decided)
+    assert sum(cost[o].seconds for o in OUTCOMES) == pytest.approx(14 + 25)
+    assert sum(cost[o].iterations for o in OUTCOMES) == 5 + 7
 
 
 def test_seeds_rungs_and_attempts_have_costs_of_their_own():
     samples = (Sample(0, 0), Sample(0, 1), Sample(5, 11))
     attempts = ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1))
     spans = [Span(*ids, samples, True, 0) for ids in attempts]
-    books = cost_by_attempt(spans, {0: 5, 1: 5}, {})
-    assert set(books) == set(attempts)
-    assert books[1, 0, 0]["useful"] == Spent(5, 10)
-    assert books[1, 1, 0]["repeated"] == books[1, 1, 1]["repeated"] == Spent(5, 10)
+    costs = cost_by_attempt(spans, {0: 5, 1: 5}, {})
+    assert set(costs) == set(attempts)
+    assert costs[1, 0, 0]["useful"] == Spent(5, 10)
+    assert costs[1, 1, 0]["repeated"] == costs[1, 1, 1]["repeated"] == Spent(5, 10)
 
 
 def test_a_decision_falls_when_the_last_process_it_rests_on_has_ended():

@@ -23,8 +23,10 @@ BOUND = {
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_trainers_account_is_there_without_a_token_and_nothing_is_bound_to_it(name):
-    account = of_kind(overlay(name), "ServiceAccount")[trainer()["spec"]["serviceAccountName"]]
-    assert account["automountServiceAccountToken"] is False
+    service_account = of_kind(overlay(name), "ServiceAccount")[
+        trainer()["spec"]["serviceAccountName"]
+    ]
+    assert service_account["automountServiceAccountToken"] is False
     bound: dict[str, set[str]] = {}
     for binding in of_kind(overlay(name), "RoleBinding").values():
         assert binding["roleRef"]["kind"] == "Role"

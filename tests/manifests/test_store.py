@@ -32,10 +32,10 @@ def buckets() -> ModuleType:
 
 
 def test_the_bucket_is_made_once_and_the_rule_is_there_where_the_server_takes_it(server, buckets):
-    access, client = credentials_from(server.environment), server.client()
-    ruled = buckets.make_bucket(access, "made-by-a-job")
+    credentials, client = credentials_from(server.environment), server.client()
+    ruled = buckets.make_bucket(credentials, "made-by-a-job")
     assert client.bucket_exists("made-by-a-job")
-    assert buckets.make_bucket(access, "made-by-a-job") is ruled
+    assert buckets.make_bucket(credentials, "made-by-a-job") is ruled
     if ruled:
         (rule,) = client.get_bucket_lifecycle("made-by-a-job").rules
         assert rule.abort_incomplete_multipart_upload.days_after_initiation == 1
@@ -44,6 +44,8 @@ def test_the_bucket_is_made_once_and_the_rule_is_there_where_the_server_takes_it
 
 
 def test_a_wrong_key_is_not_taken_for_a_rule_that_is_unknown(server, buckets):
-    access = credentials_from(server.environment | {"AWS_SECRET_ACCESS_KEY": "somebody-else-s-key"})
+    credentials = credentials_from(
+        server.environment | {"AWS_SECRET_ACCESS_KEY": "somebody-else-s-key"}
+    )
     with pytest.raises(buckets.S3Error):
-        buckets.make_bucket(access, "made-by-a-job")
+        buckets.make_bucket(credentials, "made-by-a-job")

@@ -13,7 +13,7 @@ import yaml
 
 from liverseg.errors import SettingsError
 from pipelines.cluster import Cluster
-from pipelines.compile import Package, compile_to
+from pipelines.compile import CompiledPipeline, compile_to
 from pipelines.kfp_client import KfpConnection, Made, Server, run_name
 from pipelines.parameters import parse
 
@@ -67,14 +67,14 @@ class KfpContract:
         return Asked(connection)
 
     @pytest.fixture
-    def package(self, tmp_path: Path) -> Package:
+    def compiled_pipeline(self, tmp_path: Path) -> CompiledPipeline:
         # A name of its own, so that a server that others use has no such version yet.
         image = f"example.org/controller@sha256:{uuid.uuid4().hex * 2}"
         return compile_to(tmp_path, Cluster(controller_image=image))
 
     @pytest.fixture
-    def values(self, package: Package) -> dict[str, Any]:
-        return parse(package.definitions, VALUES)
+    def values(self, compiled_pipeline: CompiledPipeline) -> dict[str, Any]:
+        return parse(compiled_pipeline.definitions, VALUES)
 
     @pytest.fixture
     def experiment(self, asked: Asked) -> Iterator[str]:
@@ -96,34 +96,38 @@ class KfpContract:
             asked.runs.run_service_terminate_run(run.run_id)
 
     def test_the_same_pipeline_twice_is_one_version_and_arrives_whole(
-        self, asked: Asked, package: Package
+        self, asked: Asked, compiled_pipeline: CompiledPipeline
     ) -> None:
-        pipeline, version = asked.ours.upload(package)
+        pipeline, version = asked.ours.upload(compiled_pipeline)
         assert version.created
-        again = Server(asked.connection).upload(package)
+        again = Server(asked.connection).upload(compiled_pipeline)
         assert again == (Made(pipeline.id, False), Made(version.id, False))
-        held = asked.versions(pipeline)[package.version]
+        held = asked.versions(pipeline)[compiled_pipeline.version]
         assert held.pipeline_version_id == version.id
-        spec, platform = yaml.safe_load_all(package.ir.read_text(encoding="utf-8"))
+        spec, platform = yaml.safe_load_all(compiled_pipeline.ir.read_text(encoding="utf-8"))
         expected = {"pipeline_spec": spec, "platform_spec": platform}
         assert same_numbers(held.pipeline_spec) == same_numbers(expected)
 
     @pytest.mark.slow
     def test_another_image_is_another_version_of_the_same_pipeline(
-        self, asked: Asked, package: Package, tmp_path: Path
+        self, asked: Asked, compiled_pipeline: CompiledPipeline, tmp_path: Path
     ) -> None:
-        first = asked.ours.upload(package)
+        first = asked.ours.upload(compiled_pipeline)
         image = f"example.org/trainer@sha256:{uuid.uuid4().hex * 2}"
         other = compile_to(tmp_path / "other", Cluster(trainer_image=image))
         second = asked.ours.upload(other)
         assert first[0].id == second[0].id
         assert second[1].created
-        assert {package.version, other.version} <= set(asked.versions(first[0]))
+        assert {compiled_pipeline.version, other.version} <= set(asked.versions(first[0]))
 
     def test_a_run_has_its_parameters_and_is_not_started_twice_while_it_goes_on(
-        self, asked: Asked, package: Package, values: dict[str, Any], experiment: str
+        self,
+        asked: Asked,
+        compiled_pipeline: CompiledPipeline,
+        values: dict[str, Any],
+        experiment: str,
     ) -> None:
-        uploaded = asked.ours.upload(package)
+        uploaded = asked.ours.upload(compiled_pipeline)
         first = asked.ours.submit(*uploaded, values, experiment)
         assert first.created
         again = Server(asked.connection).submit(*uploaded, values, experiment)
@@ -134,12 +138,16 @@ class KfpContract:
         assert run.pipeline_version_reference.pipeline_version_id == uploaded[1].id
         other = asked.ours.submit(*uploaded, values | {"gpus": 4}, experiment)
         assert other.created
-        assert not asked.ours.look(first.id, package.tasks).over
+        assert not asked.ours.look(first.id, compiled_pipeline.tasks).over
 
     def test_a_schedule_is_kept_once_and_replaced_when_it_changes(
-        self, asked: Asked, package: Package, values: dict[str, Any], experiment: str
+        self,
+        asked: Asked,
+        compiled_pipeline: CompiledPipeline,
+        values: dict[str, Any],
+        experiment: str,
     ) -> None:
-        uploaded = asked.ours.upload(package)
+        uploaded = asked.ours.upload(compiled_pipeline)
 
         def schedule(cron: str, changed: dict[str, Any]) -> Made:
             return asked.ours.schedule(*uploaded, values | changed, experiment, "nightly", cron)
@@ -159,14 +167,18 @@ class KfpContract:
             assert kept.mode == "ENABLE"
 
     def test_a_time_that_does_not_exist_is_refused_in_the_servers_words(
-        self, asked: Asked, package: Package, values: dict[str, Any], experiment: str
+        self,
+        asked: Asked,
+        compiled_pipeline: CompiledPipeline,
+        values: dict[str, Any],
+        experiment: str,
     ) -> None:
-        uploaded = asked.ours.upload(package)
+        uploaded = asked.ours.upload(compiled_pipeline)
         with pytest.raises(SettingsError, match="cron"):
             asked.ours.schedule(*uploaded, values, experiment, "never", "0 0 99 * * *")
 
-    def test_the_version_of_a_package_is_made_of_its_content(
-        self, asked: Asked, package: Package, tmp_path: Path
+    def test_the_version_of_a_compiled_pipeline_is_made_of_its_content(
+        self, asked: Asked, compiled_pipeline: CompiledPipeline, tmp_path: Path
     ) -> None:
-        renamed = dataclasses.replace(package, version=f"{package.version}-x")
-        assert asked.ours.upload(renamed)[1].id != asked.ours.upload(package)[1].id
+        renamed = dataclasses.replace(compiled_pipeline, version=f"{compiled_pipeline.version}-x")
+        assert asked.ours.upload(renamed)[1].id != asked.ours.upload(compiled_pipeline)[1].id

@@ -6,7 +6,7 @@ import pytest
 
 from liverseg.errors import PlatformError, SettingsError
 from pipelines.cluster import Cluster
-from pipelines.compile import Package, compile_to
+from pipelines.compile import CompiledPipeline, compile_to
 from pipelines.kfp_client import KfpConnection, Made, Server
 from tests.pipelines.kfp_contract import CRON, KfpContract
 from tests.pipelines.kfp_server import KfpServer, Refusal
@@ -30,7 +30,7 @@ def server() -> Iterator[KfpServer]:
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Package:
+def compiled_pipeline(tmp_path: Path) -> CompiledPipeline:
     return compile_to(tmp_path, Cluster())
 
 
@@ -69,7 +69,7 @@ class TestNamed(KfpContract):
         )
 
 
-def test_a_token_is_sent_and_its_lack_told(server: KfpServer, tmp_path: Path) -> None:
+def test_a_token_is_sent_and_its_lack_reported(server: KfpServer, tmp_path: Path) -> None:
     server.token = BEARER
     (tmp_path / "token").write_text(BEARER, encoding="utf-8")
     Server(KfpConnection(host=server.host, token=BEARER))
@@ -95,14 +95,14 @@ def test_a_host_where_nobody_answers_is_named(server: KfpServer) -> None:
     server.start_again()
 
 
-def test_a_host_that_is_something_else_is_told(server: KfpServer) -> None:
+def test_a_host_that_is_something_else_is_reported(server: KfpServer) -> None:
     with pytest.raises(PlatformError, match="404 Not Found"):
         Server(KfpConnection(host=f"{server.host}/elsewhere"))
 
 
 @pytest.mark.parametrize("what", ["pipelines", "upload_version"])
 def test_somebody_who_uploads_the_same_at_the_same_moment_is_no_error(
-    what: str, server: KfpServer, package: Package
+    what: str, server: KfpServer, compiled_pipeline: CompiledPipeline
 ) -> None:
     ours, theirs = (Server(KfpConnection(host=server.host)) for _ in range(2))
     uploads: list[tuple[Made, Made]] = []
@@ -110,25 +110,29 @@ def test_somebody_who_uploads_the_same_at_the_same_moment_is_no_error(
     def meanwhile(method: str, path: str) -> None:
         if method == "POST" and path.endswith(what) and not uploads:
             server.before = lambda _method, _path: None
-            uploads.append(theirs.upload(package))
+            uploads.append(theirs.upload(compiled_pipeline))
 
     server.before = meanwhile
-    pipeline, version = ours.upload(package)
+    pipeline, version = ours.upload(compiled_pipeline)
     assert (pipeline.id, version.id) == (uploads[0][0].id, uploads[0][1].id)
     assert len(server.held["pipelines"]) == len(server.held["versions"]) == 1
     assert not version.created
 
 
-def test_a_server_that_refuses_is_quoted(server: KfpServer, package: Package) -> None:
+def test_a_server_that_refuses_is_quoted(
+    server: KfpServer, compiled_pipeline: CompiledPipeline
+) -> None:
     ours = Server(KfpConnection(host=server.host))
     server.refusals = [Refusal(500, 13, "the data base is full")]
     with pytest.raises(PlatformError, match="did not upload: 500 the data base is full"):
-        ours.upload(package)
+        ours.upload(compiled_pipeline)
 
 
-def test_a_run_that_is_over_may_be_started_again(server: KfpServer, package: Package) -> None:
+def test_a_run_that_is_over_may_be_started_again(
+    server: KfpServer, compiled_pipeline: CompiledPipeline
+) -> None:
     ours = Server(KfpConnection(host=server.host))
-    uploaded = ours.upload(package)
+    uploaded = ours.upload(compiled_pipeline)
     first = ours.submit(*uploaded, PARAMETERS, "mine")
     for state in ("RUNNING", "CANCELING"):
         server.progress(first.id, {"state": state})
@@ -142,10 +146,10 @@ def test_a_run_that_is_over_may_be_started_again(server: KfpServer, package: Pac
 
 
 def test_a_schedule_that_somebody_switched_off_or_doubled_is_put_right(
-    server: KfpServer, package: Package
+    server: KfpServer, compiled_pipeline: CompiledPipeline
 ) -> None:
     ours = Server(KfpConnection(host=server.host))
-    words = (*ours.upload(package), PARAMETERS, "mine", "nightly", CRON)
+    words = (*ours.upload(compiled_pipeline), PARAMETERS, "mine", "nightly", CRON)
     first = ours.schedule(*words)
     server.held["recurringruns"][0]["mode"] = "DISABLE"
     second = ours.schedule(*words)
@@ -156,13 +160,13 @@ def test_a_schedule_that_somebody_switched_off_or_doubled_is_put_right(
     assert first.id != second.id
 
 
-def test_only_our_own_tasks_are_told_by_the_names_of_the_ui(
-    server: KfpServer, package: Package
+def test_only_our_own_tasks_are_reported_by_the_names_of_the_ui(
+    server: KfpServer, compiled_pipeline: CompiledPipeline
 ) -> None:
     ours = Server(KfpConnection(host=server.host))
-    run = ours.submit(*ours.upload(package), PARAMETERS, "mine")
+    run = ours.submit(*ours.upload(compiled_pipeline), PARAMETERS, "mine")
     names = ("root-driver", "scan-driver", "scan", "rung-2", "executor", "summary", "for-loop-2")
     details = [{"display_name": n, "state": "SUCCEEDED"} for n in names]
     server.progress(run.id, {"state": "RUNNING", "run_details": {"task_details": details}})
-    state = ours.look(run.id, package.tasks)
+    state = ours.look(run.id, compiled_pipeline.tasks)
     assert set(state.tasks) == {"scan", "rung 1", "summary"}

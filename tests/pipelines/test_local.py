@@ -12,7 +12,7 @@ import pytest
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps import tasks
 from liverseg.steps.data import phantom
-from liverseg.steps.race.race_logger import MARK
+from liverseg.steps.race.race_logger import LOG_PREFIX
 from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
 from tests.file_opens import counted_opens
@@ -123,7 +123,7 @@ def test_a_file_in_the_working_directory_hides_no_module_from_a_task(tmp_path: P
     assert "has no case" in done.stderr
 
 
-def test_a_task_that_dies_without_a_message_is_told_with_its_traceback(tmp_path: Path) -> None:
+def test_a_task_that_dies_without_a_message_is_reported_with_its_traceback(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("much\nTraceback (most recent call last):\n  x\nValueError: y\n")
     error = failure(tmp_path / "error.json", log)
@@ -133,7 +133,7 @@ def test_a_task_that_dies_without_a_message_is_told_with_its_traceback(tmp_path:
     assert str(error).endswith("ValueError: y")
 
 
-def test_the_first_error_of_a_run_is_the_one_that_is_told(tmp_path: Path) -> None:
+def test_the_first_error_of_a_run_is_the_one_that_is_reported(tmp_path: Path) -> None:
     store, work = str(tmp_path), FolderStore(tmp_path).work / "kfp"
     work.mkdir(parents=True)
     with pytest.raises(SystemExit) as first:
@@ -153,7 +153,11 @@ def test_the_last_task_does_not_fail_where_no_study_was_opened(tmp_path: Path) -
 def test_only_our_lines_reach_the_terminal_and_all_reach_the_log() -> None:
     shown, log = io.StringIO(), io.StringIO()
     lines = OurLines(shown, log)
-    for part in ("kfp says\n    [INFO]: " + MARK[:3], MARK[3:] + "seed 3", " reports\nmore\n"):
+    for part in (
+        "kfp says\n    [INFO]: " + LOG_PREFIX[:3],
+        LOG_PREFIX[3:] + "seed 3",
+        " reports\nmore\n",
+    ):
         lines.write(part)
     assert shown.getvalue() == "seed 3 reports\n"
     assert log.getvalue().count("\n") == 3

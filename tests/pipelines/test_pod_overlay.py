@@ -49,7 +49,7 @@ def test_a_task_takes_the_clusters_settings_unless_the_form_gives_others(
 @pytest.mark.parametrize(
     ("text", "key"), [("team-ca", "ca.crt"), ("team-ca:bundle.pem", "bundle.pem")]
 )
-def test_trainers_are_told_the_private_authority_of_the_tasks(text: str, key: str) -> None:
+def test_trainers_get_the_private_authority_of_the_tasks(text: str, key: str) -> None:
     pods = json.loads(Cluster(ca=parse_config_map_key(text)).trainer_pods())
     assert pods["ca_config_map"] == {"name": "team-ca", "key": key}
     assert "ca_config_map" not in json.loads(Cluster().trainer_pods())

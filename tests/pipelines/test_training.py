@@ -260,7 +260,7 @@ def test_on_this_machine_no_secret_is_needed() -> None:
         ("--predict-memory", "16GB"),
     ],
 )
-def test_a_wrong_option_is_told_with_its_form(option: str, text: str, tmp_path: Path) -> None:
+def test_a_wrong_option_is_shown_with_its_form(option: str, text: str, tmp_path: Path) -> None:
     words = ["pipeline", "compile", option, text, "--out", str(tmp_path / "build")]
     line = [sys.executable, "-m", "liverseg.cli", *words]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -367,7 +367,7 @@ def test_what_is_wrong_with_the_forms_pods_is_named(
 
 
 @pytest.mark.parametrize("task", RACED)
-def test_a_compiled_race_runs_as_pods_of_the_trainer_image_and_is_told_what_the_form_says(
+def test_a_compiled_race_runs_as_pods_of_the_trainer_image_with_what_the_form_says(
     compiled: dict[str, Any], task: str
 ) -> None:
     given = all_tasks(compiled)[task]["inputs"]["parameters"]

@@ -29,7 +29,7 @@ class Looks:
 AWAY = PlatformError("no KFP server answers")
 
 
-def test_every_change_is_told_once() -> None:
+def test_every_change_is_reported_once() -> None:
     looks = Looks(
         RunState("PENDING"),
         RunState("RUNNING", {"scan": "RUNNING"}),
@@ -55,7 +55,7 @@ def test_these_states_are_not(state: str) -> None:
     assert Looks(RunState(state), RunState("SUCCEEDED")).follow().state == "SUCCEEDED"
 
 
-def test_a_server_that_is_away_for_a_while_is_waited_for_and_told_once() -> None:
+def test_a_server_that_is_away_for_a_while_is_waited_for_and_reported_once() -> None:
     looks = Looks(RunState("RUNNING"), AWAY, AWAY, AWAY, RunState("SUCCEEDED"))
     assert looks.follow().state == "SUCCEEDED"
     assert looks.lines == [f"{AWAY}; the run continues without us, waiting for the server"]

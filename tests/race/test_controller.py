@@ -429,7 +429,7 @@ def test_a_job_that_reports_and_ends_between_two_looks_is_not_taken_for_a_failur
     assert outcome(rehearsal) == undisturbed()
 
 
-def test_the_single_training_delays_no_job_of_the_race():
+def test_the_baseline_delays_no_job_of_the_race():
     def starts(compare_baseline: bool) -> list[tuple[str, float]]:
         rehearsal = Rehearsal(compare_baseline=compare_baseline, gpus=2)
         listened: list[tuple[str, float]] = []
@@ -444,7 +444,7 @@ def test_the_single_training_delays_no_job_of_the_race():
     assert starts(compare_baseline=True) == starts(compare_baseline=False)
 
 
-def test_the_single_training_is_delivered_beside_the_winner():
+def test_the_baseline_is_delivered_beside_the_winner():
     rehearsal = Rehearsal()
     rehearsal.capacity = Capacity(2, compare_baseline=True)
     rehearsal.run("baseline")
@@ -456,13 +456,13 @@ def test_the_single_training_is_delivered_beside_the_winner():
     assert model["model.safetensors"] == b"weights of seed 9999 at 8"
 
 
-def test_without_the_comparison_no_single_training_is_started():
+def test_without_the_comparison_no_baseline_is_started():
     rehearsal = Rehearsal(gpus=16)
     rehearsal.run()
     assert not any("baseline" in name for name in rehearsal.executor.states())
 
 
-def test_a_single_training_that_fails_for_good_stops_nobody():
+def test_a_baseline_that_fails_for_good_stops_nobody():
     faults = [Killed(BASELINE_SEED, 2, 1, exit_code=78)]
     rehearsal = Rehearsal(compare_baseline=True, faults=faults, score=low)
     rehearsal.run("end")
@@ -483,7 +483,7 @@ class Crowded(FaultyExecutor):
         }
 
 
-def test_what_a_job_waits_for_is_in_the_heartbeat_and_told_once_after_a_minute():
+def test_what_a_job_waits_for_is_in_the_heartbeat_and_reported_once_after_a_minute():
     rehearsal = Rehearsal()
     crowded = Crowded(rehearsal.store, rehearsal.study, score=rising, seconds_per_iteration=50)
     events, waiting = [], []
@@ -578,7 +578,7 @@ def test_no_gpus_and_a_study_of_another_version_are_refused():
         Controller(rehearsal.store, rehearsal.executor, foreign, Capacity(1, False))
 
 
-def test_a_job_that_takes_its_time_to_end_is_asked_again_and_told_once() -> None:
+def test_a_job_that_takes_its_time_to_end_is_asked_again_and_reported_once() -> None:
     rehearsal, asked = Rehearsal(gpus=1), []
     # Of a rung that its seed has not reached.
     stray = Job.of(rehearsal.study.id, NONCE, 0, 1, 0, 4)
@@ -594,7 +594,7 @@ def test_a_job_that_takes_its_time_to_end_is_asked_again_and_told_once() -> None
     ]
 
 
-def test_an_outage_of_the_store_and_one_of_the_platform_are_told_apart() -> None:
+def test_an_outage_of_the_store_and_one_of_the_platform_are_distinguished() -> None:
     rehearsal = Rehearsal()
     states, errors = rehearsal.executor.states, [StoreAway("closed"), PlatformError("no answer")]
 

@@ -14,7 +14,7 @@ from tests.race.rehearsal import Rehearsal
 PAPER = from_mapping({"training": {"validation_interval": 5_000}})
 
 
-def account(rehearsal: Rehearsal) -> dict[str, Any]:
+def ledger_of(rehearsal: Rehearsal) -> dict[str, Any]:
     snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
     return ledger(rehearsal.study, snapshot)
 
@@ -32,18 +32,18 @@ def clean() -> Rehearsal:
 
 
 def test_a_clean_race_of_sixteen_seeds_has_240k_useful_iterations_and_saves_1040k(clean):
-    book = account(clean)
-    assert book["useful"]["iterations"] == 240_000
-    assert book["repeated"]["iterations"] == book["pruned"]["iterations"] == 0
-    assert book["spent_iterations"] == book["planned_iterations"] == 240_000
-    assert book["unpruned_iterations"] == 16 * 80_000
-    assert book["saved_iterations"] == 1_040_000
+    costs = ledger_of(clean)
+    assert costs["useful"]["iterations"] == 240_000
+    assert costs["repeated"]["iterations"] == costs["pruned"]["iterations"] == 0
+    assert costs["spent_iterations"] == costs["planned_iterations"] == 240_000
+    assert costs["unpruned_iterations"] == 16 * 80_000
+    assert costs["saved_iterations"] == 1_040_000
 
 
-def test_the_single_training_is_in_no_total_of_the_race(clean):
-    book = account(clean)
-    assert book["baseline"]["useful"]["iterations"] == 80_000
-    assert all(row["seed"] < 16 for row in book["rows"])
+def test_the_baseline_is_in_no_total_of_the_race(clean):
+    costs = ledger_of(clean)
+    assert costs["baseline"]["useful"]["iterations"] == 80_000
+    assert all(row["seed"] < 16 for row in costs["rows"])
 
 
 def test_on_four_gpus_the_clean_race_takes_the_time_of_100k_iterations(clean):
@@ -73,28 +73,28 @@ def disturbed() -> Rehearsal:
 @pytest.mark.parametrize("kind", ["clean", "disturbed"])
 def test_outcomes_add_up_to_the_spans(kind, request):
     rehearsal = request.getfixturevalue(kind)
-    book = account(rehearsal)
+    costs = ledger_of(rehearsal)
     spans = SnapshotReader(rehearsal.store, rehearsal.study.id).read().spans.values()
     race = sum(s.seconds for s in spans if s.rung != "baseline")
-    assert sum(book[o]["seconds"] for o in OUTCOMES) == pytest.approx(race)
-    assert book["seconds"] == pytest.approx(race)
+    assert sum(costs[o]["seconds"] for o in OUTCOMES) == pytest.approx(race)
+    assert costs["seconds"] == pytest.approx(race)
     for outcome in OUTCOMES:
         for unit in ("iterations", "seconds"):
-            rows = sum(row[outcome][unit] for row in book["rows"])
-            assert rows == pytest.approx(book[outcome][unit])
+            rows = sum(row[outcome][unit] for row in costs["rows"])
+            assert rows == pytest.approx(costs[outcome][unit])
 
 
 def test_work_that_died_with_its_trainer_is_not_useful(disturbed):
-    book = account(disturbed)
+    costs = ledger_of(disturbed)
     # Seed 1 failed for good; everybody else's iterations count once.
-    assert book["useful"]["iterations"] == 235_000
-    rows = [r for r in book["rows"] if (r["seed"], r["rung"]) == (2, 0)]
+    assert costs["useful"]["iterations"] == 235_000
+    rows = [r for r in costs["rows"] if (r["seed"], r["rung"]) == (2, 0)]
     assert [r["attempt"] for r in rows] == [0, 1]
     assert sum(r["useful"]["iterations"] for r in rows) == 5_000
     assert sum(r["repeated"]["seconds"] for r in rows) == pytest.approx(3_000)
 
 
 def test_a_race_that_has_not_begun_has_spent_nothing():
-    book = account(Rehearsal())
-    assert book["spent_iterations"] == 0
-    assert book["rows"] == []
+    costs = ledger_of(Rehearsal())
+    assert costs["spent_iterations"] == 0
+    assert costs["rows"] == []

@@ -45,7 +45,7 @@ def test_a_jobs_name_tells_study_seed_rung_and_attempt():
     assert parse_job_name(job.name) == ("ab12", NONCE, Attempt(2, 7, 0))
 
 
-def test_the_single_training_has_a_name_of_its_own():
+def test_the_baseline_has_a_name_of_its_own():
     job = Job.of("ab12", NONCE, BASELINE_SEED, 4, 1, 80_000)
     assert job.at.rung == "baseline"
     assert parse_job_name(job.name) == ("ab12", NONCE, Attempt("baseline", BASELINE_SEED, 1))

@@ -125,7 +125,7 @@ def test_a_controller_that_slept_itself_gives_nobody_up() -> None:
 
 
 @pytest.mark.parametrize("start", [0.0, 501.0, 1400.0])
-def test_a_platform_that_is_away_for_a_while_is_waited_for_and_told_once(start: float) -> None:
+def test_a_platform_that_is_away_for_a_while_is_waited_for_and_reported_once(start: float) -> None:
     rehearsal = disturbed(ApiAway(start, seconds=400))
     assert len(rehearsal.events_of("away")) == len(rehearsal.events_of("back")) == 1
     assert rehearsal.events_of("failed") == []
@@ -193,7 +193,9 @@ def test_a_study_that_somebody_stopped_rests_until_it_is_resumed() -> None:
 
 
 @pytest.mark.parametrize("skew", [-90_000.0, 90_000.0])
-def test_what_a_killed_trainer_spent_is_told_by_the_clock_of_its_own_machine(skew: float) -> None:
+def test_what_a_killed_trainer_spent_is_measured_by_the_clock_of_its_own_machine(
+    skew: float,
+) -> None:
     killed = Killed(7, 1, 750)
     right, wrong = disturbed(killed), disturbed(killed, skew=lambda seed: skew * (seed == 7))
     spent = [SnapshotReader(r.store, r.study.id).read().spent_seconds for r in (right, wrong)]

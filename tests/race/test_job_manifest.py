@@ -115,17 +115,17 @@ def test_a_name_is_valid_in_kubernetes_and_a_job_has_its_studys_nonce() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told_of"),
+    ("changed", "named"),
     [
         ({"image": "trainer@sha256:2"}, "image is trainer@sha256:2, not trainer@sha256:1"),
         ({"cpu": "8"}, "resources is"),
         ({"grace_seconds": 1}, "spec-sha256"),
     ],
 )
-def test_an_existing_job_that_differs_is_told_with_both_values(changed, told_of) -> None:
+def test_an_existing_job_that_differs_is_named_with_both_values(changed, named) -> None:
     settings = PodSettings(**({"image": "trainer@sha256:1"} | changed))
     other = job_manifest.manifest(JOB, STORE, settings, None)
-    assert told_of in str(job_manifest.difference(manifest(), other))
+    assert named in str(job_manifest.difference(manifest(), other))
     elsewhere = job_manifest.manifest(
         JOB, "s3://other/store", PodSettings(image="trainer@sha256:1"), None
     )

@@ -143,7 +143,7 @@ def test_the_last_line_of_a_trainer_that_failed_is_read_only_when_it_is_asked_fo
     assert server.requests == [*LOOK, ("get", "pods/log")]
 
 
-def test_a_trainer_that_failed_before_it_began_has_no_log_and_is_told_all_the_same(
+def test_a_trainer_that_failed_before_it_began_has_no_log_and_is_reported_all_the_same(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     error = {"exitCode": 128, "reason": "StartError", "message": "exec: liverseg: not found"}
@@ -316,7 +316,7 @@ def test_a_token_that_nobody_knows_is_an_error_at_once(
         executor_of().states()
 
 
-def test_a_job_that_a_quota_does_not_admit_is_told_in_its_own_words(
+def test_a_job_that_a_quota_does_not_admit_is_reported_in_its_own_words(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     message = f'jobs.batch "{JOB.name}" is forbidden: exceeded quota: team, requested: count/jobs=1'
@@ -386,7 +386,7 @@ def test_a_job_whose_pods_cannot_be_created_says_why(
     assert executor.states()[JOB.name].waits_for == ""
 
 
-def test_a_volume_that_cannot_be_mounted_is_told_from_the_pods_events(
+def test_a_volume_that_cannot_be_mounted_is_reported_from_the_pods_events(
     server: KubernetesServer, executor_of: Make
 ) -> None:
     server.stuck, executor = {}, executor_of()

@@ -367,7 +367,7 @@ def test_a_controller_that_lost_the_answer_to_its_taking_does_not_wait_for_itsel
     assert mine.held
 
 
-def test_what_a_thread_has_noticed_does_not_change_the_generation_of_a_running_turn(
+def test_what_a_thread_has_noticed_does_not_change_the_generation_of_a_running_reconcile(
     rehearsal: Rehearsal,
 ) -> None:
     clock = Clock()
@@ -435,7 +435,7 @@ def test_a_store_that_was_emptied_and_filled_anew_has_another_race(late: bool) -
     assert record.read(rehearsal.store, key)["nonce"] == "ffffffff"
 
 
-class Remembering(SimulatedExecutor):
+class ExecutorWithEarlierJobs(SimulatedExecutor):
     """Knows the jobs of the race that was in the store before, as a work folder does."""
 
     before: Mapping[str, JobState] = {}
@@ -455,7 +455,7 @@ def test_emptying_a_store_and_starting_again_is_a_new_race(running: bool) -> Non
     names = list(rehearsal.executor.states())
     store = MemoryStore()
     study = open_study(store, SETTINGS, DATASET, nonce=lambda: "ffffffff")
-    executor = Remembering(store, study, startup_seconds=1.0)
+    executor = ExecutorWithEarlierJobs(store, study, startup_seconds=1.0)
     executor.before = {name: JobState(name, running, None if running else -9) for name in names}
     controller = Controller(
         store,

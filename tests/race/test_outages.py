@@ -158,8 +158,11 @@ def test_a_store_that_is_away_for_ten_minutes_costs_no_attempt_and_no_iteration(
     expected = [("away", "store"), ("back", "store")] if "controller" in windows else []
     assert race.events_of("away", "back") == expected
     spent = [SnapshotReader(r.store, r.study.id).read().spent_seconds for r in (race, calm)]
-    # At most each of the two trainers has stood at its rung until the store was back.
-    assert spent[1] <= spent[0] <= spent[1] + 2 * 600
+    if "trainers" in windows:
+        # At most each of the two trainers has stood at its rung until the store was back.
+        assert spent[1] <= spent[0] <= spent[1] + 2 * 600
+    else:
+        assert spent[0] == spent[1]
     assert race.curve() == calm.curve()
 
 
@@ -283,7 +286,7 @@ def test_a_request_that_takes_its_whole_timeout_is_made_once_a_minute() -> None:
     assert bundle.load(door.inside, "c/10/") == bundle.load(door.inside, "c/20/")
 
 
-def test_where_this_machine_keeps_nothing_either_the_writer_is_told() -> None:
+def test_where_this_machine_keeps_nothing_either_the_writer_gets_the_error() -> None:
     door = Door()
     door.closed = True
 

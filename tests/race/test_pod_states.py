@@ -100,7 +100,7 @@ def test_an_image_that_cannot_be_pulled_is_named() -> None:
     assert waits_for == "ImagePullBackOff: Back-off pulling image"
 
 
-def test_a_sidecar_that_is_not_ready_is_told_and_one_that_initialises_is_waited_for() -> None:
+def test_a_sidecar_that_is_not_ready_is_reported_and_one_that_initialises_is_waited_for() -> None:
     waiting = {"waiting": {"reason": "PodInitializing"}}
     assert state_of(pod("Pending", waiting), job={}).waits_for == pod_waits.STARTING
     failing = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting"}}
@@ -119,7 +119,9 @@ def test_a_complete_job_has_ended_with_0_and_had_its_gpu_from_the_pods_start() -
     ("code", "reason", "expected"),
     [(75, "Error", 75), (137, "Error", -9), (143, "Error", -15), (137, "OOMKilled", 137)],
 )
-def test_a_killed_container_is_told_from_one_that_ran_out_of_memory(code, reason, expected) -> None:
+def test_a_killed_container_is_distinguished_from_one_that_ran_out_of_memory(
+    code, reason, expected
+) -> None:
     failed = pod("Failed", terminated(code, reason=reason))
     state = state_of(failed, job=over("Failed", "Job has reached the specified backoff limit"))
     assert state.exit_code == expected

@@ -91,7 +91,7 @@ def test_the_trainer_gets_its_job_as_arguments_and_only_the_given_environment(tm
     assert "HOME" not in log
 
 
-def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
+def test_the_baseline_is_started_with_its_own_rung_name(tmp_path):
     baseline = Job.of("study1", NONCE, BASELINE_SEED, 4, 0, 80_000)
     executor = make(tmp_path, "import sys; print(sys.argv[1:])")
     executor.submit(baseline)
@@ -100,7 +100,7 @@ def test_the_single_training_is_started_with_its_own_rung_name(tmp_path):
     assert "'--seed=9999', '--rung=baseline'" in log
 
 
-def test_a_failure_is_told_with_its_exit_code_its_last_line_and_its_log(tmp_path, folder):
+def test_a_failure_is_reported_with_its_exit_code_its_last_line_and_its_log(tmp_path, folder):
     executor = make(tmp_path, "import sys; print('went wrong\\n'); sys.exit(78)")
     executor.submit(JOB)
     assert wait(executor) == 78
@@ -108,7 +108,7 @@ def test_a_failure_is_told_with_its_exit_code_its_last_line_and_its_log(tmp_path
     assert executor.states()[JOB.name].message == f"log: {folder / 'log.txt'}"
 
 
-def test_a_killed_trainer_is_told_with_its_signal(tmp_path):
+def test_a_killed_trainer_is_reported_with_its_signal(tmp_path):
     executor = make(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     executor.submit(JOB)
     assert wait(executor) == -9

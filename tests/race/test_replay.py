@@ -232,7 +232,7 @@ def test_an_altered_report_is_named_by_what_rests_on_it_though_its_key_says_the_
     assert re.search(problem, named(rehearsal)[key(rehearsal, where)])
 
 
-def test_a_promotion_and_a_decision_that_name_two_reports_of_one_attempt_are_told_apart():
+def test_a_promotion_and_a_decision_that_name_two_reports_of_one_attempt_are_distinguished():
     rehearsal = raced()
     report = key(rehearsal, "rungs/0/reports/0002-a0_")
     data = rehearsal.store.get(report)

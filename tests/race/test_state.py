@@ -121,7 +121,7 @@ def test_an_evicted_job_has_failed_and_is_cancelled_and_one_that_has_reported_is
     assert (reported.failures, reported.cancelled) == ((), (job(0).at,))
 
 
-def test_a_job_that_is_silent_for_too_long_has_failed_and_is_cancelled():
+def test_a_job_that_stalls_for_too_long_has_failed_and_is_cancelled():
     jobs = {job(0).at: JobState(job(0).name, running=True, message="on node-1")}
 
     def after(*recorded: Failure) -> Actions:
@@ -376,7 +376,7 @@ def test_a_baseline_that_reported_or_failed_for_good_gets_no_job():
         assert seeds(actions) == [2, 3]
 
 
-def test_the_single_training_starts_beside_the_last_survivor():
+def test_the_baseline_starts_beside_the_last_survivor():
     final = Decision(1, 4, (), (3,), (2,))
     recorded = (*ALL, DECIDED, report(2, 0.2, 1), report(3, 0.3, 1), final)
     assert planned(*recorded, gpus=2, compare_baseline=True).jobs == (job(3, 2), baseline_job())

@@ -50,7 +50,7 @@ def test_who_opens_a_study_second_has_the_nonce_of_the_first():
     assert (elsewhere.id, elsewhere.nonce == first.nonce) == (first.id, False)
 
 
-def test_of_two_that_a_store_told_that_they_were_first_both_have_what_it_kept():
+def test_two_writers_to_whom_a_store_confirms_the_same_key_both_have_what_it_kept():
     store = MemoryStore()
 
     def overtaken(_number: int, key: str) -> None:

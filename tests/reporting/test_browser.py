@@ -15,6 +15,8 @@ from liverseg.steps.report import report, rung_page
 from liverseg.steps.results import evaluate
 from tests.steps.tiny_study import finished_study
 
+# The browser starts, and the pages are made, with whichever test comes first.
+pytestmark = pytest.mark.slow
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -156,7 +156,7 @@ def test_probabilities_where_a_mask_is_expected_are_refused(evaluate_one, tmp_pa
     assert evaluate_one(path)["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
-def test_files_with_several_labels_need_to_be_told_which(evaluate_one, tmp_path) -> None:
+def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, tmp_path) -> None:
     volumes = tiny_volumes()
     liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
     path = put(tmp_path / "l.nii.gz", (liver.astype(np.uint8) + lesion))
@@ -205,7 +205,9 @@ def test_another_orientation_is_the_same_mask_without_resampling(evaluate_one, t
     assert result["cases"][0]["resampled"] == []
 
 
-def test_what_is_predicted_outside_the_liver_is_left_out_and_told(evaluate_one, tmp_path) -> None:
+def test_what_is_predicted_outside_the_liver_is_left_out_and_reported(
+    evaluate_one, tmp_path
+) -> None:
     volumes = tiny_volumes()
     lesion = volumes["tumor_R1"].voxels.copy()
     liver = put(tmp_path / "liver.nii.gz", volumes["liver"].voxels)

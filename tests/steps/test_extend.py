@@ -73,6 +73,7 @@ def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_taking_over_that_was_cut_short_is_finished_by_the_next(store: MemoryStore) -> None:
     before, parent, first = dict(store.objects), parent_of(store), store.writes
     whole = extend.run(store, parent, seeds=8)
@@ -101,7 +102,7 @@ def cut_after(writes: int) -> Callable[[int, str], None]:
 
 
 @pytest.mark.slow
-def test_a_seed_whose_checkpoint_was_collected_is_told_and_trained_again(
+def test_a_seed_whose_checkpoint_was_collected_is_named_and_trained_again(
     store: MemoryStore,
 ) -> None:
     parent = parent_of(store)

@@ -56,7 +56,7 @@ def test_overhead_and_preemptions_cost_time_and_the_same_dice_fall_again() -> No
 
 
 @pytest.mark.slow
-def test_with_preemptions_the_middle_of_several_races_is_told_with_their_range() -> None:
+def test_with_preemptions_the_median_of_several_races_is_shown_with_their_range() -> None:
     settings = from_mapping({"race": {"seeds": 4}, "training": {"validation_interval": 5000}})
     (row,) = plan.run(settings, 4, 1, Load(0.763, 0.0, 0.5)).values["forecast"]
     low, high = row["makespan_range_seconds"]

@@ -56,7 +56,7 @@ def test_a_study_that_does_not_exist_is_refused():
 
 
 @pytest.mark.parametrize("text", [b"{", b"{}", b'{"time": []}', b'{"time": "soon"}'])
-def test_the_only_study_is_found_however_damaged_and_of_two_the_damaged_one_is_told(text):
+def test_the_only_study_is_found_however_damaged_and_of_two_the_damaged_one_is_named(text):
     rehearsal = Rehearsal()
     key = facts.spec_key(rehearsal.study.id)
     rehearsal.store.put(key, text)
@@ -67,7 +67,7 @@ def test_the_only_study_is_found_however_damaged_and_of_two_the_damaged_one_is_t
     assert replay.run(rehearsal.store, rehearsal.study.id)["findings"]
 
 
-def test_a_heartbeat_without_a_time_is_told_and_no_traceback():
+def test_a_heartbeat_without_a_time_is_reported_without_a_traceback():
     rehearsal = Rehearsal()
     open_study(rehearsal.store, from_mapping({"race": {"seeds": 3}}, SETTINGS), DATASET)
     rehearsal.store.put(facts.heartbeat_key(rehearsal.study.id), b"{}")

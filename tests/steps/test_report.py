@@ -14,6 +14,9 @@ from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
 from tests.steps.tiny_study import finished_study, study_in
 
+# The report is made with whichever test comes first.
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """Rows of all tables, sources of all pictures, and whether every tag is closed."""
@@ -114,7 +117,6 @@ def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     assert row[2:] == [multi, baseline, threshold, *counts]
 
 
-@pytest.mark.slow
 def test_tables_figures_and_numbers_lie_beside_the_page_and_in_the_store(finished, tmp_path):
     store, study = finished
     report.run(store, study.id, tmp_path / "report.html")
@@ -192,7 +194,6 @@ def test_where_the_seeds_differ_is_shown_in_numbers_and_without_a_correlation(
     assert "cannot be said from 1 test case (" in page.text
 
 
-@pytest.mark.slow
 def test_a_report_says_why_the_seeds_were_not_compared(finished, tmp_path) -> None:
     store, study = MemoryStore(), finished[1]
     store.objects.update(finished[0].objects)

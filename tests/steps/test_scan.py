@@ -213,7 +213,7 @@ def test_a_wrong_case_json_is_refused(data, store, split, text, message):
     assert message in problems(scan.run(data, store, SETTINGS, split), "a")[0]
 
 
-def test_files_that_cannot_be_told_apart_or_understood_are_refused(data, store, split):
+def test_files_that_cannot_be_distinguished_or_understood_are_refused(data, store, split):
     for name, copy in (("image.nii.gz", "image.nii"), ("tumor_R1.nii.gz", "tumor_r3.nii.gz")):
         (data / "a" / copy).write_bytes((data / "a" / name).read_bytes())
     of_a = problems(scan.run(data, store, SETTINGS, split), "a")

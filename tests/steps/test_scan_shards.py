@@ -130,7 +130,7 @@ def test_what_is_pushed_while_a_scan_runs_is_left_to_the_next_run(data, store, t
     assert tasks.scan(store.url, scan_id) == expected
 
 
-def test_what_is_wrong_in_two_shards_is_told_at_once_and_nothing_is_opened(data, store, capsys):
+def test_what_is_wrong_in_two_shards_is_reported_at_once_and_nothing_is_opened(data, store, capsys):
     (data / "a" / "liver.nii.gz").unlink()
     (data / "b" / "image.nii.gz").write_bytes(b"nothing")
     (data / "e" / "tumor_R1.nii.gz").unlink()

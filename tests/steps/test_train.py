@@ -302,7 +302,7 @@ def test_a_store_that_stays_away_ends_a_trainer_with_76_and_its_work_is_found_ag
     assert report(store, study, 1, 1)["iterations"] == 6
 
 
-def test_a_trainer_that_is_told_to_stop_saves_on_its_machine_where_the_store_is_away(
+def test_a_trainer_that_is_asked_to_end_saves_on_its_machine_where_the_store_is_away(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Outage()

@@ -92,7 +92,7 @@ def test_a_push_cut_short_at_any_write_is_seen_by_nobody_and_goes_on(data):
         assert len(blobs) == len(set(blobs)), "a file was sent twice"
 
 
-def test_a_data_set_with_a_bad_case_is_not_sent_and_all_that_is_wrong_is_told(data, store):
+def test_a_data_set_with_a_bad_case_is_not_sent_and_all_that_is_wrong_is_reported(data, store):
     (data / "a" / "liver.nii.gz").unlink()
     (data / "b" / "image.nii.gz").write_bytes(b"nothing")
     pushed = transfer.push(data, store, SETTINGS)

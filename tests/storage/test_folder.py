@@ -232,7 +232,7 @@ def test_a_store_below_a_file_is_refused_with_its_path(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
-def test_a_file_server_that_is_away_is_told_when_it_goes_and_when_it_is_back(
+def test_a_file_server_that_is_away_is_reported_when_it_goes_and_when_it_is_back(
     tmp_path, monkeypatch, lines, number
 ):
     """As a file system on the network says it; the kernel's part alone is replaced."""

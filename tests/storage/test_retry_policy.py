@@ -25,7 +25,7 @@ def retry_policy(clock: Clock, seconds: float = 120.0) -> RetryPolicy:
     return RetryPolicy(seconds, "the server", monotonic=clock, sleep=clock.sleep)
 
 
-def test_a_minute_of_failures_is_outlasted_and_told_in_two_lines(clock, lines):
+def test_a_minute_of_failures_is_outlasted_and_reported_in_two_lines(clock, lines):
     shared = retry_policy(clock)
     attempts = Attempts(shared)
     while clock.now < 60:
@@ -52,7 +52,7 @@ def test_every_cause_has_one_line(clock, lines):
     assert len(lines) == 3
 
 
-def test_a_second_time_away_is_told_again(clock, lines):
+def test_a_second_outage_is_reported_again(clock, lines):
     shared = retry_policy(clock)
     for _ in range(2):
         Attempts(shared).again("status 503")

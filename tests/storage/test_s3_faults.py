@@ -48,7 +48,7 @@ def test_a_new_key_is_not_ours_where_another_one_was_faster(store, proxy, s3_ser
     assert store.get("a") == b"other"
 
 
-def test_of_two_writers_whose_replies_are_all_lost_exactly_one_is_told_true(store, proxy):
+def test_of_two_writers_whose_replies_are_all_lost_exactly_one_gets_true(store, proxy):
     proxy.faults.append(Fault("lose", "PUT", times=2))
     created: dict[bytes, bool] = {}
     threads = [
@@ -190,7 +190,9 @@ def test_an_upload_of_many_parts_outlasts_a_lost_reply(store, proxy, tmp_path, m
     assert store.get("a") == LARGE
 
 
-def test_a_server_that_is_busy_for_a_while_is_waited_for_and_told_in_two_lines(store, proxy, lines):
+def test_a_server_that_is_busy_for_a_while_is_waited_for_and_reported_in_two_lines(
+    store, proxy, lines
+):
     proxy.faults.append(Fault("refuse", times=4))
     store.put("a", b"1")
     assert store.get("a") == b"1"

@@ -76,7 +76,7 @@ def page() -> Iterator[str]:
         thread.join()
 
 
-def test_a_server_that_is_no_s3_server_is_told_in_a_few_words(tmp_path, page):
+def test_a_server_that_is_no_s3_server_is_reported_in_a_few_words(tmp_path, page):
     store = S3Server("versitygw", tmp_path).opened("s3://bucket", page)
     for attempt in (lambda: store.get("a"), lambda: store.keys("")):
         with pytest.raises(StoreError, match="is AWS_ENDPOINT_URL right") as caught:
@@ -110,7 +110,7 @@ def test_a_balancer_whose_servers_are_away_is_no_wrong_address(tmp_path):
         thread.join()
 
 
-def test_https_where_the_server_speaks_http_is_told_at_once(tmp_path, page):
+def test_https_where_the_server_speaks_http_is_reported_at_once(tmp_path, page):
     secure = page.replace("http://", "https://")
     store = S3Server("versitygw", tmp_path).opened("s3://bucket", secure)
     with pytest.raises(StoreError, match="no trusted https") as caught:

@@ -11,8 +11,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from liverseg.core.evaluation.delineation import Delineation, Lesions, check_same_shape
-from liverseg.core.volumes.volume import Mask
+from liverseg.core.evaluation.delineation import Lesions
 
 MINIMUM_DICE = 0.2
 """A match has to be better than this."""
@@ -64,16 +63,6 @@ class Detection:
     """Of each reference lesion, in scan order, whether it was matched."""
     clusters: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     """Accepted matches: numbers from 0 of the predicted and of the reference lesions."""
-
-
-def detect(predicted: Mask, reference: Mask) -> Detection:
-    """Match the lesions of two masks of one shape."""
-    check_same_shape(predicted.shape, reference.shape)
-    any_spacing = (1.0, 1.0, 1.0)
-    return match(
-        Delineation.of(predicted, any_spacing).lesions,
-        Delineation.of(reference, any_spacing).lesions,
-    )
 
 
 def match(predicted: Lesions, reference: Lesions) -> Detection:

@@ -89,14 +89,14 @@ class Spent:
         return Spent(self.iterations + other.iterations, self.seconds + other.seconds)
 
 
-Account = dict[Outcome, Spent]
+Cost = dict[Outcome, Spent]
 
 
 def cost_by_attempt(
     spans: Iterable[Span],
     covered: Mapping[int, int],
     decided: Mapping[int, float],
-) -> dict[tuple[int, RungName, int], Account]:
+) -> dict[tuple[int, RungName, int], Cost]:
     """Return what every seed spent at every rung in every attempt.
 
     Args:
@@ -104,28 +104,28 @@ def cost_by_attempt(
         covered: By seed, the iterations of its furthest committed report.
         decided: By seed, the time of the decision against it (see `decision_times`).
     """
-    books: dict[tuple[int, RungName, int], Account] = {}
+    costs: dict[tuple[int, RungName, int], Cost] = {}
     done: dict[int, set[range]] = {}
     for span in sorted(spans, key=lambda s: (s.samples[0].time, s.attempt)):
-        account = books.setdefault((span.seed, span.rung, span.attempt), empty())
+        cost = costs.setdefault((span.seed, span.rung, span.attempt), empty())
         before = done.setdefault(span.seed, set())
         end = covered.get(span.seed, 0)
         for outcome, spent in _outcomes(span, before, end, decided.get(span.seed)):
-            account[outcome] += spent
-    return books
+            cost[outcome] += spent
+    return costs
 
 
-def total(books: Iterable[Account]) -> Account:
-    """Return the sum of accounts."""
+def total(costs: Iterable[Cost]) -> Cost:
+    """Return the sum of costs."""
     whole = empty()
-    for account in books:
-        for outcome, spent in account.items():
+    for cost in costs:
+        for outcome, spent in cost.items():
             whole[outcome] += spent
     return whole
 
 
-def empty() -> Account:
-    """Return an account of nothing."""
+def empty() -> Cost:
+    """Return the cost of nothing."""
     return {outcome: Spent() for outcome in OUTCOMES}
 
 

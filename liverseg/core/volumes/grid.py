@@ -72,35 +72,27 @@ class NetworkGrid:
             )
         )
 
-    def flops(self, patch: Size) -> int:
-        """Return the floating-point operations (2 per multiply-add) of one forward pass."""
-        return sum(2 * macs for _, macs, _ in self.layers(patch))
-
     def peak_values(self, patch: Size) -> int:
         """Return the most float values that a forward pass over one patch holds at once."""
-        return max(live for _, _, live in self.layers(patch))
-
-    def layers(self, patch: Size) -> list[tuple[str, int, int]]:
-        """Return (name, multiply-adds, live values while it runs) per layer, in order."""
-        counter = _LayerCounter(patch)
+        counter = _ValueCounter(patch)
         levels, features = len(self.settings.features), self.settings.features
         for level in range(levels):
-            self._block(counter, "encoder", level, features[level])
+            self._block(counter, level, features[level])
             if level < levels - 1:
                 counter.store_skip()
                 counter.pool(self.settings.pooling[level])
         for level in reversed(range(levels - 1)):
-            counter.up(f"up {level}", self.settings.pooling[level], 2 * features[level])
+            counter.up(self.settings.pooling[level], 2 * features[level])
             counter.concatenate()
-            self._block(counter, "decoder", level, 2 * features[level])
-        counter.convolve("head", (1, 1, 1), 2)
-        return counter.layers
+            self._block(counter, level, 2 * features[level])
+        counter.convolve((1, 1, 1), 2)
+        return counter.peak
 
-    def _block(self, counter: "_LayerCounter", side: str, level: int, channels: int) -> None:
-        for repeat in range(2):
-            counter.convolve(f"{side} {level}.{repeat}", (1, 3, 3), channels)
+    def _block(self, counter: "_ValueCounter", level: int, channels: int) -> None:
+        for _ in range(2):
+            counter.convolve((1, 3, 3), channels)
             if self.settings.z_convolutions[level]:
-                counter.convolve(f"{side} {level}.{repeat} z", (3, 1, 1), channels)
+                counter.convolve((3, 1, 1), channels)
 
     def _each(self, function: Callable[[int], int]) -> Size:
         return function(0), function(1), function(2)
@@ -127,27 +119,25 @@ class NetworkGrid:
         return next(o for o in range(1, self.alignment[axis] + 1) if self._input(o, axis))
 
 
-class _LayerCounter:
+class _ValueCounter:
     """Walks through the network once, with sizes instead of tensors."""
 
     def __init__(self, patch: Size) -> None:
         self.size, self.channels = patch, 1
         self.skips: list[tuple[Size, int]] = []
-        self.layers: list[tuple[str, int, int]] = []
+        self.peak = 0
 
-    def convolve(self, name: str, kernel: Size, channels: int) -> None:
+    def convolve(self, kernel: Size, channels: int) -> None:
         before = self._values()
         z, y, x = (s - k + 1 for s, k in zip(self.size, kernel, strict=True))
-        self.size, inputs, self.channels = (z, y, x), self.channels, channels
-        weights = kernel[0] * kernel[1] * kernel[2] * inputs * channels
-        self._record(name, weights * z * y * x, before)
+        self.size, self.channels = (z, y, x), channels
+        self._record(before)
 
-    def up(self, name: str, factors: Size, channels: int) -> None:
-        before, inputs = self._values(), self.channels
+    def up(self, factors: Size, channels: int) -> None:
+        before = self._values()
         z, y, x = (s * f for s, f in zip(self.size, factors, strict=True))
         self.size, self.channels = (z, y, x), channels
-        # Kernel equals stride: every output voxel has exactly one input voxel.
-        self._record(name, inputs * channels * z * y * x, before)
+        self._record(before)
 
     def pool(self, factors: Size) -> None:
         z, y, x = (s // f for s, f in zip(self.size, factors, strict=True))
@@ -160,12 +150,12 @@ class _LayerCounter:
         before = self._values()
         _, channels = self.skips[-1]
         self.channels += channels
-        self._record("concatenate", 0, before)
+        self._record(before)
         self.skips.pop()
 
     def _values(self) -> int:
         return self.channels * self.size[0] * self.size[1] * self.size[2]
 
-    def _record(self, name: str, macs: int, before: int) -> None:
+    def _record(self, before: int) -> None:
         stored = sum(c * s[0] * s[1] * s[2] for s, c in self.skips)
-        self.layers.append((name, macs, before + self._values() + stored))
+        self.peak = max(self.peak, before + self._values() + stored)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from liverseg.core.race.halving import figures
-from liverseg.core.race.ledger import Account, cost_by_attempt, decision_times, total
+from liverseg.core.race.ledger import Cost, cost_by_attempt, decision_times, total
 from liverseg.race.records.snapshot import Snapshot
 from liverseg.race.records.study import Study
 from liverseg.settings import BASELINE_SEED
@@ -27,8 +27,8 @@ def ledger(study: Study, snapshot: Snapshot) -> dict[str, Any]:
         (d.rung, {entry.seed: entry.attempt for entry in d.inputs}, d.pruned)
         for d in snapshot.decisions
     ]
-    books = cost_by_attempt(spans, covered, decision_times(decisions, spans))
-    race = {at: account for at, account in books.items() if at[0] != BASELINE_SEED}
+    costs = cost_by_attempt(spans, covered, decision_times(decisions, spans))
+    race = {at: cost for at, cost in costs.items() if at[0] != BASELINE_SEED}
     whole = total(race.values())
     spent = sum(s.iterations for s in whole.values())
     unpruned = study.settings.race.seeds * study.settings.race.maximum_iterations
@@ -40,12 +40,12 @@ def ledger(study: Study, snapshot: Snapshot) -> dict[str, Any]:
         "planned_iterations": figures(study.rungs, 1, 1.0).iterations,
         "seconds": sum(s.seconds for s in whole.values()),
         "rows": [
-            {"seed": seed, "rung": rung, "attempt": attempt} | _plain(book)
-            for (seed, rung, attempt), book in rows
+            {"seed": seed, "rung": rung, "attempt": attempt} | _plain(cost)
+            for (seed, rung, attempt), cost in rows
         ],
-        "baseline": _plain(total(book for at, book in books.items() if at[0] == BASELINE_SEED)),
+        "baseline": _plain(total(cost for at, cost in costs.items() if at[0] == BASELINE_SEED)),
     }
 
 
-def _plain(account: Account) -> dict[str, Any]:
-    return {o: {"iterations": s.iterations, "seconds": s.seconds} for o, s in account.items()}
+def _plain(cost: Cost) -> dict[str, Any]:
+    return {o: {"iterations": s.iterations, "seconds": s.seconds} for o, s in cost.items()}

@@ -66,8 +66,8 @@ class KubernetesExecutor:
         now, pods_of = self.monotonic(), pod_states.by_job(pods)
         self._uids = {job["metadata"]["name"]: job["metadata"]["uid"] for job in jobs}
         self._pods = {name: job_pods[-1] for name, job_pods in pods_of.items()}
-        placed = {n: pod["spec"].get("nodeName") for n, pod in self._pods.items()}
-        self._nodes |= {name: node for name, node in placed.items() if node}
+        nodes = {name: pod["spec"].get("nodeName") for name, pod in self._pods.items()}
+        self._nodes |= {name: node for name, node in nodes.items() if node}
         deleted = [p["metadata"]["uid"] for p in pods if "deletionTimestamp" in p["metadata"]]
         self._deleted = {uid: self._deleted.get(uid, now) for uid in deleted}
         seconds = {uid: now - since for uid, since in self._deleted.items()}

@@ -11,13 +11,13 @@ from liverseg.exit_codes import ExitCode
 
 log = logging.getLogger("liverseg")
 # Tells our lines from what kfp writes into the same stream.
-MARK = "liverseg | "
+LOG_PREFIX = "liverseg | "
 
 
 def start_log() -> None:
     """Send our lines to standard output, where pods and kfp.local look for them."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter(MARK + "%(message)s"))
+    handler.setFormatter(logging.Formatter(LOG_PREFIX + "%(message)s"))
     log.handlers[:] = [handler]
     log.propagate = False
     log.setLevel(logging.INFO)

@@ -179,10 +179,10 @@ def _costs(ledger: Mapping[str, Any], settings: Settings) -> list[dict[str, Any]
     ]
 
 
-def _total(account: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _total(cost: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     return {
-        "iterations": int(sum(v["iterations"] for v in account.values())),
-        "seconds": sum(v["seconds"] for v in account.values()),
+        "iterations": int(sum(v["iterations"] for v in cost.values())),
+        "seconds": sum(v["seconds"] for v in cost.values()),
     }
 
 

@@ -53,34 +53,34 @@ class S3Store:
         self,
         bucket: str,
         prefix: str,
-        access: S3Credentials,
+        credentials: S3Credentials,
         work: Path,
         outage_seconds: float = OUTAGE_SECONDS,
     ) -> None:
         self.url = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self.work = work
         self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
-        self._endpoint = access.endpoint
-        self._retry_policy = RetryPolicy(outage_seconds, f"S3 server {access.endpoint}")
+        self._endpoint = credentials.endpoint
+        self._retry_policy = RetryPolicy(outage_seconds, f"S3 server {credentials.endpoint}")
         try:
-            pool = RetryingPool(self._retry_policy, access.ca_bundle)
+            pool = RetryingPool(self._retry_policy, credentials.ca_bundle)
         except OSError as exc:
             raise SettingsError(
-                f"AWS_CA_BUNDLE '{access.ca_bundle}' is no file of PEM certificates: {exc}"
+                f"AWS_CA_BUNDLE '{credentials.ca_bundle}' is no file of PEM certificates: {exc}"
             ) from exc
         try:
             check_bucket_name(bucket, strict=True)
             self._client = Minio(
-                access.host,
-                access.access_key,
-                access.secret_key,
-                access.session_token,
-                access.secure,
-                access.region,
+                credentials.host,
+                credentials.access_key,
+                credentials.secret_key,
+                credentials.session_token,
+                credentials.secure,
+                credentials.region,
                 pool,
             )
         except ValueError as exc:
-            raise SettingsError(f"store '{self.url}' at {access.endpoint}: {exc}") from exc
+            raise SettingsError(f"store '{self.url}' at {credentials.endpoint}: {exc}") from exc
 
     def put(self, key: str, data: bytes) -> None:
         """Write or replace."""

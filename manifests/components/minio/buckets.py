@@ -25,15 +25,15 @@ RULE = LifecycleConfig(
 UNKNOWN = ("InvalidArgument", "MalformedXML", "NotImplemented")
 
 
-def make_bucket(access: S3Credentials, bucket: str) -> bool:
+def make_bucket(credentials: S3Credentials, bucket: str) -> bool:
     """Make the bucket unless there is one; False: the server knows no such rule."""
     server = Minio(
-        access.host,
-        access.access_key,
-        access.secret_key,
-        access.session_token,
-        secure=access.secure,
-        region=access.region,
+        credentials.host,
+        credentials.access_key,
+        credentials.secret_key,
+        credentials.session_token,
+        secure=credentials.secure,
+        region=credentials.region,
     )
     if not server.bucket_exists(bucket):
         server.make_bucket(bucket)

@@ -149,7 +149,7 @@ run_options = _group(
 
 
 def compiled(folder: Path, options: Mapping[str, Any], namespace: str | None = None) -> Any:
-    """Compile into `folder` as `cluster_options` say; return a pipelines.compile.Package."""
+    """Compile into `folder` as `cluster_options` say; return a CompiledPipeline."""
     from pipelines.cluster import Cluster
     from pipelines.compile import compile_to
     from pipelines.pod_options import (
@@ -193,16 +193,16 @@ def server(options: Mapping[str, Any]) -> Any:
     )
 
 
-def parameters(package: Any, params: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values of --param for a pipelines.compile.Package; raises SettingsError."""
+def parameters(compiled_pipeline: Any, params: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of --param of a CompiledPipeline; raises SettingsError."""
     from liverseg.platform.pod_settings import PodSettings
     from liverseg.steps.race.pod_overlay import overlaid
     from pipelines.parameters import parse
 
-    definitions = package.definitions
+    definitions = compiled_pipeline.definitions
     values: dict[str, Any] = parse(definitions, params)
     # A wrong setting is better told now than by a pod.
     chosen = values.get("preset", definitions["preset"]["defaultValue"])
     from_mapping(overrides(values.get("settings", "{}"), ()), preset(chosen))
-    PodSettings.from_json(overlaid(package.cluster_pods, values.get("pods", "{}")))
+    PodSettings.from_json(overlaid(compiled_pipeline.cluster_pods, values.get("pods", "{}")))
     return values

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from liverseg.cli.console import console, error_console, print_json
-from liverseg.cli.kubeflow_options import (
+from liverseg.cli.kfp_options import (
     cluster_options,
     compiled,
     parameters,
@@ -41,12 +41,16 @@ def compile_(out: Path, namespace: str | None, as_json: bool, **options: Any) ->
 
     JSON keys: ir, manifest (paths); version.
     """
-    package = compiled(out, options, namespace)
+    compiled_pipeline = compiled(out, options, namespace)
     if as_json:
-        output = {"ir": package.ir, "manifest": package.manifest, "version": package.version}
+        output = {
+            "ir": compiled_pipeline.ir,
+            "manifest": compiled_pipeline.manifest,
+            "version": compiled_pipeline.version,
+        }
         print_json({key: str(value) for key, value in output.items()})
         return
-    for path in (package.ir, package.manifest):
+    for path in (compiled_pipeline.ir, compiled_pipeline.manifest):
         console.print(f"{path}", soft_wrap=True)
 
 
@@ -62,12 +66,14 @@ def upload(as_json: bool, **options: Any) -> None:
     JSON keys: pipeline, version (ids), name (of the version), created.
     """
     with TemporaryDirectory() as folder:
-        package = compiled(Path(folder), options)
-        pipeline, version = server(options).upload(package)
+        compiled_pipeline = compiled(Path(folder), options)
+        pipeline, version = server(options).upload(compiled_pipeline)
     if as_json:
-        print_json(_uploaded(pipeline, version, package.version) | {"created": version.created})
+        print_json(
+            _uploaded(pipeline, version, compiled_pipeline.version) | {"created": version.created}
+        )
         return
-    console.print(_said("version", package.version, version.created), soft_wrap=True)
+    console.print(_said("version", compiled_pipeline.version, version.created), soft_wrap=True)
 
 
 @click.command(
@@ -102,19 +108,19 @@ def submit(
     new), link; with --wait state and tasks.
     """
     with TemporaryDirectory() as folder:
-        package = compiled(Path(folder), options)
-        values = parameters(package, params)
+        compiled_pipeline = compiled(Path(folder), options)
+        values = parameters(compiled_pipeline, params)
         client = server(options)
-        pipeline, version = client.upload(package)
+        pipeline, version = client.upload(compiled_pipeline)
     run = client.submit(pipeline, version, values, experiment, run_name, service_account)
     link = client.link("runs", run.id)
-    output = _uploaded(pipeline, version, package.version)
+    output = _uploaded(pipeline, version, compiled_pipeline.version)
     output |= {"run": run.id, "created": run.created, "link": link}
     if not as_json:
         console.print(_said("run", run.id, run.created, "runs already"), soft_wrap=True)
         console.print(link, soft_wrap=True)
     if wait:
-        output |= _wait(lambda: client.look(run.id, package.tasks), link, as_json)
+        output |= _wait(lambda: client.look(run.id, compiled_pipeline.tasks), link, as_json)
     if as_json:
         print_json(output)
 
@@ -155,14 +161,14 @@ def schedule(
 
     check_cron(cron)
     with TemporaryDirectory() as folder:
-        package = compiled(Path(folder), options)
-        values = parameters(package, params)
+        compiled_pipeline = compiled(Path(folder), options)
+        values = parameters(compiled_pipeline, params)
         client = server(options)
-        pipeline, version = client.upload(package)
+        pipeline, version = client.upload(compiled_pipeline)
     kept = client.schedule(pipeline, version, values, experiment, name, cron, service_account)
     link = client.link("recurringrun", kept.id)
     if as_json:
-        output = _uploaded(pipeline, version, package.version)
+        output = _uploaded(pipeline, version, compiled_pipeline.version)
         print_json(output | {"schedule": kept.id, "created": kept.created, "link": link})
         return
     console.print(_said("schedule", f"{name} ({cron})", kept.created), soft_wrap=True)

@@ -177,7 +177,7 @@ def test_a_schedule_is_made_once_and_replaced(server: KfpServer, pipeline: Comma
         (("schedule", "--cron", "0 0 99 * * *", *NEEDED), "400 Schedule cron"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_starts(
+def test_what_is_wrong_is_reported_before_anything_starts(
     words: tuple[str, ...], message: str, server: KfpServer, pipeline: Commands
 ) -> None:
     done = pipeline(*words)
