@@ -35,6 +35,10 @@ def essence(status: dict) -> list:
     return [status["winner"], status["baseline"], [r["promoted"] for r in status["rungs"]]]
 
 
+# Each begins with a race of four trainings.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def store() -> MemoryStore:
     memory = MemoryStore()
@@ -47,7 +51,6 @@ def parent_of(store: MemoryStore) -> str:
     return study
 
 
-@pytest.mark.slow
 def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStore) -> None:
     parent = parent_of(store)
     extension = extend.run(store, parent, seeds=8)
@@ -62,7 +65,6 @@ def test_more_seeds_end_as_a_race_that_had_them_from_the_start(store: MemoryStor
     assert list(replay.replay(store, child.id).findings) == []
 
 
-@pytest.mark.slow
 def test_longer_trainings_go_on_from_the_winner(store: MemoryStore) -> None:
     extension = extend.run(store, parent_of(store), maximum_iterations=24)
     executor, status = raced(store, load_study(store, extension["study"]))
@@ -101,7 +103,6 @@ def cut_after(writes: int) -> Callable[[int, str], None]:
     return cut
 
 
-@pytest.mark.slow
 def test_a_seed_whose_checkpoint_was_collected_is_named_and_trained_again(
     store: MemoryStore,
 ) -> None:
@@ -126,7 +127,6 @@ def test_nothing_becomes_smaller_and_something_has_to_grow(store: MemoryStore) -
         extend.run(store, "nobody", seeds=8)
 
 
-@pytest.mark.slow
 def test_the_parent_is_left_as_it_was(store: MemoryStore) -> None:
     parent = parent_of(store)
     before = {k: v for k, v in store.objects.items() if k.startswith(f"studies/{parent}/")}
