@@ -109,9 +109,9 @@ class Controller:
         Raises StudyError where no seed is left or a trainer met other settings, StudyHeld where
         another controller runs the study, Fenced where another one has taken over, Stopped, a
         PlatformError, a StoreError, and what a trainer ended with where a person has to act.
-        Whatever it raises, the trainers continue, and the next controller adopts them. Only who
-        stops the study, by hand or with a budget, means the trainers too; so does whoever
-        interrupts a controller whose executor is this machine.
+        Whatever it raises, the trainers continue, and the next controller adopts them. Only a
+        person who stops the study ends them too, or who interrupts a controller whose executor is
+        this machine; a budget that is spent starts nothing more.
         """
         with self.lease.released_at_the_end():
             self._retried(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
@@ -192,7 +192,7 @@ class Controller:
         return all(at in snapshot.closed and not jobs[at].running for at in awaited)
 
     def _stop(self, state: str, reason: str) -> None:
-        """Let the study rest; what runs is asked to save and end by `run`."""
+        """Record that the study is stopped; `run` asks what still runs to save and end."""
         self.lease.waiting = {}
         self.lease.say(state)
         raise Stopped(f"{state}: {reason}")
