@@ -19,7 +19,7 @@ def run(store: ObjectStore, study_id: str | None = None) -> dict[str, Any]:
     """
     ids = study_ids(store)
     # Which of several is the latest, only their records say, which may be damaged.
-    study = study_id or (ids[0] if len(ids) == 1 else latest_study(store))
+    study = study_id or (ids[0] if len(ids) == 1 else latest_study(store, strict=True))
     require_known(store, study)
     done = replay(store, study)
     findings = [asdict(finding) for finding in done.findings]

@@ -13,12 +13,14 @@ from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
 
 
-def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
+def latest_study(
+    store: ObjectStore, settings: Settings | None = None, *, strict: bool = False
+) -> str:
     """Return the id of the study that a controller worked on, or that was opened, last.
 
     With `settings`, of the studies with these. A study that cannot be read, such as one of another
-    version of liverseg, is passed over; where no other is left, its IntegrityError is raised.
-    Raises StudyError where the store has no study.
+    version of liverseg, is passed over; where no other is left, or with `strict`, its
+    IntegrityError is raised. Raises StudyError where the store has no study.
     """
     store = caching(store)
     alike = None if settings is None else replace(settings, preset="")
@@ -31,7 +33,7 @@ def latest_study(store: ObjectStore, settings: Settings | None = None) -> str:
                 last_seen[study] = _last_seen(store, study)
         except (IntegrityError, StudyError) as error:  # StudyError: deleted meanwhile
             unreadable.append(error)
-    if last_seen:
+    if last_seen and not (strict and unreadable):
         return max(last_seen, key=lambda study: (last_seen[study], study))
     raise unreadable[0] if unreadable else StudyError("the store has no study yet")
 
