@@ -105,7 +105,7 @@ def scan(store: str, scan_id: str) -> str:
 
     opened = open_store(store)
     scanned = scan_shards.load(opened, scan_id)
-    result = scan_shards.collect_shards(opened, scan_id)
+    result = scan_shards.collect_shards(opened, scan_id, scanned)
     for finding in result.findings:
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
     if result.dataset is None:

@@ -168,7 +168,7 @@ def test_a_shard_that_is_started_again_after_any_write_leaves_what_one_start_lea
         with pytest.raises(StoreError, match="gone"):
             scan_shards.check_shard(store, scan_id, 0)
         with pytest.raises(StudyError, match=r"no record 'shards/0.json': .* start a new run"):
-            scan_shards.collect_shards(store, scan_id)
+            scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id))
         store.before_write = None
         scan_shards.check_shard(store, scan_id, 0)
         again = of_shards(store)
@@ -185,7 +185,7 @@ def test_a_shard_that_is_started_again_records_what_lies_there_now(data, store):
     (data / "a" / "image.nii.gz").write_bytes((data / "b" / "image.nii.gz").read_bytes())
     second = scan_shards.check_shard(store, scan_id, 0)
     assert first[0].key != second[0].key
-    dataset = scan_shards.collect_shards(store, scan_id).dataset
+    dataset = scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id)).dataset
     assert dataset.cases[0].key == second[0].key
     require_prepared(store, dataset)
 
@@ -197,7 +197,7 @@ def test_a_scan_collects_no_other_scans_records(data, store):
     scan_shards.check_shard(store, other, 1)
     for scan_id, missing in ((unfinished, 1), (other, 0)):
         with pytest.raises(StudyError, match=f"scan {scan_id} has no record 'shards/{missing}"):
-            scan_shards.collect_shards(store, scan_id)
+            scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id))
     scanned(data, store)
 
 
@@ -250,7 +250,7 @@ def test_all_that_was_learned_survives_its_record(data, store):
     (data / "b" / "image.nii.gz").write_bytes(b"nothing")
     scan_id = begun(data, store, 1)
     checked = scan_shards.check_shard(store, scan_id, 0)
-    collected = scan_shards.collect_shards(store, scan_id).cases
+    collected = scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id)).cases
     assert [c.raters for c in collected] == [c.raters for c in checked]
     assert collected[0].raters[-1] == "R10"
     for name in ("files", "sha256", "key", "problems", "shape", "spacing_mm", "lesion_ml"):
@@ -280,7 +280,7 @@ def test_a_malformed_record_is_named(data, store, field, value, message):
     record["cases"][1][field] = value
     store.put(key, json.dumps(record).encode())
     with pytest.raises(IntegrityError, match=f"'{key}' is damaged: .*{message}"):
-        scan_shards.collect_shards(store, scan_id)
+        scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id))
 
 
 def test_a_split_or_a_patch_that_cannot_be_used_is_refused_before_a_case_is_read(data, store):

@@ -20,7 +20,7 @@ WORTH_SECONDS = 600.0
 
 
 def stragglers(state: RaceState, spans: Mapping[Attempt, Span]) -> dict[Attempt, str]:
-    """Return, for every attempt to be moved if it still runs, the reason; once a seed and rung."""
+    """Return why to move each attempt that is slow; a seed is moved at most once per rung."""
     rates = {at: rate for at, span in spans.items() if (rate := span.recent_rate) is not None}
     in_order = sorted(rates.values())
     slow = {}

@@ -7,7 +7,7 @@ from liverseg.race.records.job import Job, JobState
 
 
 def arguments(job: Job) -> list[str]:
-    """Return what `liverseg train` is told of its attempt, whatever runs it."""
+    """Return the options of `liverseg train` that name the attempt, alike for all executors."""
     return [
         f"--study={job.study}",
         f"--nonce={job.nonce}",

@@ -85,7 +85,7 @@ def load(store: ObjectStore, scan_id: str) -> Scan:
 def check_shard(store: ObjectStore, scan_id: str, number: int) -> list[ScannedCase]:
     """Check the cases of one shard, keep what is prepared, and record what was learned.
 
-    A case that cannot be used is no error here: `collect_shards` tells everything at once.
+    A case that cannot be used is no error here: `collect_shards` reports all problems together.
     """
     scan = load(store, scan_id)
     names = scan.cases[number :: scan.shards]
@@ -95,9 +95,8 @@ def check_shard(store: ObjectStore, scan_id: str, number: int) -> list[ScannedCa
     return cases
 
 
-def collect_shards(store: ObjectStore, scan_id: str) -> ScanResult:
+def collect_shards(store: ObjectStore, scan_id: str, scan: Scan) -> ScanResult:
     """Return what `scan.collect` makes of all shards; raises StudyError where one is missing."""
-    scan = load(store, scan_id)
     shards = [_read(store, scan_id, _shard(n), Shard) for n in range(scan.shards)]
     cases = sorted((case for shard in shards for case in shard.cases), key=lambda c: c.name)
     return collect(cases, scan.split, store, from_mapping(scan.settings))
