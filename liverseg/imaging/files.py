@@ -6,7 +6,7 @@ Any orientation is brought to the nearest LPS on reading, by flips and swaps of 
 oblique acquisition stays as oblique as it is. Writing goes back to the orientation of the file.
 """
 
-import math
+import gzip
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -19,13 +19,12 @@ import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
-from liverseg.imaging.integrity import check_complete, unpack
-from liverseg.imaging.stored_file import StoredFile, load
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-"""Formats that are read."""
-WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-"""Formats that are written: one file each, which a rename moves into place."""
+from liverseg.imaging.axes import CORNER_TOLERANCE_MM, farthest_corner
+from liverseg.imaging.header import times
+from liverseg.imaging.integrity import decoded_voxels, header_of, unpacked
+from liverseg.imaging.nifti import with_sform
+from liverseg.imaging.stored_file import StoredFile, load, load_beginning
+from liverseg.imaging.suffixes import NIFTI_SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
 
 # Formats round differently (float32, quaternions, text). Over 256 voxels these differences move
 # a voxel by less than half a millimetre.
@@ -33,7 +32,7 @@ SPACING_TOLERANCE_MM = 1e-3
 ORIGIN_TOLERANCE_MM = 5e-2
 DIRECTION_TOLERANCE = 1e-3
 
-# ITK repeats to stderr what it also raises, and what `check_complete` says with the file's name.
+# ITK repeats to stderr what it also raises.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
@@ -50,8 +49,8 @@ def read_mask(path: Path) -> Volume:
 def decode(file: StoredFile) -> Volume:
     """Return grey values (float32), nearest to LPS.
 
-    Raises CaseError, naming the file, if it cannot be read, is truncated, is not a volume with
-    one value a voxel, or holds NaN or infinite voxels.
+    Raises CaseError, naming the file, if it cannot be read, is truncated or padded, contradicts
+    itself, is sheared, is not a volume with one value a voxel, or holds NaN or infinite voxels.
     """
     stored, not_finite = _decode(file)
     image = sitk.Cast(stored, sitk.sitkFloat32)
@@ -103,39 +102,45 @@ def read_labels(path: Path, labels: Sequence[int] = ()) -> Volume:
 
 def voxels_of(path: Path) -> int:
     """Return how many voxels the file's header announces, 0 where it cannot be read."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-    except RuntimeError:
+        return header_of(load_beginning(path)).voxels
+    except CaseError:
         return 0
-    return math.prod(reader.GetSize())
 
 
 def write(path: Path, volume: Volume) -> None:
     """Write in the geometry's original orientation; the suffix chooses the format.
 
-    The file appears whole or not at all. Masks are stored as uint8.
+    The file appears whole or not at all, and is read back first. Masks are stored as uint8.
 
     Raises:
-        SettingsError: The suffix is unknown.
+        SettingsError: The suffix is unknown, or the format cannot hold the geometry.
         StoreError: The file cannot be written (rights, disk).
     """
-    suffix = next((s for s in WRITABLE_SUFFIXES if path.name.endswith(s)), None)
-    if suffix is None:
-        known = ", ".join(WRITABLE_SUFFIXES)
-        raise SettingsError(f"cannot write '{path}': its suffix must be one of {known}")
-    part = path.with_name(f".{os.getpid()}.{path.name.removesuffix(suffix)}.part{suffix}")
+    suffix = check_writable(path)
+    part = path.with_name(f".{os.getpid()}.{stem_of(path)}.part{suffix}")
+    image = _image(volume)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(_image(volume), str(part), useCompression=True)
-        check_complete(load(part))  # ITK says nothing when the disk fills up under a NIfTI file
+        sitk.WriteImage(image, str(part), useCompression=True)
+        if suffix in NIFTI_SUFFIXES:
+            _write_exact_sform(part, image)
+        _check_written(path, part, image)
         part.replace(path)
     except (OSError, RuntimeError, CaseError) as error:
         raise StoreError(f"cannot write '{path}': {_reason(error)}") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> str:
+    """Return the suffix that chooses a format to write; raises SettingsError if it is none."""
+    suffix = suffix_of(path)
+    if suffix not in WRITABLE_SUFFIXES:
+        known = ", ".join(WRITABLE_SUFFIXES)
+        raise SettingsError(f"cannot write '{path}': its suffix must be one of {known}")
+    return suffix
 
 
 def nifti_bytes(volume: Volume) -> bytes:
@@ -148,12 +153,16 @@ def nifti_bytes(volume: Volume) -> bytes:
 
 def check_same_grid(
     reference: Volume, other: Volume, name: str, expected_of: str = "the image"
-) -> None:
-    """Raise CaseError unless both volumes have the same voxel grid within tolerance.
+) -> Volume:
+    """Return the other volume with its axes in the reference's order.
 
-    `name` is the other's file, `expected_of` the reference in words; the message gives the field
-    and both values.
+    The order differs where both are turned by about 45 degrees, so that the axis nearest to the
+    patient's left is not the same for both. `name` is the other's file, `expected_of` the
+    reference in words; the message gives the field and both values.
+
+    Raises CaseError unless both volumes have the same voxel grid within tolerance.
     """
+    other = _in_order_of(reference.geometry, other)
     ours, theirs = reference.geometry, other.geometry
     if ours.shape != theirs.shape:
         raise CaseError(
@@ -169,35 +178,83 @@ def check_same_grid(
             raise CaseError(
                 f"'{name}' has {field} {_rounded(actual)}, {expected_of} has {_rounded(expected)}"
             )
+    return other
+
+
+def _in_order_of(reference: Geometry, other: Volume) -> Volume:
+    """Return a volume with its axes swapped and flipped to be nearest to the reference's."""
+    geometry = other.geometry
+    axes = np.reshape(geometry.direction, (3, 3))
+    cosines = np.reshape(reference.direction, (3, 3)).T @ axes
+    order = np.abs(cosines).argmax(axis=1)
+    signs = np.where(cosines[range(3), order] < 0, -1, 1)
+    if len(set(order.tolist())) < 3 or ((order == range(3)).all() and (signs > 0).all()):
+        return other
+    voxels = other.voxels.transpose(2 - order[::-1])  # (z, y, x) counts from the other end
+    voxels = np.ascontiguousarray(voxels[tuple(slice(None, None, s) for s in signs[::-1].tolist())])
+    depth, height, width = voxels.shape
+    spacing = np.array(geometry.spacing_mm[::-1])[order]
+    steps = axes[:, order] * spacing
+    moved = np.where(signs < 0, (width - 1, height - 1, depth - 1), 0)
+    x, y, z = (np.array(geometry.origin_mm) + steps @ moved).tolist()
+    sz, sy, sx = spacing[::-1].tolist()
+    direction = tuple((axes[:, order] * signs).ravel().tolist())
+    return Volume(
+        voxels,
+        Geometry((depth, height, width), (sz, sy, sx), (x, y, z), direction, geometry.orientation),
+    )
 
 
 def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
-    """Return the image as it is in the file, and how many of its voxels ITK made numbers.
+    """Return the image as it is in the file, and how many of its voxels are NaN or infinite.
 
-    It is checked to be a volume of single values. ITK reads files only, so the bytes go through a
-    temporary one.
+    ITK has no part in the reading: it takes the file beside the one that is named, makes up
+    voxels that are missing, and straightens axes that are not.
     """
-    name = file.path.name
+    header = header_of(file)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path, not_finite = unpack(file, Path(folder))
-            image = sitk.ReadImage(str(path))
-    except OSError as error:
-        raise StoreError(
-            f"cannot unpack '{name}' into a temporary folder: {error}; set TMPDIR to a folder that "
-            "can be written"
-        ) from error
-    except RuntimeError as error:
-        raise CaseError(f"'{name}' cannot be read: {_reason(error)}") from error
-    size = image.GetSize()
-    if len(size) != 3 or min(size) < 2:
-        raise CaseError(f"'{name}' is not a volume: it has {_times(size)} voxels (x, y, ...)")
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        array = decoded_voxels(file, header)
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(header.spacing_mm)
+        image.SetOrigin(header.origin_mm)
+        image.SetDirection(header.direction)
+    except (MemoryError, RuntimeError) as error:
         raise CaseError(
-            f"'{name}' has {image.GetNumberOfComponentsPerPixel()} values a voxel "
-            f"({image.GetPixelIDTypeAsString()}); one is needed"
+            f"'{file.path.name}' does not fit into memory: it has {times(header.size)} voxels"
+        ) from error
+    not_finite = array.size - np.isfinite(array).sum() if array.dtype.kind == "f" else 0
+    return image, int(not_finite)
+
+
+def _write_exact_sform(part: Path, image: sitk.Image) -> None:
+    """Replace the sform that ITK has written, which went through float32 more than once."""
+    data = unpacked(load(part))
+    changed = with_sform(data, image.GetSize(), _grid(image))
+    if changed != data:
+        gzipped = suffix_of(part) == ".nii.gz"
+        part.write_bytes(gzip.compress(changed, 6, mtime=0) if gzipped else changed)
+
+
+def _check_written(path: Path, part: Path, image: sitk.Image) -> None:
+    """Raise StoreError or SettingsError unless a file holds the image, voxel by voxel."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    back, _ = _decode(load(part))
+    ours, theirs = (sitk.GetArrayViewFromImage(one) for one in (image, back))
+    if ours.dtype != theirs.dtype or ours.tobytes() != theirs.tobytes():
+        raise StoreError(f"cannot write '{path}': read back, its voxels differ; is the disk sound?")
+    _, distance = farthest_corner(image.GetSize(), _grid(image), _grid(back))
+    if not distance <= CORNER_TOLERANCE_MM:
+        raise SettingsError(
+            f"cannot write '{path}': its format moves a corner of the grid by {distance:.3g} mm; "
+            "choose another suffix, such as .nrrd"
         )
-    return image, not_finite
+
+
+def _grid(image: sitk.Image) -> npt.NDArray[np.float64]:
+    """Return the 3 x 4 matrix from voxels (x, y, z) to millimetres in LPS."""
+    steps = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    return np.column_stack([steps, image.GetOrigin()])
 
 
 def _oriented(image: sitk.Image) -> Volume:
@@ -228,10 +285,6 @@ def _reason(error: Exception) -> str:
     """Return the last line that says something; ITK's messages are a page of file names."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def _times(size: Iterable[int]) -> str:
-    return " x ".join(str(extent) for extent in size)
 
 
 def _rounded(values: Iterable[float]) -> tuple[float, ...]:

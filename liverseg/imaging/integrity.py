@@ -1,153 +1,154 @@
-"""Whether a file holds all its voxels: ITK reads a truncated NIfTI file without an error.
+"""The voxels of a file, all of them and nothing else: none is made up, none is padding.
 
-It fills the missing voxels of NIfTI, and those after a damaged byte of a compressed MetaImage,
-with whatever lay in memory, and puts 0 where a NIfTI file has NaN. So lengths, checksums and
-NaN are looked at here, while the bytes are on their way to ITK.
+Bytes are counted and checksums compared here, since ITK fills what is missing with whatever lay
+in memory. Nothing is allocated that the file's own size does not warrant.
 """
 
-import gzip
-import math
-import os
-import re
-import struct
+import warnings
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from liverseg.errors import CaseError
-from liverseg.imaging.stored_file import DATA_FILE, LONGEST_HEADER, StoredFile
+from liverseg.imaging import meta_image, nifti, nrrd
+from liverseg.imaging.header import LONGEST_HEADER, Header
+from liverseg.imaging.stored_file import StoredFile
+from liverseg.imaging.suffixes import suffix_of
 
-_CHUNK = 1 << 20
-_NIFTI1_HEADER, _NIFTI2_HEADER = 348, 540
-_FLOATS = {16: "f4", 64: "f8"}  # NIfTI's datatype codes
-_COMPRESSED = re.compile(rb"^CompressedData[ \t]*=[ \t]*True", re.M | re.I)
-_VOXELS = "voxels"
-
-
-@dataclass(frozen=True)
-class _NiftiHeader:
-    offset: int
-    """Where the voxels begin."""
-    voxel_bytes: int
-    floats: np.dtype[np.floating[Any]] | None
-    """None where voxels are whole numbers."""
+_CHUNK = 1 << 18
+_BEST_RATIO = 1032  # of deflate: 258 bytes in two bits
+_ANY_WRAPPER = 47  # wbits: zlib or gzip
+_GZIP = b"\x1f\x8b"
+_HEADERS = {".nrrd": nrrd.header, ".mha": meta_image.header, ".mhd": meta_image.header}
 
 
-def check_complete(file: StoredFile) -> int:
-    """Raise CaseError if the file is truncated or damaged.
+def header_of(file: StoredFile) -> Header:
+    """Return what a file's header says; the file's beginning suffices.
 
-    Returns how many voxels of a NIfTI file are NaN or infinite, which ITK would hide; 0 for
-    other formats, where it does not.
+    Raises CaseError, naming the file, where it cannot be used.
     """
-    with Path(os.devnull).open("wb") as nowhere:
-        return _check(file, nowhere)
+    suffix, data = suffix_of(file.path), file.content[:LONGEST_HEADER]
+    if suffix == ".nii.gz":
+        data = _beginning(file.path.name, data)
+    return _HEADERS.get(suffix, nifti.header)(file.path.name, data)
 
 
-def unpack(file: StoredFile, folder: Path) -> tuple[Path, int]:
-    """Check a file as `check_complete` does and write it into an empty folder, for ITK to read.
+def decoded_voxels(file: StoredFile, header: Header) -> npt.NDArray[Any]:
+    """Return a file's grey values (z, y, x): its own numbers, or float32 where they are scaled.
 
-    The bytes of a .nii.gz are written as the check has unpacked them. Returns the path, and what
-    `check_complete` returns. Raises CaseError, and OSError where the folder cannot be written.
+    Raises CaseError where there are fewer or more bytes than the voxels take, or damaged ones.
     """
-    suffix = ".nii" if _is_nifti(file.path) else file.path.suffix
-    path = folder / f"volume{suffix}"
-    with path.open("wb") as target:
-        not_finite = _check(file, target)
-    if file.voxels is not None:
-        (folder / _VOXELS).write_bytes(file.voxels)
-    return path, not_finite
+    stored = np.frombuffer(_voxel_bytes(file, header), header.dtype)
+    array = stored.astype(header.dtype.newbyteorder("="), copy=False).reshape(header.size[::-1])
+    if (header.slope, header.intercept) == (1.0, 0.0):
+        return array
+    with np.errstate(all="ignore"):  # what becomes infinite is refused later
+        # As ITK does: through float32, which is what is kept.
+        kept = array if array.dtype == np.float64 else array.astype(np.float32)
+        scaled = kept.astype(np.float64) * header.slope + header.intercept
+        return scaled.astype(kept.dtype)
 
 
-def _check(file: StoredFile, target: BinaryIO) -> int:
-    """Check the file while its bytes go to `target`; the header names `_VOXELS` for others."""
-    try:
-        if _is_nifti(file.path):
-            return _check_nifti(file, target)
-        if file.path.suffix in (".mha", ".mhd"):
-            _check_meta_image(file)
-    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
-        raise CaseError(f"'{file.path.name}' is truncated or damaged: {error}") from error
-    header = file.content
-    if file.voxels is not None:
-        field = DATA_FILE.search(header)
-        assert field is not None, "a file without this field has no other file of voxels"
-        header = header[: field.start(1)] + _VOXELS.encode() + header[field.end(1) :]
-    target.write(header)
-    return 0
+def unpacked(file: StoredFile) -> bytes:
+    """Return the bytes of a whole NIfTI file without gzip."""
+    if suffix_of(file.path) == ".nii":
+        return file.content
+    header = header_of(file)
+    before = header.offset or 0
+    return _inflated(file.path.name, file.content, before + header.voxel_bytes, before)
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.endswith((".nii", ".nii.gz"))
+def _voxel_bytes(file: StoredFile, header: Header) -> memoryview:
+    """Return exactly the bytes of the voxels, without compression."""
+    name, needed = file.path.name, header.voxel_bytes
+    source = memoryview(file.content if file.voxels is None else file.voxels)
+    if suffix_of(file.path) == ".nii.gz":
+        return memoryview(unpacked(file))[-needed:]
+    begin = len(source) - needed if header.offset is None else header.offset
+    packed = source[max(0, begin) :]
+    if header.encoding == "deflate":
+        return memoryview(_inflated(name, packed, needed))
+    if header.encoding == "text":
+        return memoryview(_from_text(name, bytes(packed), header))
+    _check_length(name, len(packed), needed)
+    return packed
 
 
-def _check_nifti(file: StoredFile, target: BinaryIO) -> int:
-    """Go through all (unpacked) bytes once: how many there are, and how many are no numbers."""
-    chunks = _unpacked(file)
-    chunk = next(chunks, b"")
-    header = _nifti_header(chunk, file.path)
-    skip, rest, voxel_bytes, not_finite = header.offset, b"", 0, 0
-    while chunk:  # to the end: the checksum of a gzip file comes last
-        target.write(chunk)
-        data, skip = chunk[skip:], max(0, skip - len(chunk))
-        voxel_bytes += len(data)
-        if header.floats is not None:
-            data = rest + data
-            whole = len(data) - len(data) % header.floats.itemsize
-            values, rest = np.frombuffer(data[:whole], header.floats), data[whole:]
-            not_finite += int(values.size - np.isfinite(values).sum())
-        chunk = next(chunks, b"")
-    if voxel_bytes < header.voxel_bytes:
+def _check_length(name: str, present: int, needed: int) -> None:
+    if present < needed:
         raise CaseError(
-            f"'{file.path.name}' is truncated: {voxel_bytes} bytes of voxels instead of "
-            f"{header.voxel_bytes}"
+            f"'{name}' is truncated: {present} bytes of voxels instead of {needed}; copy it again"
         )
-    return not_finite
+    if present > needed:
+        raise CaseError(
+            f"'{name}' has {present - needed} bytes after its {needed} bytes of voxels, which "
+            "nothing in its header explains; copy or save it again"
+        )
 
 
-def _unpacked(file: StoredFile) -> Iterator[bytes]:
-    """Yield the bytes of a NIfTI file without gzip, a megabyte at a time."""
-    stored = BytesIO(file.content)
-    with gzip.GzipFile(fileobj=stored) if file.path.name.endswith(".gz") else stored as stream:
-        while chunk := stream.read(_CHUNK):
-            yield chunk
+def _beginning(name: str, data: bytes) -> bytes:
+    """Return the first kilobyte of a gzip file's content."""
+    try:
+        return zlib.decompressobj(_ANY_WRAPPER).decompress(data, 1024)
+    except zlib.error as error:
+        raise CaseError(f"'{name}' is damaged: {error}; copy it again") from error
 
 
-def _nifti_header(data: bytes, path: Path) -> _NiftiHeader:
-    """Read what is needed of a NIfTI-1 (348 bytes) or NIfTI-2 (540 bytes) header."""
-    for order in "<>":
-        (size,) = struct.unpack_from(order + "i", data)
-        if size == _NIFTI1_HEADER:
-            dims = struct.unpack_from(order + "8h", data, 40)
-            datatype, bits = struct.unpack_from(order + "2h", data, 70)
-            (offset,) = struct.unpack_from(order + "f", data, 108)
-        elif size == _NIFTI2_HEADER:
-            dims = struct.unpack_from(order + "8q", data, 16)
-            datatype, bits = struct.unpack_from(order + "2h", data, 12)
-            (offset,) = struct.unpack_from(order + "q", data, 168)
-        else:
-            continue
-        voxels = math.prod(dims[1 : 1 + dims[0]])
-        floats = np.dtype(order + _FLOATS[datatype]) if datatype in _FLOATS else None
-        if not 0 <= offset < math.inf:
-            raise CaseError(f"'{path.name}' is damaged: its voxels begin at byte {offset:g}")
-        return _NiftiHeader(int(offset), voxels * bits // 8, floats)
-    raise CaseError(f"'{path.name}' is not a NIfTI file: its header says neither 348 nor 540")
+def _inflated(name: str, packed: bytes | memoryview, needed: int, before: int = 0) -> bytes:
+    """Return compressed bytes unpacked, if they are as many as needed.
 
-
-def _check_meta_image(file: StoredFile) -> None:
-    """Unpack compressed voxels once; ITK itself notices only when some are missing."""
-    header = file.content[:LONGEST_HEADER]
-    field = DATA_FILE.search(header)
-    if field is None or not _COMPRESSED.search(header[: field.end()]):
-        return
-    packed = file.content[field.end() :] if file.voxels is None else file.voxels
-    stream = zlib.decompressobj()
+    Args:
+        name: Of the file.
+        packed: One gzip or zlib stream, or several of gzip.
+        needed: Bytes without compression; no more than one above them is ever unpacked.
+        before: How many of them are no voxels.
+    """
+    if needed > _BEST_RATIO * len(packed):
+        raise CaseError(
+            f"'{name}' is truncated: {len(packed)} compressed bytes cannot hold {needed}; copy it "
+            "again"
+        )
+    chunks: list[bytes] = []
+    stream, room = zlib.decompressobj(_ANY_WRAPPER), needed
     for start in range(0, len(packed), _CHUNK):
-        stream.decompress(packed[start : start + _CHUNK])
+        data = bytes(packed[start : start + _CHUNK])
+        while data:
+            if stream.eof:
+                if not data.startswith(_GZIP[: len(data)]):
+                    rest = len(data) + max(0, len(packed) - start - _CHUNK)
+                    raise CaseError(
+                        f"'{name}' has {rest} bytes after its compressed data, which are no part "
+                        "of it; copy or save it again"
+                    )
+                stream = zlib.decompressobj(_ANY_WRAPPER)
+            try:
+                chunks.append(stream.decompress(data, room + 1))
+            except zlib.error as error:
+                raise CaseError(f"'{name}' is damaged: {error}; copy it again") from error
+            data, room = stream.unused_data, room - len(chunks[-1])
+            if room < 0:
+                raise CaseError(
+                    f"'{name}' has more bytes than the {needed - before} of its voxels, which "
+                    "nothing in its header explains; copy or save it again"
+                )
+    _check_length(name, max(0, needed - room - before), needed - before)
     if not stream.eof:
-        raise CaseError(f"'{file.path.name}' is truncated: its compressed voxels have no end")
+        raise CaseError(f"'{name}' is truncated: its compressed data have no end; copy it again")
+    return b"".join(chunks)
+
+
+def _from_text(name: str, text: bytes, header: Header) -> bytes:
+    """Return the bytes that numbers written in ASCII stand for."""
+    try:
+        with warnings.catch_warnings(action="error"), np.errstate(all="ignore"):
+            numbers = np.fromstring(text, np.float64, sep=" ")
+            stored = numbers.astype(header.dtype)
+    except (DeprecationWarning, ValueError) as error:
+        raise CaseError(f"'{name}' is damaged: its voxels are not numbers") from error
+    if numbers.size != header.voxels:
+        raise CaseError(f"'{name}' has {numbers.size} numbers instead of {header.voxels} voxels")
+    if header.dtype.kind in "iu" and (stored != numbers).any():
+        raise CaseError(f"'{name}' is damaged: its voxels are not all of its type {header.dtype}")
+    return stored.tobytes()

@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_leaves_its_case_out_and_no_other(folder) -> 
     assert [case["case"] for case in result["cases"]] == ["a", "c"]
     (left_out,) = result["excluded"]
     assert left_out["case"] == "b"
-    assert "'pred.nii.gz' is truncated or damaged" in left_out["reason"]
+    assert "'pred.nii.gz' is truncated" in left_out["reason"]
     assert any("Left out: b" in note for note in evaluation.notes(result))
 
 

@@ -197,5 +197,5 @@ def test_a_bad_image_is_refused_by_name_and_nothing_is_written(
 
 
 def test_an_output_of_an_unknown_format_is_refused_before_any_work(case, model, tmp_path) -> None:
-    with pytest.raises(SettingsError, match=r"lesions.png' must end with one of .nii.gz"):
+    with pytest.raises(SettingsError, match=r"lesions.png': its suffix must be one of .nii.gz"):
         one(case / "nowhere", model, tmp_path / "lesions.png")

@@ -48,7 +48,7 @@ def decode_files(stored: Mapping[str, StoredFile]) -> tuple[dict[str, Volume], l
         try:
             volume = decode(file) if name == "image" else decode_mask(file)
             if name != "image" and "image" in volumes:
-                check_same_grid(volumes["image"], volume, file.path.name)
+                volume = check_same_grid(volumes["image"], volume, file.path.name)
             volumes[name] = volume
         except CaseError as error:
             problems.append((file.path.name, str(error)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from liverseg.core.data.dataset import Role
 from liverseg.core.volumes.volume import Spacing
 from liverseg.errors import SettingsError
-from liverseg.imaging.files import SUFFIXES
+from liverseg.imaging.suffixes import SUFFIXES, stem_of, suffix_of
 from liverseg.storage.record import Sha256
 
 _STEM = re.compile(r"image|liver|tumor_(R[1-9][0-9]*)")
@@ -85,11 +85,10 @@ def find_case(data: Path, name: str) -> ScannedCase:
     problems: list[Problem] = []
     paths_by_name: dict[str, list[Path]] = {}
     for path in paths:
-        suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
-        stem = _STEM.fullmatch(path.name.removesuffix(suffix)) if suffix else None
+        stem = _STEM.fullmatch(stem_of(path)) if suffix_of(path) else None
         if stem:
             paths_by_name.setdefault(stem.group(1) or stem.group(), []).append(path)
-        elif path.name.lower().startswith("tumor") and path.suffix != ".raw":
+        elif path.name.lower().startswith("tumor") and path.suffix.lower() != ".raw":
             problems.append((path.name, f"'{path.name}' is not understood; expected tumor_R1, ..."))
     for same in (p for p in paths_by_name.values() if len(p) > 1):
         names = ", ".join(f"'{p.name}'" for p in same)

@@ -96,7 +96,7 @@ def one(case: CaseFiles, options: Options) -> Values:
         if options.labels and not volume.voxels.any() and _has_labels(path):
             label_absent.append(name)
         if name in case.raters:
-            check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
+            volume = check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
             masks[name] = Delineation.of(volume.voxels, first.spacing_mm)
             continue
         volume, moved = _prediction(volume, first, path.name, options)
@@ -130,7 +130,7 @@ def _liver(case: CaseFiles, first: Volume, first_name: str) -> Volume | None:
     if case.liver is None:
         return None
     volume = read_labels(case.liver, range(1, 256))
-    check_same_grid(first, volume, case.liver.name, first_name)
+    volume = check_same_grid(first, volume, case.liver.name, first_name)
     if not np.any(volume.voxels):
         raise CaseError(f"'{case.liver.name}' is empty: there is no liver")
     return volume
@@ -139,14 +139,13 @@ def _liver(case: CaseFiles, first: Volume, first_name: str) -> Volume | None:
 def _prediction(volume: Volume, first: Volume, name: str, options: Options) -> tuple[Volume, bool]:
     """Return a prediction on the raters' grid, and whether it had to be brought there."""
     try:
-        check_same_grid(first, volume, name, "the first reference")
+        return check_same_grid(first, volume, name, "the first reference"), False
     except CaseError as error:
         if not options.resample_prediction:
             raise CaseError(
                 f"{error}; --resample-prediction brings it there by its position in the patient"
             ) from error
         return nearest(volume, first.geometry), True
-    return volume, False
 
 
 def _results(

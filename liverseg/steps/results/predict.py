@@ -147,13 +147,11 @@ def one(
         SettingsError, IntegrityError: The folder is no model, or its weights were changed.
     """
     for target in (out, probabilities):
-        if target is not None and not target.name.endswith(files.WRITABLE_SUFFIXES):
-            raise SettingsError(
-                f"'{target}' must end with one of {', '.join(files.WRITABLE_SUFFIXES)}"
-            )
+        if target is not None:
+            files.check_writable(target)
     settings, weights, described = _read_model(model)
     volume, mask = files.read(image), files.read_mask(liver)
-    files.check_same_grid(volume, mask, liver.name)
+    mask = files.check_same_grid(volume, mask, liver.name)
     try:
         case = prepare(volume, mask, {}, settings)
     except CaseError as error:
