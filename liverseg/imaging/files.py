@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,7 +240,7 @@ def _check_written(path: Path, part: Path, image: sitk.Image) -> None:
     """Raise StoreError or SettingsError unless a file holds the image, voxel by voxel."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-    back, _ = _decode(load(part))
+    back, _ = _decode(replace(load(part), path=path))
     ours, theirs = (sitk.GetArrayViewFromImage(one) for one in (image, back))
     if ours.dtype != theirs.dtype or ours.tobytes() != theirs.tobytes():
         raise StoreError(f"cannot write '{path}': read back, its voxels differ; is the disk sound?")

@@ -95,7 +95,8 @@ def with_sform(data: bytes, size: tuple[int, int, int], grid: Matrix) -> bytes:
     fields = np.frombuffer(changed, _layout("", data), 1)[0]  # a view: what is set is in `changed`
     sform = _TO_LPS @ grid
     exact = np.allclose(sform.astype(np.float32), sform, rtol=1e-12, atol=1e-10)
-    if not exact and farthest_corner(size, fields["sform"], sform)[1] <= CORNER_TOLERANCE_MM:
+    rounding = _FLOAT32_ROUNDING * np.abs(sform[:, :3]).max()
+    if not exact and np.allclose(fields["sform"], sform, rtol=_FLOAT32_ROUNDING, atol=rounding):
         return data
     fields["sform"], fields["sform_code"] = sform, max(fields["sform_code"], 1)
     if not _qform_holds_sform("", size, fields):
