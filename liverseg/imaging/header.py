@@ -37,6 +37,8 @@ class Header:
     """Bytes before the voxels, which are in the unpacked file of NIfTI; None: the voxels are the
     file's last bytes."""
     encoding: Encoding = "raw"
+    packed_bytes: int = 0
+    """How many bytes its compressed voxels have; 0: it says nothing of that."""
     slope: float = 1.0
     """A grey value is the stored value times this, plus `intercept`."""
     intercept: float = 0.0

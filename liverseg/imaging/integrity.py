@@ -68,6 +68,8 @@ def _voxel_bytes(file: StoredFile, header: Header) -> memoryview:
         return memoryview(unpacked(file))[-needed:]
     begin = len(source) - needed if header.offset is None else header.offset
     packed = source[max(0, begin) :]
+    if header.packed_bytes:
+        _check_length(name, len(packed), header.packed_bytes, "compressed voxels")
     if header.encoding == "deflate":
         return memoryview(_inflated(name, packed, needed))
     if header.encoding == "text":
@@ -76,14 +78,14 @@ def _voxel_bytes(file: StoredFile, header: Header) -> memoryview:
     return packed
 
 
-def _check_length(name: str, present: int, needed: int) -> None:
+def _check_length(name: str, present: int, needed: int, of: str = "voxels") -> None:
     if present < needed:
         raise CaseError(
-            f"'{name}' is truncated: {present} bytes of voxels instead of {needed}; copy it again"
+            f"'{name}' is truncated: {present} bytes of {of} instead of {needed}; copy it again"
         )
     if present > needed:
         raise CaseError(
-            f"'{name}' has {present - needed} bytes after its {needed} bytes of voxels, which "
+            f"'{name}' has {present - needed} bytes after its {needed} bytes of {of}, which "
             "nothing in its header explains; copy or save it again"
         )
 

@@ -75,6 +75,8 @@ def header(name: str, data: bytes) -> Header:
     big = {_flag(values, field) for field in _BYTE_ORDERS if field in values}
     if len(big) > 1:
         raise CaseError(f"'{name}' contradicts itself: {' and '.join(_BYTE_ORDERS)} differ")
+    announced = values.get("CompressedDataSize", "0").split()
+    packed_bytes = whole_numbers(name, "CompressedDataSize", announced, 1)
     local = values[DATA_FILE].upper() == "LOCAL"
     return Header(
         size=size,
@@ -84,6 +86,7 @@ def header(name: str, data: bytes) -> Header:
         direction=tuple(axes.ravel().tolist()),
         offset=_offset(name, values, end if local else 0, encoding),
         encoding=encoding,
+        packed_bytes=packed_bytes[0] if packed else 0,
     )
 
 

@@ -33,7 +33,7 @@ _NIFTI1 = np.dtype({
 _NIFTI2 = np.dtype({
     "names": _FIELDS,
     "formats": ["8i8", "i2", "8f8", "i8", "f8", "f8", "i4", "i4", "i4", "3f8", "3f8", "(3,4)f8",
-                "S4"],
+                "S8"],
     "offsets": [16, 12, 104, 168, 176, 184, 500, 344, 348, 352, 376, 400, 4],
     "itemsize": 540,
 })  # fmt: skip
@@ -41,6 +41,7 @@ _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
           1024: "i8", 1280: "u8"}  # fmt: skip
 _SEVERAL_VALUES = {32: (2, "complex"), 1792: (2, "complex"), 2048: (2, "complex"),
                    128: (3, "RGB"), 2304: (4, "RGBA")}  # fmt: skip
+_LAST_CODE = 5
 _UNITS = {1: "metres", 3: "micrometres"}
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])
 # The qform holds three of a quaternion's four numbers, as float32. Of a turn by nearly 180 degrees,
@@ -131,6 +132,15 @@ def _fields(name: str, data: bytes) -> np.void:
         )
     if magic not in (b"n+1", b"n+2"):
         raise CaseError(f"'{name}' is not a NIfTI file: its magic is {magic!r} instead of b'n+1'")
+    if bytes(fields["magic"])[4:] not in (b"", b"\r\n\x1a\n"):
+        raise CaseError(
+            f"'{name}' is damaged: its line ends were converted; copy it in binary mode"
+        )
+    if not all(0 <= fields[code] <= _LAST_CODE for code in ("qform_code", "sform_code")):
+        raise CaseError(
+            f"'{name}' is damaged: its qform_code is {fields['qform_code']}, its sform_code "
+            f"{fields['sform_code']}; they go from 0 to {_LAST_CODE}"
+        )
     return fields
 
 

@@ -41,11 +41,22 @@ _ENCODINGS: dict[str, Encoding] = {
 }  # fmt: skip
 _SPATIAL_KINDS = ("domain", "space", "???", "none")
 _ONE_VOLUME_KINDS = ("list", "time")
-# To LPS; other spaces say nothing of the patient and are taken as they are.
+# To LPS. The last three say nothing of the patient and are taken as they are, as ITK does.
 _SPACES = {
     "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
+    "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
+    "scanner-xyz": (1, 1, 1), "3d-right-handed": (1, 1, 1), "3d-left-handed": (1, 1, 1),
 }  # fmt: skip
+# A damaged name of a field would silently take its value away.
+_FIELDS = frozenset({
+    "content", "number", "type", "block size", "blocksize", "dimension", "space",
+    "space dimension", "sizes", "spacings", "thicknesses", "axis mins", "axismins", "axis maxs",
+    "axismaxs", "space directions", "centers", "centerings", "kinds", "labels", "units", "min",
+    "max", "old min", "oldmin", "old max", "oldmax", "data file", "endian", "encoding",
+    "line skip", "lineskip", "byte skip", "byteskip", "sample units", "sampleunits",
+    "space units", "space origin", "measurement frame",
+})  # fmt: skip
 
 
 def fields(name: str, data: bytes) -> tuple[dict[str, str], int]:
@@ -53,7 +64,7 @@ def fields(name: str, data: bytes) -> tuple[dict[str, str], int]:
 
     Raises CaseError where this is no NRRD file or the header has no end.
     """
-    if not data.startswith(b"NRRD"):
+    if data[:7] != b"NRRD000" or data[7:8] not in b"12345":
         raise CaseError(f"'{name}' is not an NRRD file: it begins with {data[:16]!r}")
     result: dict[str, str] = {}
     position = 0
@@ -66,10 +77,10 @@ def fields(name: str, data: bytes) -> tuple[dict[str, str], int]:
         if not text:
             break
         field, colon, value = text.partition(":")
-        if text.startswith(("#", "NRRD")) or value.startswith("="):
+        if text.startswith(("#", "NRRD000")) or value.startswith("="):
             continue
         field = field.strip().lower().replace("datafile", DATA_FILE)
-        if not colon or field in result:
+        if not colon or field in result or field not in _FIELDS:
             raise CaseError(f"'{name}' is damaged: its header has the line '{text[:60]}'")
         result[field] = value.strip()
     return result, position
@@ -171,11 +182,19 @@ def _grid(
                 f"'{name}' is damaged: it needs three 'space directions' and a 'space origin' of "
                 "three numbers each"
             )
-        to_lps = _SPACES.get(values.get("space", "").lower().removesuffix("-time"), (1, 1, 1))
+        to_lps = _to_lps(name, values)
         matrix = np.column_stack([vector[:3] for vector in known]) * np.array(to_lps)[:, None]
         grid, origin = matrix[:, :3], matrix[:, 3]
     check_axes(name, grid, origin)
     return grid, origin
+
+
+def _to_lps(name: str, values: dict[str, str]) -> tuple[int, int, int]:
+    space = values.get("space", "").lower()
+    known = {**_SPACES, **{f"{s}t": v for s, v in _SPACES.items() if len(s) == 3}, "": (1, 1, 1)}
+    if space.removesuffix("-time") not in known:
+        raise CaseError(f"'{name}' is damaged: its 'space' is '{space}', which NRRD does not have")
+    return known[space.removesuffix("-time")]
 
 
 def _dtype(name: str, values: dict[str, str]) -> np.dtype[np.generic]:
