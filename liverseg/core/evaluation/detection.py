@@ -92,11 +92,11 @@ def match(predicted: Lesions, reference: Lesions) -> Detection:
             left.remove(cluster.predictions, ())
     detected = left.references.count(0)
     # References of rejected clusters stay for later predictions, so only the rest is alone.
-    unmatched = sum(there > was for there, was in zip(left.references, seen, strict=True))
+    unmatched = sum(remaining > was for remaining, was in zip(left.references, seen, strict=True))
     return Detection(
         Counts(detected, false, total - detected),
         Counts(len(clusters), rejected, rejected_with_reference + unmatched),
         capped,
-        tuple(not there for there in left.references),
+        tuple(not remaining for remaining in left.references),
         tuple(clusters),
     )

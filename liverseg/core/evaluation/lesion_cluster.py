@@ -82,8 +82,8 @@ class Cluster:
 
     def _predictions_of(self, references: Iterable[int]) -> list[int]:
         """Return those that are left, touch one of the references and are not in the cluster."""
-        there, of_lesion = self._left.predictions, self._left.predictions_of.of_lesion
-        touching = {p for reference in references for p in of_lesion(reference) if there[p]}
+        remaining, of_lesion = self._left.predictions, self._left.predictions_of.of_lesion
+        touching = {p for reference in references for p in of_lesion(reference) if remaining[p]}
         return list(touching - self._known)
 
     def _add_predictions(self, predictions: Iterable[int]) -> None:
