@@ -7,7 +7,7 @@ from scipy import ndimage
 from liverseg.core.evaluation.overlap import dice
 from liverseg.core.volumes import threshold
 from liverseg.core.volumes.grey_values import quantiles
-from liverseg.core.volumes.postprocessing import clean, open_in_border, opened_in_border
+from liverseg.core.volumes.postprocessing import border_of, clean, open_in_border, opened_in_border
 from liverseg.core.volumes.threshold import Case, Threshold
 from tests.core import plain_threshold
 
@@ -107,7 +107,7 @@ def test_any_cut_of_the_opened_grey_values_is_the_opened_cut() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
         image, liver, _ = random_case(rng)
-        opened = opened_in_border(image, liver)
+        opened = opened_in_border(image, liver, border_of(liver))
         for limit in np.quantile(image, [0, 0.2, 0.5, 0.9, 1]).astype(np.float32):
             expected = open_in_border((image < limit) & liver, liver)
             np.testing.assert_array_equal(opened < limit, expected)
@@ -126,8 +126,8 @@ def test_any_cut_of_the_opened_grey_values_is_the_opened_cut() -> None:
 def test_quantiles_of_parts_are_those_of_all_values(values: np.ndarray, parts: int) -> None:
     every = values.astype(np.float32)
     shares = np.linspace(0, 1, 64)
-    found = quantiles(lambda count: (count(part) for part in np.array_split(every, parts)), shares)
-    np.testing.assert_array_equal(found, np.quantile(every, shares))
+    result = quantiles(lambda count: (count(part) for part in np.array_split(every, parts)), shares)
+    np.testing.assert_array_equal(result, np.quantile(every, shares))
 
 
 def test_one_case_is_read_at_a_time() -> None:

@@ -53,22 +53,27 @@ def open_in_border(tumour: Mask, liver: Mask) -> Mask:
     return result
 
 
-def opened_in_border(darkness: FloatArray, liver: Mask) -> FloatArray:
+def opened_in_border(darkness: FloatArray, liver: Mask, border: Mask) -> FloatArray:
     """Return grey values (z, y, x) of which any cut is what the post-processing leaves of that cut.
 
     For every limit, `result < limit` is `open_in_border((darkness < limit) & liver, liver)`: the
     opening of masks is here a maximum and a minimum of grey values. Infinite outside the liver.
+    `border` is what `border_of` returns.
     """
     inside = np.where(liver, darkness, np.float32(np.inf))
     radius = OPENING_KERNEL // 2
     eroded = _filtered(inside, np.maximum, radius)
     opened = _filtered(eroded, np.minimum, radius)
-    return np.where(border_of(liver), opened, inside)
+    return np.where(border, opened, inside)
 
 
 def border_of(liver: Mask) -> Mask:
     """Return the ring of the liver where the liver eroded with 7 x 7 does not reach."""
-    border: Mask = liver & ~ndimage.binary_erosion(liver, _square(BORDER_KERNEL), border_value=0)
+    eroded = liver
+    for size in ((1, BORDER_KERNEL, 1), (1, 1, BORDER_KERNEL)):
+        # A square is a line along y and then one along x, at a fraction of the work.
+        eroded = ndimage.binary_erosion(eroded, np.ones(size, bool), border_value=0)
+    border: Mask = liver & ~eroded
     return border
 
 

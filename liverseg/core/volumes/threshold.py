@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from liverseg.core.evaluation.overlap import dice_of_counts
 from liverseg.core.volumes.grey_values import quantiles
-from liverseg.core.volumes.postprocessing import opened_in_border
+from liverseg.core.volumes.postprocessing import border_of, opened_in_border
 from liverseg.core.volumes.volume import FloatArray, Mask, bounding_box
 
 CANDIDATES = 64
@@ -84,10 +84,11 @@ def _scores(case: Case, values: npt.NDArray[np.float64]) -> Scores:
     total = int(lesion.sum())
     # The image is compared in its own precision.
     limits = values.astype(np.float32)
+    border = border_of(liver)
     rows = []
     for sign in SIGNS:
         # Lesion is what is below a limit, for either sign.
-        darkness = opened_in_border(-sign * image, liver)[liver]
+        darkness = opened_in_border(-sign * image, liver, border)[liver]
         ascending = np.sort(-sign * limits)
         counted = _below(darkness, ascending)
         shared = _below(darkness[lesion[liver]], ascending)
