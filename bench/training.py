@@ -1,6 +1,7 @@
 """How fast patches are made, and whether a training step ever waits for them.
 
-On synthetic cases of the paper's size. Exits 1 where a promise is broken.
+And what memory a trainer of 58 cases needs (scale.py). On synthetic cases of the paper's size.
+Exits 1 where a promise is broken.
 
     python bench/training.py [--threads 2] [--seconds 20]
 """
@@ -10,11 +11,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
+import scale
 import torch
+from synthetic import prepared
 
-from liverseg.core.data.case import PreparedCase
-from liverseg.core.volumes.volume import Geometry
+from liverseg.core.data.case import TrainingCase
 from liverseg.network.patches import PatchSampler
 from liverseg.network.training import Training, Validation, train
 from liverseg.settings import PRESETS, from_mapping
@@ -22,25 +23,15 @@ from liverseg.settings import PRESETS, from_mapping
 PATCHES_PER_SECOND, WAITING_SHARE = 5.0, 0.05
 
 
-def synthetic_case(shape: tuple[int, int, int], seed: int) -> PreparedCase:
-    rng = np.random.default_rng(seed)
-    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    middle = [s / 2 for s in shape]
-    liver = sum(((a - m) / (0.35 * 2 * m)) ** 2 for a, m in zip((z, y, x), middle, strict=True)) < 1
-    lesion = sum(((a - m) / (0.1 * 2 * m)) ** 2 for a, m in zip((z, y, x), middle, strict=True)) < 1
-    image = (rng.standard_normal(shape, dtype=np.float32) * 0.2 + 0.5) - 0.4 * lesion
-    spacing = (4.0, 1.0, 1.0)
-    geometry = Geometry(shape, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
-    masks = {"R1": lesion}
-    return PreparedCase(
-        image.astype(np.float32), liver, liver, masks, spacing, liver, masks, geometry
-    )
+def synthetic_case(shape: tuple[int, int, int], seed: int) -> TrainingCase:
+    case = prepared(seed, shape)
+    return TrainingCase(case.image, case.liver, case.raters["R1"], case.loss_mask)
 
 
 def patches_per_second(workers: int, seconds: float) -> float:
     settings = PRESETS["paper"]
     cases = [synthetic_case((60, 400, 400), s) for s in range(2)]
-    sampler = PatchSampler(cases, "R1", settings.network, settings.training, seed=0)
+    sampler = PatchSampler(cases, settings.network, settings.training, seed=0)
     sampler.patch(0)
     start, made = time.perf_counter(), 0
     with ThreadPoolExecutor(workers) as pool:
@@ -52,8 +43,8 @@ def patches_per_second(workers: int, seconds: float) -> float:
 def waiting_share(threads: int) -> Validation:
     settings = from_mapping({"training": {"validation_interval": 20}}, PRESETS["small"])
     torch.set_num_threads(threads)
-    cases = {str(s): synthetic_case((36, 320, 320), s) for s in range(2)}
-    training = Training(settings, 0, cases, {"0": cases["0"]}, torch.device("cpu"))
+    cases = [synthetic_case((36, 320, 320), s) for s in range(2)]
+    training = Training(settings, 0, cases, {"0": cases[0]}, torch.device("cpu"))
     seen: list[Validation] = []
     train(training, 20, seen.append)
     return seen[-1]
@@ -71,7 +62,7 @@ def main() -> int:
     promises = {
         f"at least {PATCHES_PER_SECOND} paper patches a second": rate >= PATCHES_PER_SECOND,
         f"a small step waits less than {WAITING_SHARE:.0%}": step.waiting_share < WAITING_SHARE,
-    }
+    } | scale.training_promises()
     for promise, kept in promises.items():
         print(f"{'ok    ' if kept else 'BROKEN'} {promise}")
     return 0 if all(promises.values()) else 1

@@ -4,18 +4,19 @@ Patch i of a training is a pure function of (seed, i). A sampler therefore has n
 the iteration, patches can be made ahead in a thread, and a resumed training sees the same ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from liverseg.core.data.case import PreparedCase
+from liverseg.core.data.case import TrainingCase
 from liverseg.core.volumes.grid import NetworkGrid, Size
-from liverseg.core.volumes.volume import FloatArray, Mask
+from liverseg.core.volumes.volume import Box, FloatArray, Mask, bounding_box
 from liverseg.errors import CaseError
 from liverseg.network import augmentation
+from liverseg.network.sampled_case import PackedMask, SampledCase, Voxels
 from liverseg.settings import NetworkSettings, TrainingSettings
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -42,44 +43,23 @@ class Batch:
     loss_mask: FloatArray
 
 
-class _Arrays(NamedTuple):
-    """What the sampler keeps of a case: neither other raters nor the masks on the file's grid.
-
-    A trainer holds all training cases in memory, and those would double it.
-    """
-
-    image: FloatArray
-    lesion: Mask
-    loss_mask: Mask
-    lesion_voxels: npt.NDArray[np.int64]
-    """Flat indices of the lesion voxels; empty in a case without lesion."""
-    liver_voxels: npt.NDArray[np.int64]
-
-
-def _arrays(case: PreparedCase, rater: str) -> _Arrays:
-    """Take the contours of `rater`; lesion voxels outside the loss mask cannot teach."""
-    lesion = case.raters[rater]
-    lesion_voxels = np.flatnonzero(lesion & case.loss_mask)
-    return _Arrays(case.image, lesion, case.loss_mask, lesion_voxels, np.flatnonzero(case.liver))
-
-
 class PatchSampler:
     """Draws patches with at least one lesion voxel (90 %) or liver voxel in the output window."""
 
     def __init__(
         self,
-        cases: Sequence[PreparedCase],
-        rater: str,
+        cases: Iterable[TrainingCase],
         network: NetworkSettings,
         training: TrainingSettings,
         seed: int,
     ) -> None:
         grid = NetworkGrid(network)
-        self._cases = [_arrays(case, rater) for case in cases]
-        self._with_lesion = [c for c in self._cases if c.lesion_voxels.size]
-        self._training, self._seed = training, seed
         self._patch, self._halo = training.patch, grid.halo
         self._output = grid.output_size(training.patch)
+        # One whole case in memory at a time.
+        self._cases = [self._kept(case) for case in cases]
+        self._with_lesion = [c for c in self._cases if c.lesion_voxels.size]
+        self._training, self._seed = training, seed
         if not self._with_lesion:
             raise CaseError(f"none of the {len(self._cases)} training cases has a lesion voxel")
 
@@ -100,25 +80,59 @@ class PatchSampler:
         pool = self._with_lesion if with_lesion else self._cases
         case = pool[int(rng.integers(len(pool)))]
         voxels = case.lesion_voxels if with_lesion else case.liver_voxels
-        centre = np.unravel_index(voxels[int(rng.integers(voxels.size))], case.image.shape)
+        voxel = voxels.flat_index(int(rng.integers(voxels.size)))
+        centre = np.unravel_index(voxel, case.shape)
         # Every position of the output window that contains the voxel is equally likely.
         start = [int(c) - int(rng.integers(o)) for c, o in zip(centre, self._output, strict=True)]
         change = augmentation.sample(rng, self._training)
         return self._cut(case, (start[0], start[1], start[2]), change)
 
-    def _cut(self, case: _Arrays, start: Size, change: augmentation.Augmentation) -> Patch:
+    def _kept(self, case: TrainingCase) -> SampledCase:
+        """Keep of a case what patches can reach; lesions outside the loss mask cannot teach."""
+        lesion_voxels = case.lesion & case.loss_mask
+        reach = self._reach(lesion_voxels | case.liver)
+        shape, image = case.image.shape, case.image[reach]
+        return SampledCase(
+            (shape[0], shape[1], shape[2]),
+            # A part that is not copied would keep the whole in memory.
+            image if image.shape == shape else image.copy(),
+            (reach[0].start, reach[1].start, reach[2].start),
+            PackedMask.of(case.lesion),
+            PackedMask.of(case.loss_mask),
+            Voxels.of(lesion_voxels),
+            Voxels.of(case.liver),
+        )
+
+    def _reach(self, drawn: Mask) -> Box:
+        """Return the box of the image from which patches around these voxels are cut."""
+        box = bounding_box(drawn)
+        assert box is not None, "a case without liver is refused when it is prepared"
+        z, y, x = (
+            _extent(
+                reflected_indices(
+                    around.start - output + 1 - halo,
+                    around.stop - around.start + 2 * (output - 1 + halo),
+                    size,
+                )
+            )
+            for around, output, halo, size in zip(
+                box, self._output, self._halo, drawn.shape, strict=True
+            )
+        )
+        return z, y, x
+
+    def _cut(self, case: SampledCase, start: Size, change: augmentation.Augmentation) -> Patch:
         first = [s - h for s, h in zip(start, self._halo, strict=True)]
         outer = [
             augmentation.flipped(reflected_indices(f, p, n), flip)
-            for f, p, n, flip in zip(
-                first, self._patch, case.image.shape, change.flips, strict=True
-            )
+            for f, p, n, flip in zip(first, self._patch, case.shape, change.flips, strict=True)
         ]
         inner = [i[h : len(i) - h] for i, h in zip(outer, self._halo, strict=True)]
+        image = gather(case.image, [i - s for i, s in zip(outer, case.start, strict=True)])
         return Patch(
-            augmentation.change_grey_values(gather(case.image, outer), change),
-            gather(case.lesion, inner).astype(np.float32),
-            gather(case.loss_mask, inner).astype(np.float32),
+            augmentation.change_grey_values(image, change),
+            case.lesion.gather(inner).astype(np.float32),
+            case.loss_mask.gather(inner).astype(np.float32),
         )
 
 
@@ -134,6 +148,10 @@ def reflected_indices(start: int, count: int, size: int) -> npt.NDArray[np.intp]
         positions < size, positions, 2 * (size - 1) - positions
     )
     return indices
+
+
+def _extent(indices: npt.NDArray[np.intp]) -> slice:
+    return slice(int(indices.min()), int(indices.max()) + 1)
 
 
 def gather(

@@ -1,7 +1,7 @@
 """One training: Adam on random patches, validated every N iterations (paper, Methods)."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liverseg.core.data.case import PreparedCase
+from liverseg.core.data.case import LabelledCase, TrainingCase
 from liverseg.core.evaluation.overlap import jaccard
 from liverseg.errors import StudyError
 from liverseg.network.aunet import AUNet
@@ -60,18 +60,20 @@ class Pace:
 
 
 class Training:
-    """Network, optimiser, sampler and best state of one seed; the last state is trained further."""
+    """Network, optimiser, sampler and best state of one seed; the last state is trained further.
+
+    Each training case is taken once and then let go of; the sampler keeps what patches need.
+    """
 
     def __init__(
         self,
         settings: Settings,
         seed: int,
-        training: Mapping[str, PreparedCase],
-        validation: Mapping[str, PreparedCase],
+        training: Iterable[TrainingCase],
+        validation: Mapping[str, LabelledCase],
         device: torch.device,
     ) -> None:
         self.settings, self.seed, self.device = settings, seed, device
-        self.rater = settings.data.training_rater
         torch.manual_seed(seed)
         self.network = AUNet(settings.network).to(device)
         if device.type == "cpu":
@@ -79,8 +81,7 @@ class Training:
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=settings.training.learning_rate
         )
-        cases = list(training.values())
-        self.sampler = PatchSampler(cases, self.rater, settings.network, settings.training, seed)
+        self.sampler = PatchSampler(training, settings.network, settings.training, seed)
         self.validation = dict(validation)
         self.iteration = 0
         self.last_jaccard: float | None = None
@@ -129,9 +130,9 @@ class Training:
             waiting_share=pace.waited / max(pace.seconds, 1e-9),
         )
 
-    def _jaccard(self, predictor: Predictor, case: PreparedCase) -> float:
+    def _jaccard(self, predictor: Predictor, case: LabelledCase) -> float:
         predicted = predictor.probabilities(case.image, case.liver) > 0.5
-        return jaccard(predicted, case.raters[self.rater] & case.liver)
+        return jaccard(predicted, case.lesion & case.liver)
 
 
 def train(

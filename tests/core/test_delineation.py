@@ -38,7 +38,7 @@ def test_lesions_are_the_components_in_scan_order_with_their_overlaps(masks) -> 
     first, second = (components(m) for m in masks)
     one, other = (Delineation.of(m, ONE).lesions for m in masks)
     assert one.voxels.tolist() == [len(c) for c in first]
-    assert one.overlap(other).tolist() == [[len(a & b) for b in second] for a in first]
+    assert one.overlap(other).toarray().tolist() == [[len(a & b) for b in second] for a in first]
 
 
 def test_a_lesion_is_as_wide_as_the_sphere_of_its_volume() -> None:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from liverseg.core.evaluation.delineation import Delineation
-from liverseg.core.evaluation.detection import SUBSET_CAP, Counts, Detection, match
+from liverseg.core.evaluation.delineation import Delineation, Lesions
+from liverseg.core.evaluation.detection import Counts, Detection, match
+from liverseg.core.evaluation.lesion_cluster import SUBSET_CAP
+from tests.core import dense_matcher
 from tests.core.masks import flips, pairs
 
 
@@ -265,3 +267,86 @@ def test_200_lesions_each_in_a_large_volume_take_no_longer_than_2_seconds(wide, 
     seconds = time.process_time() - began
     assert detection.lesion.tp + detection.lesion.fn == 200
     assert seconds < 2
+
+
+def lesions(mask: np.ndarray) -> Lesions:
+    return Delineation.of(mask, (1.0, 1.0, 1.0)).lesions
+
+
+def noise(rng: np.random.Generator) -> list[np.ndarray]:
+    """Two masks of noise, more or less alike; clusters from pairs to hundreds of lesions."""
+    shape = tuple(rng.integers((1, 1, 4), (6, 24, 60)))
+    first = rng.random(shape) < rng.choice([0.02, 0.06, 0.1, 0.2, 0.35])
+    second = rng.random(shape) < rng.choice([0.02, 0.06, 0.1, 0.2, 0.35])
+    return [first, np.where(rng.random(shape) < rng.choice([0.0, 0.3, 0.8]), first, second)]
+
+
+def spans(rng: np.random.Generator) -> list[np.ndarray]:
+    """Lines of spans that chain into each other; beside long ones lie many short ones."""
+    masks = np.zeros((2, 1, 1, 400), bool)
+    for mask in masks:
+        start = 0
+        longest = int(rng.choice([3, 8, 40, 200]))
+        while start < 400:
+            stop = start + int(rng.integers(1, longest, endpoint=True))
+            mask[0, 0, start:stop] = True
+            start = stop + int(rng.integers(1, 4))
+    return list(masks)
+
+
+@pytest.mark.parametrize("kind", [noise, spans])
+def test_it_matches_what_the_matcher_with_all_pairs_matches(kind) -> None:
+    rng = np.random.default_rng(3)
+    capped = large = 0
+    for _ in range(300):
+        predicted, reference = (lesions(mask) for mask in kind(rng))
+        expected = dense_matcher.match(predicted, reference)
+        assert match(predicted, reference) == expected
+        capped += expected.capped
+        large += max((len(c[1]) for c in expected.clusters), default=0) > SUBSET_CAP
+    assert capped > 20
+    assert large > 10  # clusters of which all references but one are tried
+
+
+MANY = 100_000
+
+
+def one_each() -> tuple[np.ndarray, np.ndarray]:
+    """Lesions of one voxel, three in ten of them not predicted."""
+    reference = np.zeros((100, 141, 141), bool)
+    reference[::2, ::3, ::3] = True
+    predicted = reference & (np.random.default_rng(0).random(reference.shape) > 0.3)
+    return predicted, reference
+
+
+def one_over_all() -> tuple[np.ndarray, np.ndarray]:
+    """One prediction over all references."""
+    predicted, reference = one_each()
+    return np.ones_like(predicted), reference
+
+
+def one_chain() -> tuple[np.ndarray, np.ndarray]:
+    """A line of lesions; each of one side touches two of the other, so that all are one cluster."""
+    masks = np.zeros((2, 1, 1, 4 * MANY + 4), bool)
+    for mask, start in zip(masks, (0, 2), strict=True):
+        for shift in range(3):
+            mask[..., start + shift : 4 * MANY + 2 : 4] = True
+    return masks[0], masks[1]
+
+
+def noises() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    first, second = (rng.random((80, 256, 256)) < 0.05 for _ in range(2))
+    return first, second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", [one_each, one_over_all, one_chain, noises])
+def test_100_000_lesions_a_side_take_seconds(scene) -> None:
+    predicted, reference = (lesions(mask) for mask in scene())
+    assert max(len(predicted), len(reference)) > 0.99 * MANY
+    began = time.process_time()
+    detection = match(predicted, reference)
+    seconds = time.process_time() - began
+    assert len(detection.matched) == len(reference)
+    assert seconds < 10

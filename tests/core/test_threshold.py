@@ -1,11 +1,21 @@
+from functools import partial
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from liverseg.core.evaluation.overlap import dice
-from liverseg.core.volumes.postprocessing import clean
-from liverseg.core.volumes.threshold import Threshold, fit
+from liverseg.core.volumes import threshold
+from liverseg.core.volumes.grey_values import quantiles
+from liverseg.core.volumes.postprocessing import border_of, clean, open_in_border, opened_in_border
+from liverseg.core.volumes.threshold import Case, Threshold
+from tests.core import plain_threshold
 
 SHAPE = (4, 30, 30)
+
+
+def fit(cases: list[Case], at_a_time: int = 1) -> Threshold:
+    return threshold.fit([lambda case=case: case for case in cases], at_a_time)
 
 
 def case(seed: int, contrast: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,3 +68,86 @@ def test_it_sees_nothing_outside_the_liver() -> None:
     probability = Threshold(100.0, -1, 0).probability(image, liver)
     assert probability.dtype == np.float32
     assert np.array_equal(probability == 1, liver)
+
+
+def random_case(rng: np.random.Generator) -> Case:
+    """Liver, lesions and grey values of any shape; at the border, and with ties or none."""
+    shape = tuple(rng.integers((1, 3, 3), (5, 26, 26)))
+    liver = ndimage.gaussian_filter(rng.standard_normal(shape), (0.5, 3, 3)) > -0.05
+    if rng.random() < 0.2 or not liver.any():
+        liver[:] = True
+    lesion = ndimage.gaussian_filter(rng.standard_normal(shape), (0.5, 2, 2)) > 0.15
+    image = ndimage.gaussian_filter(rng.standard_normal(shape), (0, 1, 1)) - 0.4 * lesion
+    if rng.random() < 0.3:
+        image = np.round(image, 1)  # many voxels of one value, minus zero among them
+    return image.astype(np.float32), liver, lesion & (rng.random() < 0.9)
+
+
+@pytest.mark.slow
+def test_it_is_the_threshold_that_trying_every_candidate_on_every_case_gives() -> None:
+    rng = np.random.default_rng(0)
+    signs = set()
+    for number in range(30):
+        cases = [random_case(rng) for _ in range(rng.integers(1, 6))]
+        if number % 3 == 0:
+            cases = [(-image, liver, lesion) for image, liver, lesion in cases]
+        expected = plain_threshold.fit(cases)
+        assert fit(cases, at_a_time=1 + number % 2) == expected
+        signs.add(expected.sign)
+    assert signs == {-1, 1}
+
+
+def test_a_case_of_one_grey_value_is_fitted_as_well() -> None:
+    image, liver, lesion = case(0, -0.6)
+    flat = (np.full_like(image, 0.25), liver, lesion)
+    assert fit([flat]) == plain_threshold.fit([flat])
+
+
+def test_any_cut_of_the_opened_grey_values_is_the_opened_cut() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        image, liver, _ = random_case(rng)
+        opened = opened_in_border(image, liver, border_of(liver))
+        for limit in np.quantile(image, [0, 0.2, 0.5, 0.9, 1]).astype(np.float32):
+            expected = open_in_border((image < limit) & liver, liver)
+            np.testing.assert_array_equal(opened < limit, expected)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(np.random.default_rng(0).standard_normal(5000), id="of both signs"),
+        pytest.param(np.random.default_rng(1).integers(-3, 4, 999), id="ties"),
+        pytest.param(np.array([0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38, 1.0]), id="extremes"),
+        pytest.param(np.array([2.0, 2.0, 2.0]), id="one value"),
+    ],
+)
+def test_quantiles_of_parts_are_those_of_all_values(values: np.ndarray, parts: int) -> None:
+    every = values.astype(np.float32)
+    shares = np.linspace(0, 1, 64)
+    result = quantiles(lambda count: (count(part) for part in np.array_split(every, parts)), shares)
+    np.testing.assert_array_equal(result, np.quantile(every, shares))
+
+
+def test_one_case_is_read_at_a_time() -> None:
+    cases = [case(seed, -0.6) for seed in range(4)]
+    alive: set[int] = set()
+    most = []
+
+    class Image(np.ndarray):
+        """Knows when it is no longer used."""
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def read(number: int) -> Case:
+        image, liver, lesion = cases[number]
+        own = image.copy().view(Image)
+        alive.add(id(own))
+        most.append(len(alive))
+        return own, liver, lesion
+
+    threshold.fit([partial(read, number) for number in range(4)])
+    assert len(most) == 12
+    assert max(most) <= 2  # the last one may wait for its successor

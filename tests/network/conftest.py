@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from liverseg.core.data.case import PreparedCase
-from liverseg.core.volumes.volume import Geometry
+from liverseg.core.data.case import TrainingCase
 from liverseg.settings import Settings, from_mapping
 
 TINY = {
@@ -22,7 +21,7 @@ def tiny() -> Settings:
     return from_mapping(TINY)
 
 
-def synthetic_case(seed: int, with_lesion: bool = True) -> PreparedCase:
+def synthetic_case(seed: int, with_lesion: bool = True) -> TrainingCase:
     rng = np.random.default_rng(seed)
     shape = (12, 70, 64)
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
@@ -30,14 +29,9 @@ def synthetic_case(seed: int, with_lesion: bool = True) -> PreparedCase:
     lesion = (np.abs(z - 6) < 3) & ((y - 30) ** 2 + (x - 34) ** 2 < 6**2) & liver
     lesion = lesion & with_lesion
     image = rng.normal(0.5, 0.1, shape) - 0.4 * lesion
-    spacing = (4.0, 1.0, 1.0)
-    geometry = Geometry(shape, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
-    masks = {"R1": np.asarray(lesion)}
-    return PreparedCase(
-        image.astype(np.float32), liver, liver, masks, spacing, liver, masks, geometry
-    )
+    return TrainingCase(image.astype(np.float32), liver, np.asarray(lesion), loss_mask=liver)
 
 
 @pytest.fixture
-def cases() -> dict[str, PreparedCase]:
+def cases() -> dict[str, TrainingCase]:
     return {"one": synthetic_case(1), "two": synthetic_case(2), "none": synthetic_case(3, False)}

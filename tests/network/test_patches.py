@@ -1,23 +1,26 @@
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from liverseg.core.data.case import PreparedCase
+from liverseg.core.data.case import TrainingCase
 from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import CaseError
 from liverseg.network.augmentation import Augmentation, change_grey_values, sample
 from liverseg.network.patches import PatchSampler, gather, reflected_indices
+from liverseg.network.sampled_case import PackedMask, Voxels
 from liverseg.settings import Settings, TrainingSettings
+from tests.network.plain_sampler import PlainSampler
 
 
-def sampler(cases: Mapping[str, PreparedCase], settings: Settings, seed: int = 3) -> PatchSampler:
-    return PatchSampler(list(cases.values()), "R1", settings.network, settings.training, seed)
+def sampler(cases: Mapping[str, TrainingCase], settings: Settings, seed: int = 3) -> PatchSampler:
+    return PatchSampler(cases.values(), settings.network, settings.training, seed)
 
 
 def test_ninety_percent_of_the_patches_hold_a_lesion_voxel_in_the_output_window(
-    cases: dict[str, PreparedCase], tiny: Settings
+    cases: dict[str, TrainingCase], tiny: Settings
 ) -> None:
     source = sampler({"one": cases["one"], "none": cases["none"]}, tiny)
     shares = [bool(source.patch(i).lesion.any()) for i in range(300)]
@@ -26,7 +29,7 @@ def test_ninety_percent_of_the_patches_hold_a_lesion_voxel_in_the_output_window(
 
 
 def test_every_other_patch_holds_a_liver_voxel(
-    cases: dict[str, PreparedCase], tiny: Settings
+    cases: dict[str, TrainingCase], tiny: Settings
 ) -> None:
     only_liver = replace(tiny, training=replace(tiny.training, lesion_fraction=0.0))
     source = sampler(cases, only_liver)
@@ -34,7 +37,7 @@ def test_every_other_patch_holds_a_liver_voxel(
 
 
 def test_a_patch_depends_on_seed_and_index_alone(
-    cases: dict[str, PreparedCase], tiny: Settings
+    cases: dict[str, TrainingCase], tiny: Settings
 ) -> None:
     first, second = sampler(cases, tiny), sampler(cases, tiny)
     second.patch(0)
@@ -43,10 +46,10 @@ def test_a_patch_depends_on_seed_and_index_alone(
 
 
 def test_image_and_masks_of_a_patch_lie_on_each_other(
-    cases: dict[str, PreparedCase], tiny: Settings
+    cases: dict[str, TrainingCase], tiny: Settings
 ) -> None:
     case = cases["one"]
-    marked = replace(case, image=case.raters["R1"].astype(np.float32))
+    marked = replace(case, image=case.lesion.astype(np.float32))
     still = replace(tiny.training, contrast=(1.0, 1.0), brightness_sd=0.0)
     source = sampler({"one": marked}, replace(tiny, training=still))
     halo = NetworkGrid(tiny.network).halo
@@ -56,8 +59,77 @@ def test_image_and_masks_of_a_patch_lie_on_each_other(
         np.testing.assert_array_equal(patch.image[inner], patch.lesion)
 
 
+def random_cases(rng: np.random.Generator) -> list[TrainingCase]:
+    """Cases of several sizes; livers small or large, at the border or not, masks of any shape."""
+    cases = []
+    for number in range(3):
+        shape = tuple(rng.integers((4, 20, 20), (40, 150, 150)))
+        liver, loss_mask, lesion = np.zeros((3, *shape), bool)
+        start = [int(rng.integers(0, size - 3)) for size in shape]
+        box = tuple(slice(s, s + int(rng.integers(3, 40))) for s in start)
+        liver[box] = rng.random(liver[box].shape) < 0.6
+        liver[tuple(start)] = loss_mask[tuple(start)] = True
+        loss_mask |= liver & (rng.random(shape) < 0.9)
+        if number != 1:
+            lesion[box] = rng.random(liver[box].shape) < 0.1
+            # Beside the liver too, and in the last voxel of the volume.
+            lesion |= rng.random(shape) < 0.0005
+            lesion[tuple(start)] = lesion[-1, -1, -1] = True
+        image = rng.standard_normal(shape, dtype=np.float32)
+        cases.append(TrainingCase(image, liver, lesion, loss_mask))
+    return cases
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_patches_are_those_of_whole_volumes_bit_for_bit(tiny: Settings, seed: int) -> None:
+    settings = replace(tiny, training=replace(tiny.training, lesion_fraction=0.5))
+    cases = random_cases(np.random.default_rng(seed))
+    source = PatchSampler(iter(cases), settings.network, settings.training, seed)
+    plain = PlainSampler(cases, settings, seed)
+    for index in range(60):
+        for own, expected in zip(
+            vars(source.patch(index)).values(), vars(plain.patch(index)).values(), strict=True
+        ):
+            assert (own.dtype, own.flags.c_contiguous) == (expected.dtype, True)
+            np.testing.assert_array_equal(own, expected)
+
+
+def test_a_sampler_keeps_a_tenth_of_a_volume_of_which_patches_reach_a_tenth(
+    tiny: Settings,
+) -> None:
+    shape = (12, 600, 600)
+    liver = np.zeros(shape, bool)
+    liver[4:8, 300:340, 300:340] = True
+    made = []
+
+    def cases() -> Iterator[TrainingCase]:
+        for _ in range(3):
+            # What is left of the cases before is counted when the next one is made.
+            made.append(tracemalloc.get_traced_memory()[0])
+            yield TrainingCase(np.zeros(shape, np.float32), liver.copy(), liver.copy(), liver)
+
+    tracemalloc.start()
+    try:
+        PatchSampler(cases(), tiny.network, tiny.training, 0)
+    finally:
+        tracemalloc.stop()
+    whole = 4 * liver.size
+    assert made[2] - made[1] < whole / 10
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
+def test_packed_masks_and_runs_are_the_mask(share: float) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1, 1), (3, 7, 8), (4, 9, 17), (2, 3, 40)):
+        mask = rng.random(shape) < share
+        packed, voxels = PackedMask.of(mask), Voxels.of(mask)
+        indices = [rng.integers(0, size, 2 * size) for size in shape]
+        np.testing.assert_array_equal(packed.gather(indices), mask[np.ix_(*indices)])
+        assert [voxels.flat_index(n) for n in range(voxels.size)] == np.flatnonzero(mask).tolist()
+
+
 def test_no_training_case_with_a_lesion_is_refused(
-    cases: dict[str, PreparedCase], tiny: Settings
+    cases: dict[str, TrainingCase], tiny: Settings
 ) -> None:
     with pytest.raises(CaseError, match="none of the 1 training cases has a lesion"):
         sampler({"none": cases["none"]}, tiny)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from liverseg.core.data.case import PreparedCase
+from liverseg.core.data.case import TrainingCase
 from liverseg.core.volumes.tiling import Tile, plan_tiles
 from liverseg.network.aunet import AUNet
 from liverseg.network.prediction import Predictor, cut
@@ -44,7 +44,7 @@ def one_big_pass(network: AUNet, image: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize("memory_mb", [0, 1, 2, 1000])
 def test_any_tiling_equals_one_big_pass(
-    network: AUNet, cases: dict[str, PreparedCase], memory_mb: int
+    network: AUNet, cases: dict[str, TrainingCase], memory_mb: int
 ) -> None:
     case = cases["one"]
     probabilities = Predictor.build(network, CPU, memory_mb).probabilities(case.image, case.liver)
@@ -53,7 +53,7 @@ def test_any_tiling_equals_one_big_pass(
     np.testing.assert_allclose(probabilities, expected, atol=1e-5, rtol=0)
 
 
-def test_a_smaller_budget_means_more_tiles(network: AUNet, cases: dict[str, PreparedCase]) -> None:
+def test_a_smaller_budget_means_more_tiles(network: AUNet, cases: dict[str, TrainingCase]) -> None:
     counts = [
         len(plan_tiles(cases["one"].liver, network.grid, Predictor.build(network, CPU, mb).fits))
         for mb in (0, 1, 1000)
@@ -63,7 +63,7 @@ def test_a_smaller_budget_means_more_tiles(network: AUNet, cases: dict[str, Prep
 
 @pytest.mark.slow
 def test_an_offset_off_the_alignment_grid_would_change_the_result(
-    network: AUNet, cases: dict[str, PreparedCase]
+    network: AUNet, cases: dict[str, TrainingCase]
 ) -> None:
     image = cases["one"].image
     whole = one_big_pass(network, image)
@@ -72,7 +72,7 @@ def test_an_offset_off_the_alignment_grid_would_change_the_result(
 
 
 def test_probabilities_are_zero_outside_the_liver(
-    network: AUNet, cases: dict[str, PreparedCase]
+    network: AUNet, cases: dict[str, TrainingCase]
 ) -> None:
     case = cases["one"]
     probabilities = Predictor.build(network, CPU).probabilities(case.image, case.liver)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from liverseg.core.data.case import PreparedCase
+from liverseg.core.data.case import TrainingCase
 from liverseg.network import checkpoint
 from liverseg.network.training import LossNotFiniteError, Training, Validation, train
 from liverseg.settings import TRAINING_VERSION, Settings, from_mapping
@@ -12,12 +12,12 @@ from liverseg.settings import TRAINING_VERSION, Settings, from_mapping
 # Of iterations 1, 6, 11, 16 and 20 of the training below.
 LOSSES = [0.69863, 0.80347, 0.70654, 0.76367, 0.57219]
 CPU = torch.device("cpu")
-Cases = dict[str, PreparedCase]
+Cases = dict[str, TrainingCase]
 
 
 def start(settings: Settings, cases: Cases, seed: int = 5) -> Training:
     validating = {"two": cases["two"]}
-    return Training(settings, seed, {k: cases[k] for k in ("one", "none")}, validating, CPU)
+    return Training(settings, seed, [cases["one"], cases["none"]], validating, CPU)
 
 
 def nothing(validation: Validation) -> None:

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from PIL import Image
 
 from liverseg.reporting import figures
 
@@ -18,13 +18,14 @@ def pixels_of(figure: Figure) -> np.ndarray:
 
 def pixels(uri: str) -> np.ndarray:
     kind, data = uri.split(",")
-    assert kind == "data:image/png;base64"
-    return imread(io.BytesIO(base64.b64decode(data)))[..., :3]
+    assert kind in ("data:image/png;base64", "data:image/webp;base64")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        return np.asarray(picture.convert("RGB")) / 255
 
 
-def has(picture: np.ndarray, colour: str) -> bool:
+def has(picture: np.ndarray, colour: str, within: float = 0.05) -> bool:
     rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return bool((np.abs(picture - rgb).max(axis=-1) < 0.05).any())
+    return bool((np.abs(picture - rgb).max(axis=-1) < within).any())
 
 
 @pytest.fixture
@@ -118,11 +119,54 @@ def test_the_heat_lies_where_the_seeds_disagree_beside_the_contour(masks) -> Non
     # The scale is below both.
     drawn = {name: picture[: int(0.8 * height)] for name, picture in drawn.items()}
     left, right = slice(0, width // 2), slice(width // 2, width)
-    assert has(drawn["none"][:, left], figures.NETWORK_COLOUR)
+    # A WebP has a colour for every second pixel only.
+    assert has(drawn["none"][:, left], figures.NETWORK_COLOUR, within=0.2)
     assert not coloured(drawn["none"][:, right])
     # The next slice is shown for its heat; the network has no lesion there.
-    assert not has(drawn["some"][:, left], figures.NETWORK_COLOUR)
+    assert not has(drawn["some"][:, left], figures.NETWORK_COLOUR, within=0.2)
     assert coloured(drawn["some"][:, right])
+
+
+@pytest.fixture(scope="module")
+def noisy() -> Figure:
+    """Every slice has contours, and noise is what is hardest to make small."""
+    shape = (6, 220, 220)
+    y, x = np.ogrid[: shape[1], : shape[2]]
+    liver = np.broadcast_to((y - 110) ** 2 + (x - 110) ** 2 < 90**2, shape)
+    lesion = np.broadcast_to((y - 100) ** 2 + (x - 110) ** 2 < 40**2, shape)
+    image = np.random.default_rng(0).normal(0.5, 0.3, shape).astype(np.float32)
+    raters = {f"R{n + 1}": np.roll(lesion, 5 * n, axis=2) for n in range(3)}
+    return figures.slices(image, liver, raters, {"A1": lesion}, (3.0, 1.0, 1.0), count=None)
+
+
+@pytest.mark.slow
+def test_slices_on_a_page_are_small_and_look_as_they_were_drawn(noisy, masks, monkeypatch) -> None:
+    monkeypatch.setattr(figures, "PICTURE_BYTES", 60_000)
+    assert len(figures.drawn(noisy, "webp", figures.QUALITIES[0])) > figures.PICTURE_BYTES
+    plain = figures.slices(
+        np.zeros(SHAPE, np.float32), masks["liver"], {"R1": masks["lesion"]}, {}, SPACING
+    )
+    for figure in (noisy, plain):
+        uri = figures.slices_uri(figure)
+        assert uri.startswith("data:image/webp;base64,")
+        assert len(uri) < 4 / 3 * figures.PICTURE_BYTES + 100
+        drawn, exact = pixels(uri), pixels_of(figure)
+        assert drawn.shape == exact.shape
+        # Noise is smoothed; shapes, contours and text stay in their places.
+        blocks = [
+            p[: len(p) // 8 * 8, : p.shape[1] // 8 * 8].reshape(len(p) // 8, 8, -1, 8, 3)
+            for p in (drawn, exact)
+        ]
+        assert np.abs(blocks[0].mean((1, 3)) - blocks[1].mean((1, 3))).mean() < 0.02
+    assert len(figures.data_uri(noisy)) > 5 * len(figures.slices_uri(noisy))
+
+
+def test_slices_that_fit_keep_the_highest_quality(masks) -> None:
+    figure = figures.slices(
+        np.zeros(SHAPE, np.float32), masks["liver"], {"R1": masks["lesion"]}, {}, SPACING
+    )
+    best = base64.b64encode(figures.drawn(figure, "webp", figures.QUALITIES[0])).decode()
+    assert figures.slices_uri(figure) == f"data:image/webp;base64,{best}"
 
 
 def coloured(picture: np.ndarray) -> bool:

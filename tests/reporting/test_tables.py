@@ -1,5 +1,7 @@
+import copy
 import csv
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -62,12 +64,54 @@ def test_table_1_is_the_papers_with_its_values_marked_below_ours(eight: dict[str
 def test_table_2_has_the_raters_beside_the_algorithms(eight: dict[str, Any]) -> None:
     table = tables.detection(eight, "test cases")
     cells = rows(table)
-    assert cells["A1"] == ("1.000 ± 0.000", "1.000 ± 0.000", "1.000 ± 0.000", "0")
-    assert cells["threshold"][3] == "1"
-    assert cells["raters"][0] == "1.000 ± 0.000"
-    assert cells["raters, published"] == ("0.804", "0.787", "0.761", "1")
-    assert len(cells["p, A1 against A2"]) == len(table.columns)
-    assert not any(r.published for r in tables.detection(eight, "x", "correspondence").rows)
+    assert cells["A1, mean"] == ("1.000 ± 0.000", "1.000 ± 0.000", "1.000 ± 0.000", "0")
+    assert cells["threshold, mean"][3] == "1"
+    assert cells["raters, mean"][0] == "1.000 ± 0.000"
+    assert cells["raters, mean, published"] == ("0.804", "0.787", "0.761", "1")
+    assert all(len(row.cells) == len(table.columns) for row in table.rows)
+    assert "only the means over the raters are at hand" in table.note
+    by_correspondence = tables.detection(eight, "x", "correspondence")
+    assert not any(r.published for r in by_correspondence.rows)
+    assert "published values" not in by_correspondence.note
+    assert "A1, R2" in rows(by_correspondence)
+
+
+def test_table_2_has_a_row_for_every_rater_and_the_mean_and_all_tests(
+    eight: dict[str, Any],
+) -> None:
+    """Values that differ by score, algorithm and rater, so that none can stand for another."""
+    scores, references = ("recall", "precision", "f1"), ("R1", "R2", "R3", "mean")
+    document = copy.deepcopy(eight)
+    number = itertools.count(1)
+    for name in ALGORITHMS:
+        for reference, score in itertools.product(references, (*scores, "fp")):
+            values = document["summary"][name][f"lesion.{score}.{reference}"]
+            values |= {"mean": next(number) / 1000, "median": next(number), "sd": None, "n_nan": 0}
+    tested = {}
+    for test in document["tests"]:
+        if test["algorithms"] == ["A1", "A2"]:
+            for kind in ("p", "p_exact", "p_adjusted"):
+                test[kind] = next(number) / 10000
+            tested[test["measure"]] = test
+    cells = rows(tables.detection(document, "test cases"))
+    for reference in references:
+        for name in ALGORITHMS:
+            summary = document["summary"][name]
+            expected = [f"{summary[f'lesion.{s}.{reference}']['mean']:.3f}" for s in scores]
+            median = f"{summary[f'lesion.fp.{reference}']['median']}"
+            assert cells[f"{name}, {reference}"] == (*expected, median)
+        for kind, row in (
+            ("p", "p, A1 against A2"), ("p_exact", "exact p"),
+            ("p_adjusted", "p, adjusted in its family"),
+        ):  # fmt: skip
+            p_values = [f"{tested[f'lesion.{s}.{reference}'][kind]:.4f}" for s in scores]
+            assert cells[f"{row}, {reference}"] == (*p_values, "")
+    detection_tests = [t for t in tested.values() if t["family"] == "detection"]
+    assert len(detection_tests) == 12 == sum("p, A1 against" in name for name in cells) * 3
+    # Of the raters among themselves only the mean is known.
+    assert [name for name in cells if name.startswith("raters")] == [
+        "raters, mean", "raters, mean, published"
+    ]  # fmt: skip
 
 
 def test_with_two_raters_the_published_columns_are_not_set_below_ours() -> None:

@@ -1,16 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from liverseg.core.evaluation.overlap import dice
-from liverseg.core.volumes.threshold import fit
 from liverseg.errors import IntegrityError, StudyError
 from liverseg.race.records import facts
 from liverseg.steps.data.cases import load_case, load_probability, segmentation_prefix
-from liverseg.steps.results import evaluate, postprocess, result_keys
+from liverseg.steps.results import evaluate, postprocess, result_keys, threshold_baseline
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.core import plain_threshold
 from tests.steps.test_evaluate_external import valid
 from tests.steps.tiny_study import finished_study, study_in
 
@@ -67,11 +68,43 @@ def test_all_measures_lie_inside_as_the_schema_says(store, study) -> None:
 def test_the_threshold_is_fitted_on_the_training_cases_alone(store, study) -> None:
     evaluation = evaluate.run(store, study)
     cases = [load_case(store, c.key) for c in study.dataset.role("training")]
-    best = fit([(c.image, c.liver, c.raters["R1"]) for c in cases])
+    best = plain_threshold.fit([(c.image, c.liver, c.raters["R1"]) for c in cases])
     assert evaluation["threshold"] == {
         "value": best.value, "sign": best.sign, "training_dice": best.training_dice
     }  # fmt: skip
     assert evaluation["arms"]["threshold"]["mean_dice"] > 0.8  # the lesion is plainly darker
+
+
+def threshold_in(store, study) -> str:
+    return threshold_baseline.threshold_key(study.dataset.digest, "R1")
+
+
+def test_another_study_of_the_data_set_reads_the_threshold_and_fits_none(
+    store, study, monkeypatch
+) -> None:
+    first = evaluate.run(store, study)
+    store.delete(result_keys.evaluation_key(study.id))
+    reads = []
+    load = threshold_baseline.load_labelled
+    monkeypatch.setattr(threshold_baseline, "load_labelled", lambda *a: reads.append(a) or load(*a))
+    assert evaluate.run(store, study)["threshold"] == first["threshold"]
+    assert reads == []
+    # It is the one in the store that is read, not a copy in this process.
+    record.write(store, threshold_in(store, study), first["threshold"] | {"value": 0.125})
+    store.delete(result_keys.evaluation_key(study.id))
+    assert evaluate.run(store, study)["threshold"]["value"] == 0.125
+    other_cases = replace(study.dataset, cases=study.dataset.cases[:1])
+    assert threshold_baseline.of_dataset(store, other_cases, "R1").value != 0.125
+    assert len(reads) == 3
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b'{"value": null, "sign": -1}'])
+def test_a_damaged_threshold_is_fitted_anew(store, study, damaged) -> None:
+    first = evaluate.run(store, study)
+    store.put(threshold_in(store, study), damaged)
+    store.delete(result_keys.evaluation_key(study.id))
+    assert evaluate.run(store, study)["threshold"] == first["threshold"]
+    assert record.read(store, threshold_in(store, study)) == first["threshold"]
 
 
 def test_a_case_counts_once_however_many_raters_it_has(store, study) -> None:

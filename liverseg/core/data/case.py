@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from liverseg.core.volumes.volume import FloatArray, Geometry, Mask, Spacing
 
@@ -30,6 +31,22 @@ class PreparedCase:
     original_geometry: Geometry
 
 
+@dataclass(frozen=True)
+class LabelledCase:
+    """A case on the network's grid with the lesions of one rater; arrays are (z, y, x)."""
+
+    image: FloatArray
+    liver: Mask
+    lesion: Mask
+
+
+@dataclass(frozen=True)
+class TrainingCase(LabelledCase):
+    """A case that a network learns from."""
+
+    loss_mask: Mask
+
+
 def encode(case: PreparedCase) -> bytes:
     """Return the case as a compressed npz; the same case gives the same bytes."""
     arrays: dict[str, np.ndarray] = {
@@ -49,7 +66,7 @@ def encode(case: PreparedCase) -> bytes:
 
 def decode(data: bytes) -> PreparedCase:
     """Return the case that `encode` wrote; never unpickles."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with _arrays(data) as arrays:
         meta = json.loads(arrays["meta"].tobytes())
         z, y, x = meta["spacing_mm"]
 
@@ -66,3 +83,22 @@ def decode(data: bytes) -> PreparedCase:
             original_raters=masks("original_rater/"),
             original_geometry=Geometry.from_mapping(meta["original_geometry"]),
         )
+
+
+def decode_labelled(data: bytes, rater: str) -> LabelledCase:
+    """As `decode`, but only what one rater labelled is decompressed."""
+    with _arrays(data) as arrays:
+        return LabelledCase(arrays["image"], arrays["liver"], arrays[f"rater/{rater}"])
+
+
+def decode_training(data: bytes, rater: str) -> TrainingCase:
+    """As `decode`, but only what a training with one rater uses is decompressed."""
+    with _arrays(data) as arrays:
+        return TrainingCase(
+            arrays["image"], arrays["liver"], arrays[f"rater/{rater}"], arrays["loss_mask"]
+        )
+
+
+def _arrays(data: bytes) -> NpzFile:
+    arrays: NpzFile = np.load(io.BytesIO(data), allow_pickle=False)
+    return arrays

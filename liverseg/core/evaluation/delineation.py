@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from liverseg.core.evaluation.surface import Surface, surface_of
 from liverseg.core.volumes.volume import Box, Mask, Spacing, bounding_box
@@ -83,16 +83,27 @@ class Lesions:
     def __len__(self) -> int:
         return len(self.voxels)
 
-    def overlap(self, other: "Lesions") -> npt.NDArray[np.int64]:
-        """Return shared voxels (own lesion, other's lesion)."""
+    def overlap(self, other: "Lesions") -> "sparse.csr_array":
+        """Return shared voxels (own lesion, other's lesion); only pairs that share any are stored.
+
+        Indices are sorted and every pair is there once. The memory is that of the shared voxels,
+        not of all pairs: two noisy masks may have 100,000 lesions each.
+        """
+        size = len(self), len(other)
         box = intersection(self.box, other.box)
-        rows, columns = len(self), len(other)
         if box is None:
-            return np.zeros((rows, columns), np.int64)
+            return sparse.csr_array(size, dtype=np.int64)
         first, second = _labels_at(self, box), _labels_at(other, box)
-        both = (first > 0) & (second > 0)
-        pairs = (first[both].astype(np.int64) - 1) * columns + (second[both] - 1)
-        return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+        both = np.flatnonzero((first > 0) & (second > 0))
+        own, others = first.ravel()[both] - 1, second.ravel()[both] - 1
+        # Along x neighbours mostly belong to the same pair: one entry per run of them.
+        changes = (np.diff(own) != 0) | (np.diff(others) != 0)
+        starts = np.flatnonzero(np.concatenate((np.ones(min(len(both), 1), bool), changes)))
+        lengths = np.diff(starts, append=len(both))
+        runs = sparse.coo_array((lengths, (own[starts], others[starts])), shape=size)
+        overlap = runs.tocsr()
+        overlap.sort_indices()
+        return overlap
 
     def diameters_mm(self, spacing_mm: Spacing) -> list[float]:
         """Return of each lesion the diameter of the sphere of its volume."""

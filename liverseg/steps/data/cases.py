@@ -7,7 +7,14 @@ from hashlib import sha256
 
 import numpy as np
 
-from liverseg.core.data.case import PreparedCase, decode
+from liverseg.core.data.case import (
+    LabelledCase,
+    PreparedCase,
+    TrainingCase,
+    decode,
+    decode_labelled,
+    decode_training,
+)
 from liverseg.core.data.dataset import Dataset
 from liverseg.core.volumes.volume import FloatArray
 from liverseg.errors import IntegrityError, NotFound, StudyError
@@ -65,8 +72,22 @@ def load_case(store: ObjectStore, key: str) -> PreparedCase:
         StudyError: It has not been prepared.
         IntegrityError: Its bytes are not those that were written.
     """
+    return decode(_case_bytes(store, key))
+
+
+def load_labelled(store: ObjectStore, key: str, rater: str) -> LabelledCase:
+    """As `load_case`, but only the arrays on the network's grid, with one rater's lesions."""
+    return decode_labelled(_case_bytes(store, key), rater)
+
+
+def load_training(store: ObjectStore, key: str, rater: str) -> TrainingCase:
+    """As `load_labelled`, with where the loss is computed."""
+    return decode_training(_case_bytes(store, key), rater)
+
+
+def _case_bytes(store: ObjectStore, key: str) -> bytes:
     try:
-        return decode(bundle.load(store, case_prefix(key), (CASE_FILE,))[CASE_FILE])
+        return bundle.load(store, case_prefix(key), (CASE_FILE,))[CASE_FILE]
     except NotFound as error:
         raise StudyError(
             f"case {key[:12]} is not prepared in this store; run `liverseg preprocess` first"

@@ -54,13 +54,14 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     }
     values = _values(store, study, status, evaluation, curves)
     pictures, chosen = values["pictures"], report_figures.by_rule(document)
-    drawn |= {f"figure-3-{rule}": pictures[name]["figure"] for rule, name in chosen.items()}
-    values |= {"tables": shown, "data": data, "by_rule": chosen}
-    values |= {"figures": {name: figures.data_uri(figure) for name, figure in drawn.items()}}
+    sliced = {f"figure-3-{rule}": pictures[name]["figure"] for rule, name in chosen.items()}
+    uris = {name: figures.data_uri(figure) for name, figure in drawn.items()}
+    uris |= {name: figures.slices_uri(figure) for name, figure in sliced.items()}
+    values |= {"tables": shown, "data": data, "by_rule": chosen, "figures": uris}
     text = page.render("report.html.jinja", values)
     beside = out.parent / f"{out.stem}-files"
     beside.mkdir(parents=True, exist_ok=True)
-    for name, content in _publication(shown, drawn, document).items():
+    for name, content in _publication(shown, drawn | sliced, document).items():
         store.put(result_keys.publication_key(study_id, name), content)
         (beside / name).write_bytes(content)
     store.put(result_keys.report_page_key(study_id), text.encode())

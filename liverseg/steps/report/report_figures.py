@@ -74,7 +74,7 @@ def pictures(
         "synthetic": record.synthetic,
         "dice": sum(dice) / len(dice),
         "figure": figures.slices(*shown, spacing),
-        "all": figures.data_uri(figures.slices(*shown, spacing, count=None)),
+        "all": figures.slices_uri(figures.slices(*shown, spacing, count=None)),
     }
 
 

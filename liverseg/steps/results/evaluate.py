@@ -13,7 +13,6 @@ from liverseg.core.data.case import PreparedCase
 from liverseg.core.evaluation.case import evaluate_case
 from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.evaluation.measures import EVALUATION_VERSION, MEAN
-from liverseg.core.volumes.threshold import Threshold, fit
 from liverseg.core.volumes.volume import Mask
 from liverseg.errors import NotFound, StudyError
 from liverseg.imaging.files import read_mask
@@ -22,7 +21,7 @@ from liverseg.race.records.facts import Arm
 from liverseg.race.records.study import Study
 from liverseg.settings import PREDICTION_VERSION
 from liverseg.steps.data.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
-from liverseg.steps.results import result_keys
+from liverseg.steps.results import result_keys, threshold_baseline
 from liverseg.steps.results.evaluation_document import SCHEMA, document
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle, record
@@ -66,7 +65,9 @@ def run(
         raise StudyError(f"study {study.id} has no model yet; run the race to its end first")
     if recorded is not None and _is_of(recorded, arms):
         return recorded
-    threshold = _fit(store, study)
+    threshold = threshold_baseline.of_dataset(
+        store, study.dataset, study.settings.data.training_rater
+    )
     by_arm: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
     by_arm["threshold"] = {"weights_sha256": None}
     tests = study.dataset.role("test")
@@ -163,12 +164,6 @@ def _is_of(recorded: dict[str, Any], arms: dict[Arm, str]) -> bool:
     versions = recorded.get("prediction_version"), recorded.get("evaluation_version")
     same = (recorded["weights"], *versions) == (arms, PREDICTION_VERSION, EVALUATION_VERSION)
     return same and recorded.get("document", {}).get("schema") == SCHEMA
-
-
-def _fit(store: ObjectStore, study: Study) -> Threshold:
-    rater = study.settings.data.training_rater
-    cases = (load_case(store, c.key) for c in study.dataset.role("training"))
-    return fit([(c.image, c.liver, c.raters[rater]) for c in cases])
 
 
 def _entry(name: str, masks: Mapping[str, Mask], case: PreparedCase) -> dict[str, Any]:

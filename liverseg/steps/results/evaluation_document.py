@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from liverseg import __version__
-from liverseg.core.evaluation import comparison, detection, statistics
+from liverseg.core.evaluation import comparison, detection, lesion_cluster, statistics
 from liverseg.core.evaluation.case import Values
 
 SCHEMA = "liverseg/evaluation-1"
@@ -31,7 +31,7 @@ def document(
             "liver": liver,
             "resample_prediction": "nearest" if resampled else None,
             "minimum_dice": detection.MINIMUM_DICE,
-            "subset_cap": detection.SUBSET_CAP,
+            "subset_cap": lesion_cluster.SUBSET_CAP,
             "resamples": statistics.RESAMPLES,
             "seed": statistics.SEED,
             "confidence": statistics.CONFIDENCE,

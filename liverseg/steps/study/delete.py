@@ -24,7 +24,7 @@ from liverseg.storage.bundle import MANIFEST, Manifest
 from liverseg.storage.port import ObjectStore
 
 # What belongs to no study: it is named by the hash of cases or weights.
-SHARED = ("cases/", "datasets/", "predictions/", "segmentations/", "votes/")
+SHARED = ("cases/", "datasets/", "predictions/", "segmentations/", "thresholds/", "votes/")
 Progress = Callable[[str, int, int], None]
 
 

@@ -6,14 +6,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import torch
 
-from liverseg.core.data.case import PreparedCase
-from liverseg.core.data.dataset import Role
+from liverseg.core.data.dataset import CaseRecord
 from liverseg.core.race.ledger import RungName
 from liverseg.errors import (
     IntegrityError,
@@ -28,7 +27,7 @@ from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.job import Attempt
 from liverseg.race.records.reports import write_report
 from liverseg.race.records.study import Study
-from liverseg.steps.data.cases import load_case
+from liverseg.steps.data.cases import load_labelled, load_training
 from liverseg.steps.training.orphan_check import OrphanCheck
 from liverseg.steps.training.waiting import Stop, Waiting
 from liverseg.storage import bundle
@@ -38,6 +37,7 @@ from liverseg.storage.port import ObjectStore
 log = logging.getLogger("liverseg")
 ORPHAN_CHECK_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
+Case = TypeVar("Case")
 
 
 @dataclass
@@ -138,8 +138,8 @@ class Trainer:
         training = Training(
             self.study.settings,
             self.seed,
-            self._cases("training"),
-            self._cases("validation"),
+            (self._loaded(load_training, c) for c in self.study.dataset.role("training")),
+            {c.name: self._loaded(load_labelled, c) for c in self.study.dataset.role("validation")},
             self.device,
         )
         saved = self.waiting.ask(self._newest)
@@ -169,11 +169,9 @@ class Trainer:
                     raise
                 missing.add(usable[0].prefix)
 
-    def _cases(self, role: Role) -> dict[str, PreparedCase]:
-        return {
-            c.name: self.waiting.ask(partial(load_case, self.store, c.key))
-            for c in self.study.dataset.role(role)
-        }
+    def _loaded(self, load: Callable[[ObjectStore, str, str], Case], case: CaseRecord) -> Case:
+        rater = self.study.settings.data.training_rater
+        return self.waiting.ask(lambda: load(self.store, case.key, rater))
 
     def _validated(self, training: Training, validation: Validation) -> None:
         """Record the validation; the curve first, since a checkpoint would skip what it lacks."""
