@@ -29,10 +29,12 @@ def synthetic_case(seed: int, with_lesion: bool = True) -> PreparedCase:
     liver = (np.abs(z - 6) < 5) & ((y - 34) ** 2 + (x - 30) ** 2 < 22**2)
     lesion = (np.abs(z - 6) < 3) & ((y - 30) ** 2 + (x - 34) ** 2 < 6**2) & liver
     lesion = lesion & with_lesion
+    # Outside the liver nothing teaches and nothing is counted.
+    outside = (np.abs(z - 6) < 2) & ((y - 60) ** 2 + (x - 8) ** 2 < 4**2)
     image = rng.normal(0.5, 0.1, shape) - 0.4 * lesion
     spacing = (4.0, 1.0, 1.0)
     geometry = Geometry(shape, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
-    masks = {"R1": np.asarray(lesion)}
+    masks = {"R1": lesion | outside, "R2": lesion & (y > 30)}
     return PreparedCase(
         image.astype(np.float32), liver, liver, masks, spacing, liver, masks, geometry
     )
