@@ -44,7 +44,7 @@ IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev
 export TEST_DATA TOOLS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline compile test test-fast crash-sweep images push test-cluster lint format bench lock clean s3-server manifests-check
+.PHONY: help setup pipeline compile test test-fast crash-sweep mutants images push test-cluster lint format bench lock clean s3-server manifests-check
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -125,6 +125,9 @@ endif
 
 crash-sweep: $(STAMP) ## kill the writer before and after every single write of a race (under an hour)
 	$(BIN)/python -m tests.crash_sweep
+
+mutants: $(STAMP) ## try wrong programs, each of which some test has to notice (ARGS="words of their names")
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 s3-server: $(S3_SERVERS) ## build the S3 servers that the tests of s3:// run against (Go needed)
 

@@ -90,6 +90,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cluster")
     group.addoption("--cluster", action="store_true", help="run tests/cluster: make test-cluster")
     group.addoption("--faults", choices=("one", "all"), default="one", help="which faults to make")
+    parser.addoption("--cuda", action="store_true", help="run the tests that need a GPU")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -28,8 +28,10 @@ def synthetic_case(seed: int, with_lesion: bool = True) -> TrainingCase:
     liver = (np.abs(z - 6) < 5) & ((y - 34) ** 2 + (x - 30) ** 2 < 22**2)
     lesion = (np.abs(z - 6) < 3) & ((y - 30) ** 2 + (x - 34) ** 2 < 6**2) & liver
     lesion = lesion & with_lesion
+    # Outside the liver nothing teaches and nothing is counted.
+    outside = (np.abs(z - 6) < 2) & ((y - 60) ** 2 + (x - 8) ** 2 < 4**2)
     image = rng.normal(0.5, 0.1, shape) - 0.4 * lesion
-    return TrainingCase(image.astype(np.float32), liver, np.asarray(lesion), loss_mask=liver)
+    return TrainingCase(image.astype(np.float32), liver, lesion | outside, loss_mask=liver)
 
 
 @pytest.fixture

@@ -36,6 +36,20 @@ def test_every_other_patch_holds_a_liver_voxel(
     assert all(source.patch(i).loss_mask.any() for i in range(50))
 
 
+def test_patches_come_from_all_cases(cases: dict[str, TrainingCase], tiny: Settings) -> None:
+    still = replace(tiny.training, contrast=(1.0, 1.0), brightness_sd=0.0)
+    constant = {
+        name: replace(case, image=np.full_like(case.image, number))
+        for number, (name, case) in enumerate(cases.items())
+    }
+    source = sampler(constant, replace(tiny, training=still))
+    drawn = [float(source.patch(i).image[0, 0, 0]) for i in range(100)]
+    # Nine tenths from the two cases with a lesion, one tenth from all three.
+    assert 30 < drawn.count(0.0) < 70
+    assert 30 < drawn.count(1.0) < 70
+    assert 0 < drawn.count(2.0) < 15
+
+
 def test_a_patch_depends_on_seed_and_index_alone(
     cases: dict[str, TrainingCase], tiny: Settings
 ) -> None:

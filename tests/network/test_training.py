@@ -84,6 +84,41 @@ def test_training_continues_from_the_last_state_and_keeps_the_best(
     assert set(training.best.cases) == {"two"}
 
 
+@pytest.mark.parametrize(("probability", "sees_all"), [(0.4, False), (0.6, True)])
+def test_validation_cuts_at_one_half_and_looks_inside_the_liver_only(
+    tiny: Settings, cases: Cases, probability: float, sees_all: bool
+) -> None:
+    training, case = start(tiny, cases), cases["two"]
+    with torch.no_grad():  # the same probability everywhere
+        training.network.head.weight.zero_()
+        assert training.network.head.bias is not None
+        training.network.head.bias[1] = np.log(probability / (1 - probability))
+    reference = case.lesion & case.liver
+    expected = reference.sum() / case.liver.sum() if sees_all else 0.0
+    assert training.validate().cases == {"two": pytest.approx(expected)}
+
+
+def test_the_first_state_with_the_best_jaccard_is_kept(tiny: Settings, cases: Cases) -> None:
+    training = start(tiny, cases)
+    training.iteration = 4
+    first = training.validate()
+    training.iteration = 8
+    assert training.validate().jaccard == first.jaccard
+    assert training.best.iteration == 4
+
+
+def test_batch_normalisation_learns_its_statistics(tiny: Settings, cases: Cases) -> None:
+    training = start(tiny, cases)
+    statistics = {
+        name: value.clone()
+        for name, value in training.network.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    }
+    training.step(training.sampler.batch(0))
+    after = dict(training.network.named_buffers())
+    assert not any(torch.equal(after[name], value) for name, value in statistics.items())
+
+
 def test_a_loss_that_turns_nan_stops_before_it_reaches_the_weights(
     tiny: Settings, cases: Cases
 ) -> None:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps import tasks
@@ -41,6 +43,14 @@ def status(store: Path) -> dict[str, Any]:
         command("study", "status", "--store", store, "--json").stdout
     )
     return document
+
+
+def mean_dice(segmentation: Path, case: Path) -> float:
+    """Mean Dice with the raters, straight from the files."""
+    drawn = sitk.GetArrayFromImage(sitk.ReadImage(segmentation)) > 0
+    raters = [sitk.GetArrayFromImage(sitk.ReadImage(p)) > 0 for p in case.glob("tumor_*")]
+    values = [2 * (drawn & mask).sum() / (drawn.sum() + mask.sum()) for mask in raters]
+    return float(np.mean(values))
 
 
 @pytest.mark.slow
@@ -79,7 +89,11 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     summary = json.loads(second.stdout)
     assert (summary["prepared"], summary["reused"], summary["trained"]) == (0, 5, 0)
     assert summary["report"] == str(report)
-    assert 0 <= summary["evaluation"]["arms"]["multi"]["mean_dice"] <= 1
+    assert summary["evaluation"]["arms"]["threshold"]["mean_dice"] == pytest.approx(0.6125, abs=1e-3)
+    for arm, weights in (("multi", "winner"), ("baseline", "baseline")):
+        masks = store.glob(f"segmentations/{race_status[weights]['sha256'][:16]}-*/**/*.nii.gz")
+        expected = mean_dice(next(masks), folders[0])
+        assert summary["evaluation"]["arms"][arm]["mean_dice"] == pytest.approx(expected)
     assert "nothing to train" in second.stderr
     again = status(store)
     same = ("rungs", "winner", "baseline", "ledger", "seeds")
