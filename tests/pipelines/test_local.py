@@ -89,7 +89,9 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     summary = json.loads(second.stdout)
     assert (summary["prepared"], summary["reused"], summary["trained"]) == (0, 5, 0)
     assert summary["report"] == str(report)
-    assert summary["evaluation"]["arms"]["threshold"]["mean_dice"] == pytest.approx(0.6125, abs=1e-3)
+    assert summary["evaluation"]["arms"]["threshold"]["mean_dice"] == pytest.approx(
+        0.6125, abs=1e-3
+    )
     for arm, weights in (("multi", "winner"), ("baseline", "baseline")):
         masks = store.glob(f"segmentations/{race_status[weights]['sha256'][:16]}-*/**/*.nii.gz")
         expected = mean_dice(next(masks), folders[0])
