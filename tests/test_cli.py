@@ -62,6 +62,8 @@ def liverseg(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CommandLine]:
     monkeypatch.delenv("LIVERSEG_STORE", raising=False)
+    # `main` sets it, for what it starts; the tests after this one are not to have it.
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
     before = signal.getsignal(signal.SIGTERM)
     yield CommandLine(monkeypatch, capsys)
     signal.signal(signal.SIGTERM, before)

@@ -74,8 +74,13 @@ def shown_log(as_json: bool) -> Iterator[None]:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object, for machines."""
-    print(json.dumps(values, indent=1, ensure_ascii=False))  # noqa: T201 - rich would wrap it
+    """Print one JSON object, for machines; where the output takes ASCII only, in ASCII."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(values, indent=1)
+    print(text)  # noqa: T201 - rich would wrap it
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -14,7 +14,7 @@ from liverseg.core.evaluation.overlap import dice
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, SettingsError
 from liverseg.imaging.files import write
-from liverseg.reporting import evaluation
+from liverseg.reporting import evaluation, evaluation_page
 from liverseg.steps.results import evaluate_external
 from liverseg.steps.results.case_discovery import Excluded, Patterns, find, one_case
 from liverseg.steps.results.evaluate_external import Options
@@ -250,7 +250,7 @@ def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
     ]
     expected = result["cases"][0]["algorithms"]["A2"]["dice"]["R1"]
     assert float(rows[1]["dice.R1"]) == expected
-    page = evaluation.html(result)
+    page = evaluation_page.html(result)
     assert f"{expected:.3f} ± 0.000" in page
     assert "http:" not in page
     assert "https:" not in page
@@ -264,7 +264,7 @@ def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
 def test_names_out_of_files_are_no_markup(folder) -> None:
     result = evaluate(folder)
     result["excluded"] = [{"case": "<script>alert(1)</script>", "reason": "x"}]
-    assert "<script>" not in evaluation.html(result)
+    assert "<script>" not in evaluation_page.html(result)
 
 
 def test_excluded_cases_are_listed_by_name() -> None:

@@ -10,7 +10,7 @@ from liverseg.errors import StudyError
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
-from liverseg.reporting.evaluation import figure_2
+from liverseg.reporting.evaluation_page import figure_2
 from liverseg.settings import Settings, to_mapping
 from liverseg.steps.race import race
 from liverseg.steps.report import ensemble_report, report_figures, rung_bootstrap, rung_page
