@@ -82,7 +82,7 @@ def check_apart(store: ObjectStore, data: str) -> None:
         )
 
 
-def check_outside(store: ObjectStore, outputs: Sequence[Output]) -> None:
+def check_outside(store: ObjectStore | None, outputs: Sequence[Output]) -> None:
     """Refuse outputs among what a store in a folder keeps, which a command reads.
 
     Raises SettingsError.
@@ -92,7 +92,7 @@ def check_outside(store: ObjectStore, outputs: Sequence[Output]) -> None:
     root = Path(os.path.realpath(store.root))
     for output in outputs:
         path = Path(os.path.realpath(output.path))
-        if path.is_relative_to(root) and _IN_STORE & {*path.relative_to(root).parts[:1]}:
+        if path == root or any(path.is_relative_to(root / name) for name in _IN_STORE):
             raise SettingsError(
                 f"{output.option} '{output.path}' lies among what the store '{store.root}' keeps; "
                 "choose another folder"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.request import getproxies_environment
 
 from liverseg.errors import SettingsError
 from liverseg.platform.folders import cache_folder
@@ -70,7 +71,7 @@ def _s3(
         raise SettingsError(
             f"store '{url}' needs the package {exc.name}: pip install 'liverseg[s3]'"
         ) from exc
-    credentials = credentials_from(environment)
+    credentials = credentials_from(environment, getproxies_environment())
     # One work folder a store: the same bucket and prefix on another server are another one.
     folder = sha256(f"{credentials.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
     seconds = OUTAGE_SECONDS if outage_seconds is None else outage_seconds

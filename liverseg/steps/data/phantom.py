@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from liverseg.core.data.dataset import Role
 from liverseg.core.phantom.phantom import PHANTOM_VERSION, PhantomCase, phantom
 from liverseg.errors import SettingsError, StoreError
 from liverseg.imaging.files import write
+from liverseg.storage.files import flush_folder, write_files
 
 Progress = Callable[[str, int, int], None]
 DESCRIPTION_FILE = "phantom.json"
@@ -81,7 +83,9 @@ def _check(out: Path, description: dict[str, Any], cases: int) -> None:
     if not names:
         return
     path = out / DESCRIPTION_FILE
-    existing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    existing = None
+    with suppress(OSError, ValueError):  # absent, or no JSON: it is not our phantom's
+        existing = json.loads(path.read_bytes())
     expected = {DESCRIPTION_FILE, SPLIT_FILE, *(_name(i) for i in range(cases))}
     if existing != description or not names <= expected:
         contents = "other files" if existing is None else f"the phantom {existing}"
@@ -102,17 +106,22 @@ def _write_case(folder: Path, case: PhantomCase) -> None:
             shutil.rmtree(left, ignore_errors=True)
     volumes = {"image": case.image, "liver": case.liver}
     volumes |= {f"tumor_{name}": volume for name, volume in case.raters.items()}
-    for name, volume in volumes.items():
-        write(part / f"{name}.nii.gz", volume)
     pseudonym = folder.name.upper().replace("_", "-")
-    _write_json(part / "case.json", {"patient": pseudonym, "synthetic": True})
     try:
+        for name, volume in volumes.items():
+            write(part / f"{name}.nii.gz", volume)
+        _write_json(part / "case.json", {"patient": pseudonym, "synthetic": True})
+        for path in part.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         part.rename(folder)
+        flush_folder(folder.parent)
     except OSError:
         # The same case, written by that process a moment before.
         if not (folder / "case.json").is_file():
             raise
-        shutil.rmtree(part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _runs(process: str) -> bool:
@@ -128,6 +137,4 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
     text = json.dumps(values, indent=1, sort_keys=True) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_files({path: text.encode()})
