@@ -76,7 +76,8 @@ def check_apart(store: ObjectStore, data: str) -> None:
     if "://" in data or not isinstance(store, FolderStore):
         return
     root, folder = (Path(os.path.realpath(path)) for path in (store.root, data))
-    if root == folder or (root.parent == folder and not root.name.startswith(".")):
+    inside = root.relative_to(folder).parts if root.is_relative_to(folder) else (".",)
+    if not inside or not inside[0].startswith("."):
         raise SettingsError(
             f"the store '{store.root}' lies among the cases in '{data}'; choose a folder elsewhere"
         )
