@@ -62,7 +62,7 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
             )
         taken.append((output.path, f"given to {output.option}"))
     for output in outputs:
-        if output.suffixes and not output.path.name.endswith(output.suffixes):
+        if output.suffixes and not output.path.name.lower().endswith(output.suffixes):
             known = ", ".join(output.suffixes)
             raise SettingsError(f"{output.option} '{output.path}' must end with one of {known}")
         _try(output)

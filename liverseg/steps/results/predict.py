@@ -193,7 +193,7 @@ def _check_outputs(
 
 def _encoded(path: Path, volume: Volume) -> bytes:
     """Return the volume in the format that the file's suffix names."""
-    suffix = next(s for s in files.WRITABLE_SUFFIXES if path.name.endswith(s))
+    suffix = next(s for s in files.WRITABLE_SUFFIXES if path.name.lower().endswith(s))
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"volume{suffix}"
         files.write(file, volume)
