@@ -110,7 +110,7 @@ def as_ours(error: Exception) -> LiversegError | None:
     if isinstance(error, LiversegError):
         return error
     if isinstance(error, OSError):
-        return StoreError(f"{error.strerror or error}: {error.filename or 'a file'}")
+        return StoreError(": ".join(str(s) for s in (error.strerror or error, error.filename) if s))
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
     ):

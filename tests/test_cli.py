@@ -609,7 +609,7 @@ def test_a_file_where_a_folder_is_needed_is_one_line_and_no_defect(
         ),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 7, "error: out of memory"),
         (PermissionError(13, "Permission denied", "/a"), 4, "error: Permission denied: /a"),
-        (OSError(28, "No space left on device"), 4, "error: No space left on device: a file"),
+        (OSError(28, "No space left on device"), 4, "error: No space left on device\n"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), 1, "error: a defect of liverseg"),
         (KeyError("seed"), 1, "error: a defect of liverseg"),
         (RuntimeError("no such thing"), 1, "please report the traceback"),

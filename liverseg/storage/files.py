@@ -44,6 +44,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 flush(file)
         except OSError as exc:
+            _remove([temporary])
             raise refusal(exc, "write", path) from exc
 
 

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from liverseg.errors import StoreAway, StoreError
@@ -24,7 +25,8 @@ def refusal(error: OSError, action: str, path: Path, needed: int | None = None) 
         error: What the file system said.
         action: What was not possible, such as "write".
         path: With what.
-        needed: Bytes that were to be written there, for the message of a full disk; None: unknown.
+        needed: Bytes that were to be written there; None: unknown. A full disk is named with them
+            and with what is free now.
     """
     if error.errno in (errno.EACCES, errno.EPERM):
         who = f"user id {os.geteuid()}"
@@ -32,17 +34,15 @@ def refusal(error: OSError, action: str, path: Path, needed: int | None = None) 
     if error.errno == errno.EROFS:
         return StoreError(f"no right to {action} {path}: the file system is read-only")
     if error.errno in FULL:
-        room = f"{error.strerror}" if needed is None else _room(path, needed)
-        return StoreError(f"disk full: cannot {action} {path} ({room})")
+        return StoreError(f"disk full: cannot {action} {path} ({_room(path, needed)})")
     kind = StoreAway if error.errno in _AWAY else StoreError
     return kind(f"cannot {action} {path}: {error.strerror or error}")
 
 
-def _room(path: Path, needed: int) -> str:
+def _room(path: Path, needed: int | None) -> str:
     """Return what is needed and what is free, in kB; a quota is not seen by statvfs."""
-    wanted = f"{math.ceil(needed / 1000):,} kB needed"
-    try:
+    parts = [] if needed is None else [f"{math.ceil(needed / 1000):,} kB needed"]
+    with suppress(OSError):
         state = os.statvfs(path.parent)
-    except OSError:
-        return wanted
-    return f"{wanted}, {state.f_bavail * state.f_frsize // 1000:,} kB free"
+        parts.append(f"{state.f_bavail * state.f_frsize // 1000:,} kB free")
+    return ", ".join(parts) or "no space left on the device"

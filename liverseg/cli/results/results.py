@@ -21,7 +21,7 @@ from liverseg.storage.port import LocatedStore
     type=click.Path(path_type=Path),
     default=Path("report.html"),
     show_default=True,
-    help="The page; it needs nothing beside it.",
+    help="The page (.html); it needs nothing beside it.",
 )
 def report(store: str, study: str | None, out: Path) -> None:
     """Write one self-contained HTML page: data, race, results, slices with contours, costs.

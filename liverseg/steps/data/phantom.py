@@ -11,7 +11,7 @@ from typing import Any
 from liverseg.core.data.dataset import Role
 from liverseg.core.phantom.phantom import PHANTOM_VERSION, PhantomCase, phantom
 from liverseg.errors import SettingsError, StoreError
-from liverseg.imaging.files import write
+from liverseg.imaging.files import nifti_bytes
 from liverseg.storage.files import flush_folder, write_files
 
 Progress = Callable[[str, int, int], None]
@@ -107,13 +107,10 @@ def _write_case(folder: Path, case: PhantomCase) -> None:
     volumes = {"image": case.image, "liver": case.liver}
     volumes |= {f"tumor_{name}": volume for name, volume in case.raters.items()}
     pseudonym = folder.name.upper().replace("_", "-")
+    files = {part / f"{name}.nii.gz": nifti_bytes(volume) for name, volume in volumes.items()}
+    files[part / "case.json"] = _json({"patient": pseudonym, "synthetic": True})
     try:
-        for name, volume in volumes.items():
-            write(part / f"{name}.nii.gz", volume)
-        _write_json(part / "case.json", {"patient": pseudonym, "synthetic": True})
-        for path in part.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        write_files(files)
         part.rename(folder)
         flush_folder(folder.parent)
     except OSError:
@@ -134,7 +131,10 @@ def _runs(process: str) -> bool:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    write_files({path: text.encode()})
+    data = _json(values)
+    if not path.is_file() or path.read_bytes() != data:
+        write_files({path: data})
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
