@@ -152,6 +152,20 @@ def test_every_terminal_gets_the_tables(cases: Path, environment: Mapping[str, s
 
 
 @pytest.mark.slow
+def test_a_task_of_the_pipeline_logs_every_character() -> None:
+    script = (
+        "from liverseg.steps.race.race_logger import log, start_log\n"
+        "start_log()\n"
+        "log.info('Fall M\u00fcller, F\udce4ll: 1 \u00b1 2')"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.stderr == b""
+    assert done.stdout.endswith(b"Fall M\\xfcller, F\\xe4ll: 1 +/- 2\n")
+
+
+@pytest.mark.slow
 def test_names_that_are_not_utf8_are_shown_and_findings_of_a_scan(cases: Path) -> None:
     odd = Path(os.fsdecode(os.fsencode(cases) + b"/F\xe4ll"))
     shutil.copytree(cases / "a", odd)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from liverseg.core.volumes.volume import Volume
+from liverseg.errors import SettingsError
 from liverseg.imaging.files import write
 from liverseg.race.records import facts
 from liverseg.steps.results import predict
@@ -313,6 +314,7 @@ def test_a_report_replaces_nothing_that_the_store_keeps(
     assert digests(store.root) == before
 
 
+@pytest.mark.slow
 def test_compile_writes_both_files_or_none(liverseg: CommandLine, small_disk: Path) -> None:
     (small_disk / "training.yaml").write_text("older")
     done = liverseg("pipeline", "compile", "--out", small_disk)
@@ -352,7 +354,8 @@ def test_a_data_set_and_a_store_are_two_folders(
     assert digests(data) == before
 
 
+@pytest.mark.slow
 def test_one_file_for_both_outputs_is_refused_by_the_step_too(trained: Path, case: Path) -> None:
     out = case / "a.nii.gz"
-    with pytest.raises(Exception, match="given to --out"):
+    with pytest.raises(SettingsError, match="given to --out"):
         predict.one(case / "image.nii.gz", case / "liver.nii.gz", trained, out, out)
