@@ -17,7 +17,14 @@ LiversegError            a defect, where no class below fits
 The exit codes and their meaning for the user: liverseg/exit_codes.py.
 """
 
+import re
+import traceback
+from pathlib import Path
+
 from liverseg.exit_codes import ExitCode
+
+# What torch (CPU and CUDA) and SimpleITK say of it in a RuntimeError.
+_OUT_OF_MEMORY = re.compile(r"out of memory|allocate memory|bad_alloc|not enough memory", re.I)
 
 
 class LiversegError(Exception):
@@ -94,8 +101,37 @@ class SettingsDiffer(LiversegError):
     exit_code = ExitCode.SETTINGS_DIFFER
 
 
-def as_ours(error: LiversegError | OSError) -> LiversegError:
-    """Return an error of the file system outside the store as what the user can act on."""
+def as_ours(error: Exception) -> LiversegError | None:
+    """Return an error of the system as what the user can act on; None for a defect of ours.
+
+    That is an error of the file system outside the store, and memory that was not enough, which
+    torch and SimpleITK report as a RuntimeError.
+    """
     if isinstance(error, LiversegError):
         return error
-    return StoreError(f"{error.strerror or error}: {error.filename or 'a file'}")
+    if isinstance(error, OSError):
+        return StoreError(": ".join(str(s) for s in (error.strerror or error, error.filename) if s))
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
+    ):
+        return PlatformError(f"out of memory: {_first_line(error) or 'an allocation failed'}")
+    return None
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why a case cannot be used, whatever its reading or evaluation raised.
+
+    One case's error must not end a run of many, so that a defect of ours, or a library's error that
+    nobody expected, is told like this too: with its type and the line of liverseg that met it.
+    """
+    ours = as_ours(error)
+    if ours is not None:
+        return str(ours)
+    frames = traceback.extract_tb(error.__traceback__)
+    met = next((f for f in reversed(frames) if "liverseg" in Path(f.filename).parts), None)
+    where = f" in {Path(met.filename).name}, line {met.lineno}" if met else ""
+    return f"{type(error).__name__}{where}: {_first_line(error) or 'no message'}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

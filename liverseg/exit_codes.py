@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     STORE = 4, "the store is unreachable, full, or permission is denied"
     INTEGRITY = 5, "stored bytes are damaged, or `study replay` found a difference"
     STUDY = 6, "the race cannot continue, is not that far, was stopped, or has another controller"
-    PLATFORM = 7, "the platform that runs the trainers does not answer"
+    PLATFORM = 7, "the platform that runs the trainers does not answer, or memory has run out"
     CASES_EXCLUDED = 8, "only `evaluate`: some cases were left out, all others are evaluated"
     FENCED = 9, "another controller has taken the study over and continues it; do not start again"
     INTERRUPTED = 75, "only `train`: interrupted; a checkpoint is saved"

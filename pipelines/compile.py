@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
+from kfp.dsl.base_component import BaseComponent
 
+from liverseg.storage.files import write_files
 from pipelines.cluster import Cluster
 from pipelines.training import NAME, define
 
@@ -38,16 +41,15 @@ class CompiledPipeline:
 
 
 def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> CompiledPipeline:
-    """Write both files into `folder`; `namespace` is where the Kubernetes objects shall lie."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ir, manifest = folder / IR_FILE, folder / MANIFEST_FILE
+    """Write both files into `folder`; `namespace` is where the Kubernetes objects shall lie.
+
+    Raises StoreError where they cannot be written; then neither is.
+    """
     pipeline = define(cluster)
-    compiler.Compiler().compile(pipeline, str(ir))
-    text = ir.read_bytes()
+    text = _compiled(pipeline)
     version = f"{NAME}-{sha256(text).hexdigest()[:12]}"
-    compiler.Compiler().compile(
+    objects = _compiled(
         pipeline,
-        str(manifest),
         kubernetes_manifest_format=True,
         kubernetes_manifest_options=KubernetesManifestOptions(
             pipeline_name=NAME,
@@ -56,10 +58,20 @@ def compile_to(folder: Path, cluster: Cluster, namespace: str | None = None) -> 
             include_pipeline_manifest=True,
         ),
     )
+    ir, manifest = folder / IR_FILE, folder / MANIFEST_FILE
+    write_files({ir: text, manifest: objects})
     spec = next(iter(yaml.safe_load_all(text)))
     definitions = spec["root"]["inputDefinitions"]["parameters"]
     pods = cluster.trainer_pods()
     return CompiledPipeline(ir, manifest, version, definitions, pods, _task_names(spec))
+
+
+def _compiled(pipeline: BaseComponent, **options: Any) -> bytes:
+    """Return what kfp's compiler writes, which is only into a file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / IR_FILE
+        compiler.Compiler().compile(pipeline, str(path), **options)
+        return path.read_bytes()
 
 
 def _task_names(spec: Mapping[str, Any]) -> dict[str, str]:

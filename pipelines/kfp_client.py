@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
 import kfp
 import kfp_server_api
@@ -22,6 +23,7 @@ import urllib3
 from kfp.client import ServiceAccountTokenVolumeCredentials
 
 from liverseg.errors import PlatformError, SettingsError
+from liverseg.platform.proxies import proxy_for
 from pipelines.compile import CompiledPipeline
 from pipelines.training import NAME
 from pipelines.waiting import OVER, RunState
@@ -67,7 +69,21 @@ class Made:
 
 
 class _Client(kfp.Client):  # type: ignore[misc]
-    """kfp's own tries five times and logs a traceback each; ours says at once what is wrong."""
+    """kfp's own tries five times and logs a traceback each; ours says at once what is wrong.
+
+    It asks through the environment's proxy as well, which kfp's own ignores. The service inside a
+    cluster that kfp finds by itself is asked directly.
+    """
+
+    def _load_config(self, host: str | None, client_id: Any, namespace: str, *others: Any) -> Any:
+        config = super()._load_config(host, client_id, namespace, *others)
+        if config.host != self._IN_CLUSTER_DNS_NAME.format(namespace):
+            proxy = proxy_for(config.host, getproxies_environment())
+            if proxy is not None:
+                config.proxy = proxy.url
+                credentials = proxy.credentials or None
+                config.proxy_headers = urllib3.make_headers(proxy_basic_auth=credentials)
+        return config
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:  # noqa: ARG002
         return self.healthzs.healthz_service_get_healthz()
@@ -83,6 +99,10 @@ class Server:
     def __init__(self, connection: KfpConnection) -> None:
         self._namespace = connection.namespace
         self._url = connection.host or "the server that kfp finds"
+        # kfp adds the same where there is no scheme.
+        host = self._url if "://" in self._url else f"https://{self._url}"
+        proxy = proxy_for(host, getproxies_environment()) if connection.host else None
+        self._url += f" through {proxy}" if proxy else ""
         credentials = connection.token_file and ServiceAccountTokenVolumeCredentials(
             str(connection.token_file)
         )

@@ -62,6 +62,8 @@ def liverseg(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CommandLine]:
     monkeypatch.delenv("LIVERSEG_STORE", raising=False)
+    # `main` sets it, for what it starts; the tests after this one are not to have it.
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
     before = signal.getsignal(signal.SIGTERM)
     yield CommandLine(monkeypatch, capsys)
     signal.signal(signal.SIGTERM, before)
@@ -590,6 +592,50 @@ def test_a_file_where_a_folder_is_needed_is_one_line_and_no_defect(
 ) -> None:
     (tmp_path / "file").touch()
     done = liverseg("pipeline", "compile", "--out", tmp_path / "file" / "x")
-    assert done.code == 4
+    assert done.code == 2  # before the pipeline is compiled: the option is wrong
     assert str(tmp_path / "file") in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (MemoryError("Unable to allocate 3 GiB"), 7, "error: out of memory: Unable to allocate 3"),
+        (MemoryError(), 7, "error: out of memory: an allocation failed"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+            7,
+            "error: out of memory: DefaultCPUAllocator",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 7, "error: out of memory"),
+        (PermissionError(13, "Permission denied", "/a"), 4, "error: Permission denied: /a"),
+        (OSError(28, "No space left on device"), 4, "error: No space left on device\n"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), 1, "error: a defect of liverseg"),
+        (KeyError("seed"), 1, "error: a defect of liverseg"),
+        (RuntimeError("no such thing"), 1, "please report the traceback"),
+    ],
+    ids=repr,
+)
+def test_only_a_defect_is_shown_with_its_traceback(
+    liverseg: CommandLine, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int, said: str
+) -> None:
+    def raises(**_values: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(ALL["phantom"], "callback", raises)
+    done = liverseg("phantom", "x")
+    assert done.code == code
+    assert said in done.err
+    assert ("Traceback" in done.err) == (code == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["study", "plan", "--json"], ["study", "plan"], ["--help"]])
+def test_results_that_cannot_be_printed_are_an_error(words: list[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "liverseg.cli", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 4
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

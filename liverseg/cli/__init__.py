@@ -5,6 +5,7 @@ import signal
 import sys
 from types import FrameType
 
+from liverseg.cli.environment import prepare
 from liverseg.exit_codes import ExitCode
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["train"]:
         signal.signal(signal.SIGTERM, _end)
+    prepare()
     from liverseg.cli.root import run
 
     run()

@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from liverseg.platform.output_encoding import printable
+
 # Paths and names come from people: nothing in them is markup.
 console = Console(highlight=False, markup=False)
 error_console = Console(stderr=True, highlight=False, markup=False)
@@ -74,8 +76,13 @@ def shown_log(as_json: bool) -> Iterator[None]:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object, for machines."""
-    print(json.dumps(values, indent=1, ensure_ascii=False))  # noqa: T201 - rich would wrap it
+    """Print one JSON object, for machines; where the output takes ASCII only, in ASCII."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(values, indent=1)
+    print(text)  # noqa: T201 - rich would wrap it
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
@@ -84,7 +91,7 @@ def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell), console.encoding)) for cell in row))
     return table
 
 

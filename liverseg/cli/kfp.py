@@ -41,6 +41,10 @@ def compile_(out: Path, namespace: str | None, as_json: bool, **options: Any) ->
 
     JSON keys: ir, manifest (paths); version.
     """
+    from liverseg.steps.outputs import Output, check_outputs
+    from pipelines.compile import IR_FILE, MANIFEST_FILE
+
+    check_outputs([Output("--out", out / name) for name in (IR_FILE, MANIFEST_FILE)], [])
     compiled_pipeline = compiled(out, options, namespace)
     if as_json:
         output = {

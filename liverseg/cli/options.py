@@ -133,7 +133,7 @@ def settings_options(function: Function) -> Function:
 def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any]:
     """Return what --settings and --set say as one nested table; raises SettingsError."""
     text = settings_text
-    if not text.lstrip().startswith("{"):
+    if not is_json_object(text):
         try:
             text = Path(text).read_text(encoding="utf-8")
         except OSError as error:
@@ -157,6 +157,11 @@ def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any
             raise SettingsError(f"setting '{topic}' must be a table, not {values[topic]!r}")
         values[topic][setting] = _value(value)
     return values
+
+
+def is_json_object(settings_text: str) -> bool:
+    """Return whether --settings is JSON itself; else it is a file."""
+    return settings_text.lstrip().startswith("{")
 
 
 def chosen_settings(preset_name: str, settings_text: str, assignments: tuple[str, ...]) -> Settings:

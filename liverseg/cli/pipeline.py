@@ -78,6 +78,7 @@ def run(
     JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
     `prepared`, `reused` and `trained`; the log then goes to standard error.
     """
+    from liverseg.steps.outputs import check_apart
     from liverseg.steps.race.race import status
     from liverseg.steps.results.evaluate import load_evaluation
     from liverseg.steps.study.study_choice import latest_study
@@ -87,6 +88,7 @@ def run(
     changed = overrides(settings_text, assignments)
     chosen = from_mapping(changed, preset(preset_name))  # a wrong setting is better told now
     opened = open_store(store)
+    check_apart(opened, data)
     before = frozenset(opened.keys("cases/") + opened.keys("studies/"))
     arguments = {
         "data": absolute(data),

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
+from urllib3 import make_headers
 from urllib3.exceptions import HTTPError
 
 from liverseg.errors import PlatformError, SettingsError
+from liverseg.platform.proxies import proxy_for
 
 Object = Mapping[str, Any]
 
@@ -183,6 +186,17 @@ _HINTS = {
 }
 
 
+def _through_proxy(configuration: client.Configuration) -> None:
+    """Ask an API server outside through the proxy of the environment, which this client ignores.
+
+    Inside a cluster its own API is asked directly: pods get the proxy for what lies outside.
+    """
+    proxy = proxy_for(configuration.host, getproxies_environment())
+    if proxy is not None:
+        configuration.proxy = proxy.url
+        configuration.proxy_headers = make_headers(proxy_basic_auth=proxy.credentials or None)
+
+
 def _message(error: ApiException) -> str:
     try:
         return str(json.loads(error.body)["message"])
@@ -207,6 +221,8 @@ def connect(namespace: str = "") -> KubernetesApi:
             f"no cluster: {error}; set KUBECONFIG, or run here with --executor process"
         ) from error
     configuration = client.Configuration.get_default_copy()
+    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+        _through_proxy(configuration)
     # We wait and say so ourselves.
     configuration.retries = False
     return KubernetesApi(client.ApiClient(configuration), namespace or here)

@@ -1,4 +1,4 @@
-"""An evaluation of files as tables: on the terminal, as CSV, on a page.
+"""An evaluation of files as tables: on the terminal and as CSV; page and figure: evaluation_page.
 
 Takes what schemas/evaluation-1.json describes.
 """
@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from liverseg.core.evaluation.agreement import mean
 from liverseg.core.evaluation.case import measures
 from liverseg.core.evaluation.measures import (
     DICE,
@@ -21,7 +18,6 @@ from liverseg.core.evaluation.measures import (
     PHI,
     SCORES,
 )
-from liverseg.reporting import charts, figures, page
 
 # Dice and phi have a table of their own, with a column for every rater.
 _OTHERS = {m.mean_name: m.head for m in MEASURES if m not in (DICE, PHI)}
@@ -117,20 +113,6 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def figure_2(result: Mapping[str, Any], algorithms: Sequence[str]) -> Figure:
-    """Draw Dice by case, against the raters' own, and phi, of these algorithms."""
-    dice: dict[str, dict[str, Mapping[str, float | None]]] = {name: {} for name in algorithms}
-    phi: dict[str, dict[str, float | None]] = {name: {} for name in algorithms}
-    between: dict[str, float | None] = {}
-    for case in result["cases"]:
-        between[case["case"]] = mean(list(case["rater_dice"].values()))
-        for name in case["algorithms"].keys() & dice.keys():
-            values = case["algorithms"][name]
-            dice[name][case["case"]] = {r: v for r, v in values["dice"].items() if r != MEAN}
-            phi[name][case["case"]] = values["phi"]
-    return charts.agreement(dice, between, phi)
-
-
 def csv_text(result: Mapping[str, Any]) -> str:
     """Return a row for every case and algorithm; an empty field is not defined."""
     rows = [
@@ -146,31 +128,13 @@ def csv_text(result: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def html(result: Mapping[str, Any]) -> str:
-    """Return a page with the tables, every case, and what was left out."""
-    rows = [
-        [case["case"], name, *(_number(measures(case, name)[m]) for m in HEADLINES)]
-        for case in result["cases"]
-        for name in case["algorithms"]
-    ]
-    cases = Table(
-        "Cases, mean over raters",
-        ("case", "", *HEADLINES.values()),
-        rows,
-    )
-    picture = figures.data_uri(figure_2(result, list(result["summary"])))
-    values = {"tables": [*tables(result), cases], "notes": notes(result), "figure": picture}
-    settings = result["settings"] | {"version": result["version"], "schema": result["schema"]}
-    return page.render("evaluation.html.jinja", values | {"settings": settings})
-
-
 def spread(summary: Mapping[str, Any]) -> str:
     """Return mean ± standard deviation, and how many cases have no value."""
     if summary["mean"] is None:
         return "-"
-    deviation = "" if summary["sd"] is None else f" ± {_number(summary['sd'])}"
+    deviation = "" if summary["sd"] is None else f" ± {number(summary['sd'])}"
     without = f" ({summary['n_nan']} without)" if summary["n_nan"] else ""
-    return f"{_number(summary['mean'])}{deviation}{without}"
+    return f"{number(summary['mean'])}{deviation}{without}"
 
 
 def _rows(result: Mapping[str, Any], names: Sequence[str]) -> Iterator[list[str]]:
@@ -182,13 +146,13 @@ def _detection(result: Mapping[str, Any]) -> Iterator[Table]:
     for unit, plural in (("lesion", "lesions"), ("correspondence", "correspondences")):
         names = [f"{unit}.{score.name}.{MEAN}" for score in SCORES]
         rows = [
-            [*row, _number(result["summary"][row[0]][names[-1]]["median"])]
+            [*row, number(result["summary"][row[0]][names[-1]]["median"])]
             for row in _rows(result, names)
         ]
         raters = result["rater_summary"]
         if raters:
             values = [spread(raters[name]) for name in names]
-            rows.append(["raters", *values, _number(raters[names[-1]]["median"])])
+            rows.append(["raters", *values, number(raters[names[-1]]["median"])])
         heads = [score.head for score in SCORES]
         yield Table(f"Detection of {plural}, mean over raters", ("", *heads, "FPC median"), rows)
 
@@ -200,7 +164,7 @@ def _diameters(result: Mapping[str, Any]) -> Iterator[list[str]]:
                 low, high = f"{row['from_mm']:g}", row["below_mm"]
                 size = f"{low} or more" if high is None else f"{low} to {high:g}"
                 counts = str(row["references"]), str(row["found"])
-                yield [algorithm, rater, size, *counts, _number(row["recall"])]
+                yield [algorithm, rater, size, *counts, number(row["recall"])]
 
 
 def _tests(result: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -218,8 +182,9 @@ def _interval(summary: Mapping[str, Any] | None) -> str:
     if summary is None or summary["ci95"] is None:
         return "-"
     low, high = summary["ci95"]
-    return f"{_number(low)} to {_number(high)}"
+    return f"{number(low)} to {number(high)}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a figure with three digits, or - where it is not defined."""
     return "-" if value is None else f"{value:.3f}"

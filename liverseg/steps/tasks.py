@@ -49,8 +49,10 @@ def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
         log.info("== %s", function.__name__.replace("_", " "))
         try:
             return function(*args, **kwargs)
-        except (LiversegError, OSError) as raised:
+        except (LiversegError, OSError, MemoryError, RuntimeError) as raised:
             error = as_ours(raised)
+            if error is None:
+                raise
             log.error("error: %s", error)
             # Another run has taken the study over; what this one met is no error of that one.
             if not isinstance(error, Fenced):

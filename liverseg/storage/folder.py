@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from liverseg.errors import NotFound, StoreAway, StoreError
-from liverseg.storage.files import CHUNK_BYTES, open_source, whole_file
+from liverseg.storage.files import CHUNK_BYTES, flush, flush_folder, open_source, whole_file
 from liverseg.storage.keys import check_key
 from liverseg.storage.outage_log import OutageLog
+from liverseg.storage.refusals import refusal
 
 # Bytes on their way into the store; dot entries are invisible to keys().
 _INCOMING = ".incoming"
@@ -23,13 +24,6 @@ _STALE_SECONDS = 24 * 3600.0
 # delete() removes empty folders; a put that loses its folder to one makes it again.
 _FOLDER_RETRIES = 20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
-# What a file system on the network says while its server is away (NFS mounted soft, FUSE, SMB). A
-# hard mount says nothing: the call waits until the server is back.
-_AWAY = frozenset({
-    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNREFUSED,
-    errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
-    errno.ENETUNREACH, errno.EREMOTEIO,
-})  # fmt: skip
 
 
 class FolderStore:
@@ -118,7 +112,7 @@ class FolderStore:
             except (FileNotFoundError, NotADirectoryError):
                 return
             except OSError as exc:
-                raise _refusal(exc, "delete", path) from exc
+                raise refusal(exc, "delete", path) from exc
         for folder in path.parents:
             if folder == self.root:
                 return
@@ -153,7 +147,7 @@ class FolderStore:
     def _unread(self, exc: OSError, key: str) -> StoreError:
         if isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError):
             return NotFound(f"the store {self.root} has no '{key}'")
-        return _refusal(exc, "read", self._path(key))
+        return refusal(exc, "read", self._path(key))
 
     @contextmanager
     def _incoming(self, source: BinaryIO, key: str) -> Iterator[Path]:
@@ -165,11 +159,10 @@ class FolderStore:
             self._sweep(folder)
             with temporary.open("xb") as file:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
-                file.flush()
-                os.fsync(file.fileno())
+                flush(file)
             yield temporary
         except OSError as exc:
-            raise _refusal(exc, "write", self.root / key) from exc
+            raise refusal(exc, "write", self.root / key) from exc
         finally:
             with suppress(OSError):
                 temporary.unlink()
@@ -198,7 +191,7 @@ def _move(temporary: Path, target: Path, move: Callable[[Path, Path], None]) -> 
             if move is os.link and exc.errno in _NO_LINKS:
                 raise StoreError(_no_links(target)) from exc
             raise
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
         return
     raise StoreError(f"cannot write {target}: its folder is removed as often as it is made")
 
@@ -237,29 +230,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as exc:
-        raise _refusal(exc, "list", folder) from exc
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    with suppress(FileNotFoundError):  # emptied and removed by a delete in the meantime
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _refusal(exc: OSError, action: str, path: Path) -> StoreError:
-    """Return the StoreError that says what is missing and where."""
-    if exc.errno in (errno.EACCES, errno.EPERM):
-        return StoreError(f"no right to {action} {path} (user id {os.geteuid()}): {exc.strerror}")
-    if exc.errno == errno.EROFS:
-        return StoreError(f"no right to {action} {path}: the file system is read-only")
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"disk full: cannot {action} {path} ({exc.strerror})")
-    kind = StoreAway if exc.errno in _AWAY else StoreError
-    return kind(f"cannot {action} {path}: {exc.strerror or exc}")
+        raise refusal(exc, "list", folder) from exc
 
 
 def _no_links(target: Path) -> str:

@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.request import getproxies_environment
 
 from liverseg.errors import SettingsError
+from liverseg.platform.folders import cache_folder
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.keys import is_key
 from liverseg.storage.port import LocatedStore
@@ -42,7 +44,8 @@ def open_store(
             "file:///data/store"
         )
     # "?" and "#" are ordinary characters of a path.
-    return _folder(Path(unquote(url[len("file://") + len(parts.netloc) :])))
+    path = unquote_to_bytes(url[len("file://") + len(parts.netloc) :])
+    return _folder(Path(os.fsdecode(path)))
 
 
 def _folder(path: Path) -> FolderStore:
@@ -68,9 +71,9 @@ def _s3(
         raise SettingsError(
             f"store '{url}' needs the package {exc.name}: pip install 'liverseg[s3]'"
         ) from exc
-    credentials = credentials_from(environment)
+    credentials = credentials_from(environment, getproxies_environment())
     # One work folder a store: the same bucket and prefix on another server are another one.
     folder = sha256(f"{credentials.endpoint} {bucket}/{prefix}".encode()).hexdigest()[:16]
-    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     seconds = OUTAGE_SECONDS if outage_seconds is None else outage_seconds
-    return S3Store(bucket, prefix, credentials, cache / "liverseg" / "work" / folder, seconds)
+    work = cache_folder(environment) / "work" / folder
+    return S3Store(bucket, prefix, credentials, work, seconds)

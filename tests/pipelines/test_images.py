@@ -25,3 +25,10 @@ def test_every_stage_is_built_from_the_base_image_and_that_is_a_digest(name: str
 def test_both_images_have_the_same_base() -> None:
     controller, trainer = (lines(name, "ARG")[0] for name in NAMES)
     assert controller == trainer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_in_the_working_directory_hides_a_module(name: str) -> None:
+    """KFP starts a task with `python -m`, the working directory is /tmp."""
+    text = (IMAGES / name / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^ENV (.*\\\n)*.*PYTHONSAFEPATH=1", text, re.MULTILINE)

@@ -17,7 +17,7 @@ from liverseg.core.evaluation.measures import (
     Pair,
     relative_volume_difference,
 )
-from liverseg.reporting import evaluation
+from liverseg.reporting import evaluation, evaluation_page
 from tests.reporting.test_tables import ball, result
 from tests.steps.test_evaluate_external import valid
 
@@ -55,7 +55,7 @@ def test_a_row_is_tested_in_its_family_and_no_other(measure: Measure, document: 
 
 
 def test_the_page_has_every_measure_and_of_each_case_the_headlines(document: dict) -> None:
-    page = evaluation.html(document)
+    page = evaluation_page.html(document)
     assert [m.name for m in ALL if f"<th>{m.head}</th>" not in page] == []
     cases = page[page.index("<h2>Cases, mean over raters</h2>") :]
     assert [head for head in HEADLINES.values() if f"<th>{head}</th>" not in cases] == []

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
@@ -14,7 +16,7 @@ from liverseg.core.evaluation.overlap import dice
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, SettingsError
 from liverseg.imaging.files import write
-from liverseg.reporting import evaluation
+from liverseg.reporting import evaluation, evaluation_page
 from liverseg.steps.results import evaluate_external
 from liverseg.steps.results.case_discovery import Excluded, Patterns, find, one_case
 from liverseg.steps.results.evaluate_external import Options
@@ -88,6 +90,44 @@ def test_a_file_that_cannot_be_read_leaves_its_case_out_and_no_other(folder) -> 
     assert left_out["case"] == "b"
     assert "'pred.nii.gz' is truncated" in left_out["reason"]
     assert any("Left out: b" in note for note in evaluation.notes(result))
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "out of memory: Unable to allocate 9 GiB"),
+        (
+            RuntimeError("sitk::ERROR: cannot\nread"),
+            r"RuntimeError in .*\.py, line \d+: sitk::ERROR",
+        ),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+            "UnicodeDecodeError in .*: 'utf-8' codec",
+        ),
+        (KeyError("dim"), "KeyError in .*: 'dim'"),
+        (zlib.error("Error -3"), "Error -3"),
+        (RecursionError(), "RecursionError in .*: no message"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_a_library_raises_is_the_error_of_its_case(
+    folder, monkeypatch, raised, said
+) -> None:
+    """The library's part alone is replaced: opening the files of one case."""
+    opened = Path.open
+
+    def fails(path: Path, *arguments, **options):
+        if path.parent.name == "b":
+            raise raised
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fails)
+    cases, _ = find(PATTERNS, folder)
+    results = {case.name: evaluate_external._attempt(case, Options()) for case in cases}
+    assert [name for name, result in results.items() if isinstance(result, str)] == ["b"]
+    assert re.search(said, results["b"])
+    assert "\n" not in results["b"]
 
 
 def test_missing_files_leave_a_case_out_but_a_missing_rater_is_absent(folder) -> None:
@@ -250,7 +290,7 @@ def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
     ]
     expected = result["cases"][0]["algorithms"]["A2"]["dice"]["R1"]
     assert float(rows[1]["dice.R1"]) == expected
-    page = evaluation.html(result)
+    page = evaluation_page.html(result)
     assert f"{expected:.3f} ± 0.000" in page
     assert "http:" not in page
     assert "https:" not in page
@@ -264,7 +304,7 @@ def test_tables_page_and_csv_show_the_same_numbers(folder) -> None:
 def test_names_out_of_files_are_no_markup(folder) -> None:
     result = evaluate(folder)
     result["excluded"] = [{"case": "<script>alert(1)</script>", "reason": "x"}]
-    assert "<script>" not in evaluation.html(result)
+    assert "<script>" not in evaluation_page.html(result)
 
 
 def test_excluded_cases_are_listed_by_name() -> None:

@@ -1,6 +1,9 @@
 import json
 import os
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from liverseg.settings import (
     digest,
     from_mapping,
 )
-from liverseg.steps.data import scan
+from liverseg.steps.data import scan, scan_shards
 from liverseg.steps.data.case_files import case_key
 from liverseg.steps.data.cases import case_prefix, load_dataset, require_prepared
 from liverseg.storage.memory import MemoryStore
@@ -383,3 +386,57 @@ def test_real_mr_is_read_and_nothing_is_wrong_with_it(real_data, store):
     result = scan.run(real_data, store, from_mapping({"data": {"test_fraction": 0.4}}))
     assert [f for f in result.findings if f.case] == []
     assert all(case.shape is not None for case in result.cases)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "out of memory: Unable to allocate 9 GiB"),
+        (RuntimeError("sitk::ERROR: cannot\nread"), "RuntimeError in .*: sitk::ERROR"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "UnicodeDecodeError"),
+        (KeyError("dim"), "KeyError in .*: 'dim'"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_a_library_raises_is_a_finding_of_its_case(
+    data, store, split, monkeypatch, raised, said
+):
+    """The library's part alone is replaced: opening one file."""
+    opened = Path.open
+
+    def fails(path, *arguments, **options):
+        if path.parent.name == "b" and path.name.startswith("liver"):
+            raise raised
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fails)
+    result = scan.run(data, store, SETTINGS, split)
+    assert {finding.case for finding in result.findings} == {"b"}
+    assert [case.name for case in result.cases if case.shape] == ["a", "c", "d"]
+    assert re.search(said, " ".join(problems(result, "b")))
+    excluded = scan.run(data, store, EXCLUDE, split)
+    assert excluded.excluded == ["b"]
+
+
+def test_folders_whose_names_are_not_utf8_are_findings_and_can_be_left_out(data, store, split):
+    """By the names that are shown, which records can hold: also in the shards of a pipeline."""
+    for name in (b"F\xe4ll", b"\xff\xfe"):
+        shutil.copytree(data / "a", data / os.fsdecode(name))
+    result = scan.run(data, store, SETTINGS, split)
+    assert {finding.case for finding in result.findings} == {r"F\xe4ll", r"\xff\xfe"}
+    assert all("is not UTF-8" in finding.problem for finding in result.findings)
+    assert scan.run(data, store, EXCLUDE, split).excluded == [r"F\xe4ll", r"\xff\xfe"]
+    scan_id = scan_shards.begin(str(data), store, SETTINGS, split, 2)
+    for number in range(2):
+        scan_shards.check_shard(store, scan_id, number)
+    collected = scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id))
+    assert collected.findings == result.findings
+
+
+def test_a_file_whose_name_is_not_utf8_is_named_with_its_bytes(data, store, split):
+    (data / "b" / os.fsdecode(b"tumor_\xe4.nii.gz")).write_bytes(b"")
+    result = scan.run(data, store, SETTINGS, split)
+    assert {finding.case for finding in result.findings} == {"b"}
+    assert any(r"tumor_\xe4.nii.gz" in problem for problem in problems(result, "b"))
+    json.dumps([finding.problem for finding in result.findings]).encode("ascii")

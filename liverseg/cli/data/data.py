@@ -58,12 +58,14 @@ def scan(
     """
     from liverseg.steps.data import scan as step
     from liverseg.steps.data.transfer import local_file, local_folder
+    from liverseg.steps.outputs import check_apart
     from liverseg.storage.open import open_store
 
-    settings = chosen_settings(preset_name, settings_text, assignments)
+    settings, opened = chosen_settings(preset_name, settings_text, assignments), open_store(store)
+    check_apart(opened, data)
     folder, lists = local_folder(data), local_file(split) if split else None
     with progress_bar() as report:
-        result = step.run(folder, open_store(store), settings, lists, report)
+        result = step.run(folder, opened, settings, lists, report)
     digest = result.dataset.digest if result.dataset else None
     if as_json:
         problems = [{"case": f.case, "file": f.file, "problem": f.problem} for f in result.findings]
@@ -117,9 +119,11 @@ def preprocess(
     """
     from liverseg.steps.data import scan as step
     from liverseg.steps.data.transfer import local_file, local_folder
+    from liverseg.steps.outputs import check_apart
     from liverseg.storage.open import open_store
 
     settings, opened = chosen_settings(preset_name, settings_text, assignments), open_store(store)
+    check_apart(opened, data)
     folder, lists = local_folder(data), local_file(split) if split else None
     with progress_bar() as report:
         result = step.run(folder, opened, settings, lists, report, keep_prepared=True)

@@ -41,11 +41,13 @@ def push(
     sent then. For S3 set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
     from liverseg.steps.data import transfer
+    from liverseg.steps.outputs import check_apart
     from liverseg.storage.open import open_store
 
-    settings = chosen_settings(preset_name, settings_text, assignments)
+    settings, store = chosen_settings(preset_name, settings_text, assignments), open_store(url)
+    check_apart(store, str(folder))
     with progress_bar() as report:
-        pushed = transfer.push(folder, open_store(url), settings, report)
+        pushed = transfer.push(folder, store, settings, report)
     if as_json:
         print_json(
             {
@@ -85,10 +87,13 @@ def pull(url: str, folder: Path, as_json: bool) -> None:
     an error: nothing of yours is overwritten.
     """
     from liverseg.steps.data import transfer
+    from liverseg.steps.outputs import Output, check_apart, check_outside
     from liverseg.storage.open import open_store
 
     address, _, version = url.partition("@")
     store = open_store(address)
+    check_apart(store, str(folder))
+    check_outside(store, [Output("FOLDER", folder)])
     whole = transfer.version_of(store, version)
     with progress_bar() as report:
         fetched, files = transfer.pull(store, folder, whole, progress=report)

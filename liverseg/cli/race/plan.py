@@ -11,6 +11,7 @@ from liverseg.cli.options import (
     chosen_settings,
     example,
     gpus_option,
+    is_json_object,
     json_option,
     settings_options,
     study_option,
@@ -48,7 +49,7 @@ PAPER_SECONDS = 0.763
 @click.option("--price", type=click.FloatRange(min=0), default=0.0, help="Of one GPU-hour.")
 @click.option("--calibrate", metavar="STORE", help="Take the three rates from a study run there.")
 @study_option
-@click.option("--gantt", type=click.Path(path_type=Path), help="SVG file of the simulated race.")
+@click.option("--gantt", type=click.Path(path_type=Path), help="Draw the simulated race (.svg).")
 @settings_options
 @json_option
 def plan(
@@ -78,12 +79,18 @@ def plan(
     gpu_seconds, cost); with preemptions the middle one of nine races, and the range of all.
     """
     from liverseg.simulation.forecast import Load
+    from liverseg.steps.outputs import Output, check_outputs, check_outside
     from liverseg.steps.study import plan as step
     from liverseg.storage.open import open_store
 
     settings = chosen_settings(preset_name, settings_text, assignments)
+    calibration = open_store(calibrate) if calibrate else None
+    if gantt is not None:
+        outputs = [Output("--gantt", gantt, (".svg",))]
+        check_outputs(outputs, [] if is_json_object(settings_text) else [Path(settings_text)])
+        check_outside(calibration, outputs)
     seeds = settings.race.seeds if seeds is None else seeds
-    load = step.load_of(open_store(calibrate), study) if calibrate else Load(PAPER_SECONDS)
+    load = step.load_of(calibration, study) if calibration else Load(PAPER_SECONDS)
     given = {
         "seconds_per_iteration": seconds_per_iteration,
         "pod_overhead_seconds": pod_overhead,
@@ -92,14 +99,14 @@ def plan(
     load = replace(load, **{name: value for name, value in given.items() if value is not None})
     with progress_bar() as report:
         planned = step.run(settings, seeds, gpus, load, price, report)
-    if gantt is not None:
-        step.draw(planned.race, seeds, gantt)
     if as_json:
         print_json(planned.values)
-        return
-    _show(planned.values, seeds, price)
+    else:
+        _show(planned.values, seeds, price)
     if gantt is not None:
-        console.print(f"picture of the simulated race: {gantt}", soft_wrap=True)
+        step.draw(planned.race, seeds, gantt)
+        if not as_json:
+            console.print(f"picture of the simulated race: {gantt}", soft_wrap=True)
 
 
 def _show(cost: dict[str, Any], seeds: int, price: float) -> None:

@@ -15,9 +15,10 @@ from liverseg.cli.results.results import show_dice
 from liverseg.errors import SettingsError
 from liverseg.exit_codes import ExitCode
 from liverseg.platform.cores import available_cores
+from liverseg.storage.files import write_files
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
-_out_file = click.Path(path_type=Path, dir_okay=False)
+_out_file = click.Path(path_type=Path)
 
 
 @click.command(
@@ -69,9 +70,14 @@ _out_file = click.Path(path_type=Path, dir_okay=False)
     "says so. Without it another grid is an error.",
 )
 @click.option(
-    "--csv", "csv_file", type=_out_file, help="Write a table: a case and algorithm a row."
+    "--csv",
+    "csv_file",
+    type=_out_file,
+    help="Write a table (.csv): one row per case and algorithm.",
 )
-@click.option("--html", "html_file", type=_out_file, help="Write a page that needs nothing else.")
+@click.option(
+    "--html", "html_file", type=_out_file, help="Write a page (.html) that needs nothing else."
+)
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -114,8 +120,9 @@ def evaluate(
 
     Files from anywhere, one case or many, need --reference and --prediction. Reported are the
     measures of docs/method.md section 13, and with two algorithms or more paired tests. --json
-    prints what liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated is
-    left out and named, and the exit code is 8.
+    prints what liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated, also
+    one whose process is killed, is left out and named, and the exit code is 8. The files of --csv
+    and --html are written, both or neither, after the results are printed.
 
     With --store and no files: a study's segmentations, beside the best single threshold; written
     to STORE/studies/ID/evaluation.json. JSON keys: study, synthetic, test_evaluations, weights,
@@ -132,6 +139,7 @@ def evaluate(
         raise SettingsError("a prediction needs something to compare with: give --reference")
     if not predictions:
         raise SettingsError("there is nothing to compare with the reference: give --prediction")
+    from liverseg.steps.outputs import Output, check_outputs
     from liverseg.steps.results import case_discovery as files
     from liverseg.steps.results import evaluate_external as step
 
@@ -145,6 +153,9 @@ def evaluate(
         if files.names_many_cases(patterns, cases)
         else ([files.one_case(patterns)], [])
     )
+    named = (("--csv", csv_file, (".csv",)), ("--html", html_file, (".html", ".htm")))
+    outputs = [Output(option, path, suffixes) for option, path, suffixes in named if path]
+    check_outputs(outputs, [path for case in complete for path in files.paths_of(case)])
     with progress_bar() as report:
         result = step.run(
             complete,
@@ -156,11 +167,11 @@ def evaluate(
             memory_mb,
             report,
         )
-    _write(result, csv_file, html_file)
     if as_json:
         print_json(result)
     else:
         show(result)
+    _write(result, csv_file, html_file)
     if result["excluded"]:
         sys.exit(ExitCode.CASES_EXCLUDED)
 
@@ -176,12 +187,16 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def _write(result: Mapping[str, Any], csv_file: Path | None, html_file: Path | None) -> None:
-    from liverseg.reporting import evaluation
+    contents = {}
+    if csv_file is not None:
+        from liverseg.reporting import evaluation
 
-    for path, text in ((csv_file, evaluation.csv_text), (html_file, evaluation.html)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text(result), encoding="utf-8")
+        contents[csv_file] = evaluation.csv_text(result).encode()
+    if html_file is not None:
+        from liverseg.reporting import evaluation_page
+
+        contents[html_file] = evaluation_page.html(result).encode()
+    write_files(contents)
 
 
 def _study(store: str, study: str | None, as_json: bool) -> None:

@@ -133,14 +133,16 @@ def predict(
     """Segment the lesions of one image, in its own grid and orientation.
 
     Needs no store: a trained network's folder, an image and its liver mask are all. Writes OUT, a
-    mask of 0 and 1, in the format that its name ends with.
+    mask of 0 and 1, in the format that its name ends with, and with --probabilities both files or
+    neither. An output that would replace an input, or cannot be written, is refused before anything
+    is read.
     """
-    from liverseg.steps.data.transfer import local_bundle, local_file
     from liverseg.steps.results import predict as step
 
-    files = local_file(image), local_file(liver), local_bundle(model)
     with progress_bar() as report:
-        predicted = step.one(*files, out, probabilities, memory_mb=memory_mb, progress=report)
+        predicted = step.one(
+            image, liver, model, out, probabilities, memory_mb=memory_mb, progress=report
+        )
     if as_json:
         print_json(predicted)
     else:

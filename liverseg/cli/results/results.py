@@ -21,15 +21,23 @@ from liverseg.storage.port import LocatedStore
     type=click.Path(path_type=Path),
     default=Path("report.html"),
     show_default=True,
-    help="The page; it needs nothing beside it.",
+    help="The page (.html); it needs nothing beside it.",
 )
 def report(store: str, study: str | None, out: Path) -> None:
-    """Write one self-contained HTML page: data, race, results, slices with contours, costs."""
+    """Write one self-contained HTML page: data, race, results, slices with contours, costs.
+
+    Beside it, in the folder <name>-files, are its tables and figures. All files are written, or
+    none.
+    """
+    from liverseg.steps.outputs import Output, check_outputs, check_outside
     from liverseg.steps.report import report as step
     from liverseg.steps.study.study_choice import latest_study
     from liverseg.storage.open import open_store
 
     opened = open_store(store)
+    outputs = [Output("--out", out, (".html", ".htm"))]
+    check_outside(opened, outputs)
+    check_outputs(outputs, [])
     path = step.run(opened, study or latest_study(opened), out)
     console.print(f"report: {path}", soft_wrap=True)
 

@@ -12,6 +12,7 @@ from liverseg.core.data.dataset import Role
 from liverseg.core.volumes.volume import Spacing
 from liverseg.errors import SettingsError
 from liverseg.imaging.suffixes import SUFFIXES, stem_of, suffix_of
+from liverseg.platform.file_names import readable
 from liverseg.storage.record import Sha256
 
 _STEM = re.compile(r"image|liver|tumor_(R[1-9][0-9]*)")
@@ -58,12 +59,15 @@ class ScannedCase:
 def case_names(data: Path) -> list[str]:
     """Return the name of every case of the folder, sorted; what begins with a dot is ignored.
 
+    A name that is not UTF-8 is one that can be shown and stored (platform/file_names.py).
+
     Raises SettingsError if there is no such folder or no case in it.
     """
     if not data.is_dir():
         raise SettingsError(f"data folder '{data}' does not exist or is not a folder")
     try:
-        names = sorted(p.name for p in data.iterdir() if p.is_dir() and not p.name.startswith("."))
+        folders = (p for p in data.iterdir() if p.is_dir() and not p.name.startswith("."))
+        names = sorted(readable(folder.name) for folder in folders)
     except OSError as error:
         raise SettingsError(f"data folder '{data}' cannot be read: {error.strerror}") from error
     if not names:

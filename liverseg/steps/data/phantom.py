@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from liverseg.core.data.dataset import Role
 from liverseg.core.phantom.phantom import PHANTOM_VERSION, PhantomCase, phantom
 from liverseg.errors import SettingsError, StoreError
-from liverseg.imaging.files import write
+from liverseg.imaging.files import nifti_bytes
+from liverseg.storage.files import flush_folder, write_files
 
 Progress = Callable[[str, int, int], None]
 DESCRIPTION_FILE = "phantom.json"
@@ -81,7 +83,9 @@ def _check(out: Path, description: dict[str, Any], cases: int) -> None:
     if not names:
         return
     path = out / DESCRIPTION_FILE
-    existing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    existing = None
+    with suppress(OSError, ValueError):  # absent, or no JSON: it is not our phantom's
+        existing = json.loads(path.read_bytes())
     expected = {DESCRIPTION_FILE, SPLIT_FILE, *(_name(i) for i in range(cases))}
     if existing != description or not names <= expected:
         contents = "other files" if existing is None else f"the phantom {existing}"
@@ -102,17 +106,19 @@ def _write_case(folder: Path, case: PhantomCase) -> None:
             shutil.rmtree(left, ignore_errors=True)
     volumes = {"image": case.image, "liver": case.liver}
     volumes |= {f"tumor_{name}": volume for name, volume in case.raters.items()}
-    for name, volume in volumes.items():
-        write(part / f"{name}.nii.gz", volume)
     pseudonym = folder.name.upper().replace("_", "-")
-    _write_json(part / "case.json", {"patient": pseudonym, "synthetic": True})
+    files = {part / f"{name}.nii.gz": nifti_bytes(volume) for name, volume in volumes.items()}
+    files[part / "case.json"] = _json({"patient": pseudonym, "synthetic": True})
     try:
+        write_files(files)
         part.rename(folder)
+        flush_folder(folder.parent)
     except OSError:
         # The same case, written by that process a moment before.
         if not (folder / "case.json").is_file():
             raise
-        shutil.rmtree(part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _runs(process: str) -> bool:
@@ -125,9 +131,10 @@ def _runs(process: str) -> bool:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    data = _json(values)
+    if not path.is_file() or path.read_bytes() != data:
+        write_files({path: data})
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()

@@ -16,7 +16,8 @@ from pathlib import Path
 from liverseg.core.data.dataset import CaseRecord, Dataset, Role
 from liverseg.core.data.split import ROLES, assign
 from liverseg.core.volumes.grid import NetworkGrid
-from liverseg.errors import CaseError, SettingsError
+from liverseg.errors import CaseError, IntegrityError, SettingsError, StoreError, reason
+from liverseg.platform.file_names import readable, undecodable
 from liverseg.settings import Settings
 from liverseg.steps.data.case_check import check_case
 from liverseg.steps.data.case_folder import Problem, ScannedCase, case_names
@@ -116,13 +117,33 @@ def check_cases(
     *,
     keep: bool = False,
 ) -> list[ScannedCase]:
-    """Check each of these cases alone; see `check_case`. `progress` is called before each."""
+    """Check each of these cases alone; see `check_case`. `progress` is called before each.
+
+    Whatever a library raises is a problem of its case, and the others are checked all the same.
+    """
     cases = []
     for number, name in enumerate(names):
         progress(f"check {name}", number, len(names))
-        cases.append(check_case(data, name, store, settings, keep=keep))
+        cases.append(_checked(data, name, store, settings, keep))
     progress("check", len(names), len(names))
     return cases
+
+
+def _checked(
+    data: Path, name: str, store: ObjectStore, settings: Settings, keep: bool
+) -> ScannedCase:
+    """Return what `check_case` does; what is shown of names of files is made readable."""
+    if undecodable(data, name):
+        renamed = "the folder's name is not UTF-8, so that no other program can be given it; rename"
+        return ScannedCase(name, name, False, {}, (("", f"{renamed} it"),))
+    try:
+        case = check_case(data, name, store, settings, keep=keep)
+    except (SettingsError, StoreError, IntegrityError):  # these are of no single case
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is this case's error
+        case = ScannedCase(name, name, False, {}, (("", reason(error)),))
+    problems = tuple((readable(file), readable(problem)) for file, problem in case.problems)
+    return replace(case, problems=problems)
 
 
 def collect(

@@ -21,7 +21,7 @@ from liverseg.steps.data.case_folder import ScannedCase, case_names
 from liverseg.steps.data.scan import SPLIT_FILE, Finding, check_cases
 from liverseg.storage import record
 from liverseg.storage.bundle import File
-from liverseg.storage.files import CHUNK_BYTES
+from liverseg.storage.files import CHUNK_BYTES, flush_folder
 from liverseg.storage.keys import is_key
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
@@ -264,3 +264,4 @@ def _fetch(store: ObjectStore, path: Path, promised: str) -> None:
         part.unlink()
         raise IntegrityError(f"'blobs/{promised}' is damaged: its SHA-256 is {fetched}")
     part.replace(path)
+    flush_folder(path.parent)

@@ -8,6 +8,7 @@ from typing import Any
 
 from liverseg.core.race.halving import Rung
 from liverseg.exit_codes import ExitCode
+from liverseg.platform.output_encoding import print_every_character
 
 log = logging.getLogger("liverseg")
 # Tells our lines from what kfp writes into the same stream.
@@ -16,6 +17,7 @@ LOG_PREFIX = "liverseg | "
 
 def start_log() -> None:
     """Send our lines to standard output, where pods and kfp.local look for them."""
+    print_every_character()
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(LOG_PREFIX + "%(message)s"))
     log.handlers[:] = [handler]

@@ -10,13 +10,14 @@ from liverseg.errors import StudyError
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
-from liverseg.reporting.evaluation import figure_2
+from liverseg.reporting.evaluation_page import figure_2
 from liverseg.settings import Settings, to_mapping
 from liverseg.steps.race import race
 from liverseg.steps.report import ensemble_report, report_figures, rung_bootstrap, rung_page
 from liverseg.steps.report.curves import read_curves
 from liverseg.steps.results import result_keys
 from liverseg.steps.results.evaluate import load_evaluation
+from liverseg.storage.files import write_files
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import encode
 
@@ -31,7 +32,8 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     """Write the page to `out` and to studies/<id>/report.html; return `out`.
 
     Beside it, in a folder `<out>-files` and in the store: tables 1 and 2 as CSV and LaTeX, figures
-    2, 3 and 5 as SVG and PNG, and all measures as schemas/evaluation-1.json describes them.
+    2, 3 and 5 as SVG and PNG, and all measures as schemas/evaluation-1.json describes them. These
+    files are written all or none.
 
     Raises StudyError where the study has no winner or has not been evaluated.
     """
@@ -58,14 +60,13 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     uris = {name: figures.data_uri(figure) for name, figure in drawn.items()}
     uris |= {name: figures.slices_uri(figure) for name, figure in sliced.items()}
     values |= {"tables": shown, "data": data, "by_rule": chosen, "figures": uris}
-    text = page.render("report.html.jinja", values)
-    beside = out.parent / f"{out.stem}-files"
-    beside.mkdir(parents=True, exist_ok=True)
-    for name, content in _publication(shown, drawn | sliced, document).items():
+    text = page.render("report.html.jinja", values).encode()
+    publication = _publication(shown, drawn | sliced, document)
+    for name, content in publication.items():
         store.put(result_keys.publication_key(study_id, name), content)
-        (beside / name).write_bytes(content)
-    store.put(result_keys.report_page_key(study_id), text.encode())
-    out.write_text(text, encoding="utf-8")
+    store.put(result_keys.report_page_key(study_id), text)
+    beside = out.parent / f"{out.stem}-files"
+    write_files({beside / name: content for name, content in publication.items()} | {out: text})
     return out
 
 

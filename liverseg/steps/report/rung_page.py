@@ -7,6 +7,7 @@ from typing import Any
 from liverseg.race.records.study import Study
 from liverseg.steps.report import rung_bootstrap
 from liverseg.steps.report.curves import read_curves
+from liverseg.storage.files import write_files
 from liverseg.storage.port import ObjectStore
 
 
@@ -47,8 +48,7 @@ def write(
         ),
         "rung_bootstrap": rung_bootstrap.of_rung(study, status, index, curves),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page.render("rung.html.jinja", values), encoding="utf-8")
+    write_files({out: page.render("rung.html.jinja", values).encode()})
 
 
 def row(rung: Mapping[str, Any]) -> dict[str, Any]:

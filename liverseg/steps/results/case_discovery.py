@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liverseg.errors import CaseError, SettingsError
+from liverseg.platform.file_names import readable
 
 CASE = "{case}"
 
@@ -28,6 +29,7 @@ class CaseFiles:
     """One case's files."""
 
     name: str
+    """As it is shown (platform/file_names.py)."""
     raters: Mapping[str, Path]
     algorithms: Mapping[str, Path]
     liver: Path | None = None
@@ -51,7 +53,7 @@ def one_case(patterns: Patterns) -> CaseFiles:
     """Return the case whose files are named outright; it is called as its first reference."""
     raters = {name: Path(path) for name, path in patterns.raters.items()}
     liver = None if patterns.liver is None else Path(patterns.liver)
-    name = next(iter(raters.values())).name.split(".")[0]
+    name = readable(next(iter(raters.values())).name.split(".")[0])
     algorithms = {name: Path(path) for name, path in patterns.algorithms.items()}
     return CaseFiles(name, raters, algorithms, liver)
 
@@ -81,6 +83,12 @@ def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list
     return complete, excluded
 
 
+def paths_of(case: CaseFiles) -> list[Path]:
+    """Return every file of a case."""
+    liver = [] if case.liver is None else [case.liver]
+    return [*case.raters.values(), *case.algorithms.values(), *liver]
+
+
 def _case(name: str, patterns: Patterns, folder: Path | None) -> CaseFiles | Excluded:
     def path(pattern: str) -> Path:
         if CASE in pattern:
@@ -95,13 +103,17 @@ def _case(name: str, patterns: Patterns, folder: Path | None) -> CaseFiles | Exc
     liver = None if patterns.liver is None else path(patterns.liver)
     if not present:
         files = ", ".join(f"'{file.name}' ({rater})" for rater, file in raters.items())
-        return Excluded(name, f"no reference: {files} is not there")
+        return _left_out(name, f"no reference: {files} is not there")
     if lacking:
-        return Excluded(name, f"no prediction: {', '.join(lacking)} is not there")
+        return _left_out(name, f"no prediction: {', '.join(lacking)} is not there")
     if liver is not None and not liver.exists():
-        return Excluded(name, f"no liver: '{liver.name}' is not there")
+        return _left_out(name, f"no liver: '{liver.name}' is not there")
     absent = tuple(rater for rater in raters if rater not in present)
-    return CaseFiles(name, present, algorithms, liver, absent)
+    return CaseFiles(readable(name), present, algorithms, liver, absent)
+
+
+def _left_out(name: str, why: str) -> Excluded:
+    return Excluded(readable(name), readable(why))
 
 
 def _names(patterns: Patterns, folder: Path | None) -> list[str]:

@@ -4,22 +4,21 @@ Knows nothing of a study. Cases run in processes of their own, as many as fit in
 that is given; a case that cannot be evaluated is left out and named.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from liverseg.core.evaluation.case import Values, evaluate_case
 from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.volumes.volume import Volume
-from liverseg.errors import CaseError, LiversegError, PlatformError, as_ours
+from liverseg.errors import CaseError, reason
 from liverseg.imaging.files import check_same_grid, read_labels, voxels_of
 from liverseg.imaging.resampling import nearest
+from liverseg.platform.file_names import readable
+from liverseg.platform.workers import Died, run_each
 from liverseg.steps.results.case_discovery import CaseFiles, Excluded
 from liverseg.steps.results.evaluation_document import document
 
@@ -151,35 +150,38 @@ def _prediction(volume: Volume, first: Volume, name: str, options: Options) -> t
 def _results(
     cases: Sequence[CaseFiles], options: Options, jobs: int, memory_mb: int
 ) -> Iterator[tuple[str, Values | str]]:
-    """Yield each case's entry, or why there is none, as they are done."""
-    workers = min(jobs, len(cases), _that_fit(cases, memory_mb))
-    if workers <= 1:
-        yield from ((case.name, _attempt(case, options)) for case in cases)
+    """Yield each case's entry, or why there is none, as they are done.
+
+    Several cases are evaluated in other processes, even one at a time: one that is killed, as the
+    system does where memory runs out, costs its case only.
+    """
+    attempt = partial(_attempt, options=options)
+    if len(cases) == 1:
+        yield cases[0].name, attempt(cases[0])
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: dict[Any, str] = {
-            pool.submit(_attempt, case, options): case.name for case in cases
-        }
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        except BrokenProcessPool as error:
-            raise PlatformError(
-                "a process was ended from outside, often for want of memory; give fewer --jobs"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    workers = min(jobs, _that_fit(cases, memory_mb))
+    died = []
+    for case, result in run_each(attempt, cases, workers):
+        if isinstance(result, Died):
+            died.append((case, result))
+        else:
+            yield case.name, result
+    # It may have died for want of the memory that the others had.
+    for case, first in died:
+        for _, again in run_each(attempt, [case], 1) if workers > 1 else [(case, first)]:
+            yield case.name, again.reason if isinstance(again, Died) else again
 
 
 def _attempt(case: CaseFiles, options: Options) -> Values | str:
     try:
         return one(case, options)
-    except (LiversegError, OSError) as error:
-        return str(as_ours(error))
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is this case's error
+        return readable(reason(error))
 
 
 def _that_fit(cases: Sequence[CaseFiles], memory_mb: int) -> int:
     """Return how many of the largest case fit into the memory; one is always tried."""
-    voxels = max((voxels_of(next(iter(case.raters.values()))) for case in cases), default=0)
+    paths = [next(iter(case.raters.values())) for case in cases]
+    # SimpleITK ends the process where a name is not UTF-8.
+    voxels = max((voxels_of(p) for p in paths if str(p) == readable(str(p))), default=0)
     return max(1, int(memory_mb // (PROCESS_MB + voxels * BYTES_PER_VOXEL / 2**20)))

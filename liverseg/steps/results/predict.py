@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,12 @@ from liverseg.race.records.study import Study
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps.data.cases import PROBABILITY_FILE, load_case, prediction_prefix
 from liverseg.steps.data.preparation import prepare
+from liverseg.steps.data.transfer import local_bundle, local_file
+from liverseg.steps.outputs import Output, check_outputs
 from liverseg.steps.results import disagreement
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle
+from liverseg.storage.files import write_files
 from liverseg.storage.port import ObjectStore
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -119,9 +123,9 @@ def _predicted(
 
 
 def one(
-    image: Path,
-    liver: Path,
-    model: Path,
+    image: Path | str,
+    liver: Path | str,
+    model: Path | str,
     out: Path,
     probabilities: Path | None = None,
     *,
@@ -131,11 +135,13 @@ def one(
     """Segment one image on its own and write the result in the image's grid and orientation.
 
     Args:
-        image: NIfTI, NRRD or MHA.
-        liver: Its liver mask, same grid.
-        model: A folder with model.safetensors and model.json, such as a study's `model`.
+        image: NIfTI, NRRD or MHA; a file, or a URL that is fetched.
+        liver: Its liver mask, same grid; file or URL.
+        model: A folder with model.safetensors and model.json, such as a study's `model`, or its
+            URL.
         out: Lesion mask, 0 or 1.
-        probabilities: If given, P(lesion) before post-processing, linear on the image's grid.
+        probabilities: If given, P(lesion) before post-processing, linear on the image's grid. Both
+            are written, or neither.
         memory_mb: Budget for one tile; smaller means more tiles and the same result.
         progress: Called with ("tiles", done, total).
 
@@ -145,10 +151,11 @@ def one(
     Raises:
         CaseError: An input cannot be used.
         SettingsError, IntegrityError: The folder is no model, or its weights were changed.
+        SettingsError, StoreError: An output is an input or the other one, has an unknown suffix,
+            or cannot be written; before anything is read.
     """
-    for target in (out, probabilities):
-        if target is not None:
-            files.check_writable(target)
+    _check_outputs(out, probabilities, image, liver, model)
+    image, liver, model = local_file(str(image)), local_file(str(liver)), local_bundle(str(model))
     settings, weights, described = _read_model(model)
     volume, mask = files.read(image), files.read_mask(liver)
     mask = files.check_same_grid(volume, mask, liver.name)
@@ -159,10 +166,11 @@ def one(
     predictor = _predictor(settings, weights, memory_mb)
     probability = predictor.probabilities(case.image, case.liver, progress)
     lesion = segment(probability, case)
-    files.write(out, Volume(lesion, volume.geometry))
+    written = {out: Volume(lesion, volume.geometry)}
     if probabilities is not None:
         soft = probability_to_original(probability, case.spacing_mm, volume.geometry)
-        files.write(probabilities, Volume(soft, volume.geometry))
+        written[probabilities] = Volume(soft, volume.geometry)
+    write_files({path: _encoded(path, content) for path, content in written.items()})
     millilitres = float(np.prod(volume.spacing_mm)) * int(lesion.sum()) / 1000
     return {
         "segmentation": str(out),
@@ -171,6 +179,25 @@ def one(
         "seed": described["seed"],
         "weights_sha256": described["weights_sha256"],
     }
+
+
+def _check_outputs(
+    out: Path, probabilities: Path | None, image: Path | str, liver: Path | str, model: Path | str
+) -> None:
+    outputs = [Output("--out", out, files.WRITABLE_SUFFIXES)]
+    if probabilities is not None:
+        outputs.append(Output("--probabilities", probabilities, files.WRITABLE_SUFFIXES))
+    inputs = [image, liver, *(f"{model}/{name}" for name in (WEIGHTS, DESCRIPTION))]
+    check_outputs(outputs, [Path(path) for path in inputs if "://" not in str(path)])
+
+
+def _encoded(path: Path, volume: Volume) -> bytes:
+    """Return the volume in the format that the file's suffix names."""
+    suffix = next(s for s in files.WRITABLE_SUFFIXES if path.name.lower().endswith(s))
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"volume{suffix}"
+        files.write(file, volume)
+        return file.read_bytes()
 
 
 def _predictor(settings: Settings, weights: bytes, memory_mb: int) -> Predictor:

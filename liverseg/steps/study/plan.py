@@ -11,6 +11,7 @@ from liverseg.race.records.study import load_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.simulation.forecast import Forecast, Load, calibrated, forecast
 from liverseg.steps.study.study_choice import latest_study
+from liverseg.storage.files import write_files
 from liverseg.storage.port import ObjectStore
 
 # Races for a forecast in which chance has a part.
@@ -95,6 +96,5 @@ def draw(forecast: Forecast, seeds: int, out: Path) -> None:
     """Write the simulated race as an SVG picture."""
     from liverseg.reporting.gantt import gantt
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     title = f"Simulated race of {seeds} seeds on {forecast.gpus} GPUs"
-    out.write_text(gantt(forecast.bars, title), encoding="utf-8")
+    write_files({out: gantt(forecast.bars, title).encode()})

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from liverseg.errors import SettingsError
+from liverseg.platform.proxies import Proxy, proxy_for
+from liverseg.storage.s3.tls import CaBundle, ca_bundle
 
 AWS = "https://s3.amazonaws.com"
 
@@ -16,6 +18,8 @@ class S3Credentials:
     Args:
         endpoint: URL with http or https, a host and perhaps a port.
         region: None: asked of the server.
+        ca_bundle: None: the system's certificates.
+        proxy: Through which the server is asked; None: directly.
         session_token: None for credentials that do not expire.
     """
 
@@ -24,7 +28,8 @@ class S3Credentials:
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
-    ca_bundle: str | None = None
+    ca_bundle: CaBundle | None = None
+    proxy: Proxy | None = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
@@ -50,10 +55,13 @@ class S3Credentials:
         return urlsplit(self.endpoint).netloc
 
 
-def credentials_from(environment: Mapping[str, str]) -> S3Credentials:
+def credentials_from(
+    environment: Mapping[str, str], proxies: Mapping[str, str] | None = None
+) -> S3Credentials:
     """Return what AWS_ENDPOINT_URL (default: AWS itself) and the other AWS_ variables say.
 
-    Raises SettingsError where a credential is not set, or the URL is empty.
+    `proxies` are those of urllib.request.getproxies_environment(). Raises SettingsError where a
+    credential is not set, the URL is empty, or a proxy's URL is none.
     """
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not environment.get(name):
@@ -69,5 +77,6 @@ def credentials_from(environment: Mapping[str, str]) -> S3Credentials:
         environment["AWS_SECRET_ACCESS_KEY"],
         environment.get("AWS_SESSION_TOKEN") or None,
         region,
-        environment.get("AWS_CA_BUNDLE") or None,
+        ca_bundle(environment),
+        proxy_for(endpoint or AWS, proxies or {}),
     )

@@ -11,11 +11,13 @@ from urllib3.exceptions import (
     NameResolutionError,
     NewConnectionError,
     ProtocolError,
+    ProxyError,
     SSLError,
 )
 from urllib3.exceptions import TimeoutError as NoAnswerInTime
 from urllib3.response import BaseHTTPResponse
 
+from liverseg.platform.proxies import Proxy
 from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
 
 # A server that has taken the connection may need long to join the parts of a large object.
@@ -34,23 +36,38 @@ class RetryingPool(urllib3.PoolManager):
 
     Args:
         policy: How long a request is repeated.
-        ca_bundle: File of PEM certificates to check https against; None: the system's. OSError
-            where it is no such file.
+        context: What https is checked with.
+        proxy: Through which all requests go; None: to the server directly.
     """
 
-    def __init__(self, policy: RetryPolicy, ca_bundle: str | None = None) -> None:
-        context = ssl.create_default_context(cafile=ca_bundle)
-        super().__init__(timeout=TIMEOUT, maxsize=CONNECTIONS, ssl_context=context)
+    def __init__(
+        self, policy: RetryPolicy, context: ssl.SSLContext, proxy: Proxy | None = None
+    ) -> None:
+        options: dict[str, Any] = {"timeout": TIMEOUT, "maxsize": CONNECTIONS}
+        super().__init__(**options, ssl_context=context)
         self.policy = policy
+        self._proxied: urllib3.ProxyManager | None = None
+        if proxy is not None:
+            headers = urllib3.make_headers(proxy_basic_auth=proxy.credentials or None)
+            self._proxied = urllib3.ProxyManager(
+                proxy.url, proxy_headers=headers, **options, ssl_context=context
+            )
+
+    def clear(self) -> None:
+        """Close all connections."""
+        super().clear()
+        if self._proxied is not None:
+            self._proxied.clear()
 
     def urlopen(  # type: ignore[override]  # the parent's hints are those of a mix-in
         self, method: str, url: str, redirect: bool = True, **arguments: Any
     ) -> BaseHTTPResponse:
         """Return the reply, whatever its status; HTTPError when the policy gives up."""
         attempts = Attempts(self.policy)
+        send = super().urlopen if self._proxied is None else self._proxied.urlopen
         while True:
             try:
-                response = super().urlopen(method, url, redirect, retries=False, **arguments)
+                response = send(method, url, redirect, retries=False, **arguments)
             except NOT_RETRIED:
                 raise
             except HTTPError as exc:
@@ -69,6 +86,8 @@ class RetryingPool(urllib3.PoolManager):
 
 def cause(error: HTTPError) -> str:
     """Return why a request failed, in a short text that is the same at every attempt."""
+    if isinstance(error, ProxyError):
+        return f"the proxy does not connect ({error.original_error})"
     if isinstance(error, SSLError):
         return f"no trusted https ({error})"
     if isinstance(error, NameResolutionError):

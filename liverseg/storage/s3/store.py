@@ -21,6 +21,7 @@ from liverseg.storage.s3.credentials import S3Credentials
 from liverseg.storage.s3.error_hints import hint
 from liverseg.storage.s3.retry_policy import Attempts, RetryPolicy
 from liverseg.storage.s3.retrying_pool import AWAY_STATUSES, NOT_RETRIED, RetryingPool, cause
+from liverseg.storage.s3.tls import tls_context
 
 OUTAGE_SECONDS = 120.0
 # Up to this size one PUT, above it a multipart upload; so much is in memory at a time.
@@ -60,14 +61,10 @@ class S3Store:
         self.url = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self.work = work
         self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
-        self._endpoint = credentials.endpoint
-        self._retry_policy = RetryPolicy(outage_seconds, f"S3 server {credentials.endpoint}")
-        try:
-            pool = RetryingPool(self._retry_policy, credentials.ca_bundle)
-        except OSError as exc:
-            raise SettingsError(
-                f"AWS_CA_BUNDLE '{credentials.ca_bundle}' is no file of PEM certificates: {exc}"
-            ) from exc
+        proxy = credentials.proxy
+        self._endpoint = credentials.endpoint + (f" through {proxy}" if proxy else "")
+        self._retry_policy = RetryPolicy(outage_seconds, f"S3 server {self._endpoint}")
+        pool = RetryingPool(self._retry_policy, tls_context(credentials.ca_bundle), proxy)
         try:
             check_bucket_name(bucket, strict=True)
             self._client = Minio(
