@@ -15,6 +15,7 @@ from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.imaging import files
 from liverseg.imaging.resampling import probability_to_original
+from liverseg.imaging.suffixes import WRITABLE_SUFFIXES, suffix_of
 from liverseg.network.checkpoint import load_network
 from liverseg.network.device import best_device, use_available_cores
 from liverseg.network.prediction import DEFAULT_MEMORY_MB, Predictor
@@ -184,16 +185,16 @@ def one(
 def _check_outputs(
     out: Path, probabilities: Path | None, image: Path | str, liver: Path | str, model: Path | str
 ) -> None:
-    outputs = [Output("--out", out, files.WRITABLE_SUFFIXES)]
+    outputs = [Output("--out", out, WRITABLE_SUFFIXES)]
     if probabilities is not None:
-        outputs.append(Output("--probabilities", probabilities, files.WRITABLE_SUFFIXES))
+        outputs.append(Output("--probabilities", probabilities, WRITABLE_SUFFIXES))
     inputs = [image, liver, *(f"{model}/{name}" for name in (WEIGHTS, DESCRIPTION))]
     check_outputs(outputs, [Path(path) for path in inputs if "://" not in str(path)])
 
 
 def _encoded(path: Path, volume: Volume) -> bytes:
     """Return the volume in the format that the file's suffix names."""
-    suffix = next(s for s in files.WRITABLE_SUFFIXES if path.name.lower().endswith(s))
+    suffix = suffix_of(path)
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"volume{suffix}"
         files.write(file, volume)
