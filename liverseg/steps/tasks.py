@@ -108,6 +108,8 @@ def scan(store: str, scan_id: str) -> str:
     result = scan_shards.collect_shards(opened, scan_id, scanned)
     for finding in result.findings:
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
+    for warning in result.warnings:
+        log.info("warning: %s %s: %s", warning.case, warning.file, warning.problem)
     if result.dataset is None:
         raise result.error(scanned.data)
     if result.excluded:

@@ -137,7 +137,7 @@ def test_the_segmentation_is_read_back_voxel_by_voxel(store, study) -> None:
     sha256 = facts.ended_arms(store, study.id)["multi"]
     case = load_case(store, test.key)
     expected = postprocess.segment(load_probability(store, sha256, test.key), case)
-    assert np.array_equal(evaluate.load_segmentation(store, sha256, test.key), expected)
+    assert np.array_equal(evaluate.load_segmentation(store, sha256, test.key, "auto"), expected)
 
 
 def test_a_study_that_was_never_evaluated_says_so() -> None:

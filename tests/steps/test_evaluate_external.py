@@ -18,7 +18,7 @@ from liverseg.reporting import evaluation
 from liverseg.steps.results import evaluate_external
 from liverseg.steps.results.case_discovery import Excluded, Patterns, find, one_case
 from liverseg.steps.results.evaluate_external import Options
-from tests.conftest import SHAPE, grid, tiny_volumes
+from tests.conftest import SHAPE, SPACING_MM, grid, tiny_volumes
 
 RATERS = {"R1": "tumor_R1.nii.gz", "R2": "tumor_R2.nii.gz"}
 PATTERNS = Patterns(RATERS, {"A1": "pred.nii.gz"})
@@ -62,7 +62,7 @@ def test_a_folder_of_cases_gives_what_the_masks_say(folder) -> None:
     values = result["cases"][0]["algorithms"]["A1"]
     assert values["dice"] == {"R1": 1, "R2": between, "mean": (1 + between) / 2}
     assert result["cases"][0]["rater_dice"] == {"R1-R2": between}
-    assert result["cases"][0]["spacing_mm"] == [4, 1.25, 1.5]
+    assert result["cases"][0]["spacing_mm"] == list(SPACING_MM)
     assert result["summary"]["A1"]["dice.R1"]["n"] == 3
     assert result["excluded"] == []
 
@@ -149,7 +149,7 @@ def evaluate_one(tmp_path) -> Callable[..., dict]:
 def test_probabilities_where_a_mask_is_expected_are_refused(evaluate_one, tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
     path = put(tmp_path / "p.nii.gz", (lesion * 0.75).astype(np.float32))
-    with pytest.raises(CaseError, match=r"'p.nii.gz' has voxels such as 0.75: probabilities or"):
+    with pytest.raises(CaseError, match=r"'p.nii.gz' has voxels such as 0.75: a probability map"):
         evaluate_one(path)
     # Whole numbers in a file of floats are a mask.
     path = put(tmp_path / "f.nii.gz", lesion.astype(np.float32))
@@ -160,7 +160,9 @@ def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, t
     volumes = tiny_volumes()
     liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
     path = put(tmp_path / "l.nii.gz", (liver.astype(np.uint8) + lesion))
-    with pytest.raises(CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --label"):
+    with pytest.raises(
+        CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --lesion-label"
+    ):
         evaluate_one(path)
     result = evaluate_one(path, labels=(1, 2))
     assert result["settings"]["labels"] == [1, 2]
@@ -176,19 +178,19 @@ def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, t
 
 def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
-    shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 34.0))
-    with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*34.* has .*30.*--resample"):
+    shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 46.0))
+    with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*46.* has .*30.*--resample"):
         evaluate_one(shifted)
     result = evaluate_one(shifted, resample_prediction=True)
     assert result["settings"]["resample_prediction"] == "nearest"
     assert result["cases"][0]["resampled"] == ["A1"]
     moved = np.zeros_like(lesion)
-    moved[1:] = lesion[:-1]  # one slice of 4 mm towards the head
+    moved[1:] = lesion[:-1]  # one slice of 16 mm towards the head
     expected = dice(lesion, moved)
     assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(expected)
     fine = np.repeat(lesion, 2, axis=1)
     doubled = put(
-        tmp_path / "d.nii.gz", fine, spacing_mm=(4.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
+        tmp_path / "d.nii.gz", fine, spacing_mm=(16.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
     )
     with pytest.raises(CaseError, match=r"\(6, 48, 20\) voxels"):
         evaluate_one(doubled)

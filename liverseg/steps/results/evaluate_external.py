@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from liverseg.core.evaluation.case import Values, evaluate_case
+from liverseg.core.evaluation.case import Values, evaluate_case, outside_liver
 from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, LiversegError, PlatformError, as_ours
-from liverseg.imaging.files import check_same_grid, read_labels, voxels_of
+from liverseg.imaging.files import check_same_grid, voxels_of
+from liverseg.imaging.masks import read_mask
 from liverseg.imaging.resampling import nearest
 from liverseg.steps.results.case_discovery import CaseFiles, Excluded
 from liverseg.steps.results.evaluation_document import document
@@ -39,7 +39,9 @@ class Options:
     """How files are read."""
 
     labels: tuple[int, ...] = ()
-    """Lesions; none: all that is not 0."""
+    """Lesions; none: the only label that a file has."""
+    liver_labels: tuple[int, ...] = ()
+    """The liver, its lesions included; none: the only label of its file."""
     resample_prediction: bool = False
     """Bring a prediction on another grid to the raters', nearest neighbour; else an error."""
 
@@ -80,6 +82,7 @@ def run(
         excluded=[(one.case, one.reason) for one in left_out],
         labels=options.labels,
         liver=with_liver,
+        liver_labels=options.liver_labels,
         resampled=options.resample_prediction,
     )
 
@@ -90,10 +93,11 @@ def one(case: CaseFiles, options: Options) -> Values:
     predicted: dict[str, Delineation] = {}
     resampled, label_absent = [], []
     first_path = next(iter(case.raters.values()))
-    first = read_labels(first_path, options.labels)
+    first = read_mask(first_path, options.labels)
     for name, path in {**case.raters, **case.algorithms}.items():
-        volume = first if path == first_path else read_labels(path, options.labels)
-        if options.labels and not volume.voxels.any() and _has_labels(path):
+        read = first if path == first_path else read_mask(path, options.labels)
+        volume: Volume = read
+        if read.labels and not read.voxels.any():
             label_absent.append(name)
         if name in case.raters:
             check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
@@ -107,29 +111,17 @@ def one(case: CaseFiles, options: Options) -> Values:
         "absent_raters": list(case.absent_raters),
         "label_absent": label_absent,
     }
-    liver = _liver(case, first, f"the reference '{first_path.name}'")
+    liver = _liver(case, options, first, f"the reference '{first_path.name}'")
     if liver is not None:
-        within = {n: d.within(liver.voxels) for n, d in (masks | predicted).items()}
-        diagnostics["outside_liver_voxels"] = {
-            n: d.voxels - within[n].voxels for n, d in (masks | predicted).items()
-        }
-        predicted = {name: within[name] for name in predicted}
+        diagnostics |= outside_liver(masks | predicted, masks, liver.voxels)
+        predicted = {name: drawn.within(liver.voxels) for name, drawn in predicted.items()}
     return evaluate_case(case.name, masks, predicted) | diagnostics
 
 
-def _has_labels(path: Path) -> bool:
-    """Say whether a file without the wanted labels has any other."""
-    try:
-        return bool(read_labels(path).voxels.any())
-    except CaseError:  # several: so it has
-        return True
-
-
-def _liver(case: CaseFiles, first: Volume, first_name: str) -> Volume | None:
-    """Return the liver: every label of its file, since lesions lie inside it."""
+def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) -> Volume | None:
     if case.liver is None:
         return None
-    volume = read_labels(case.liver, range(1, 256))
+    volume = read_mask(case.liver, options.liver_labels, "liver")
     check_same_grid(first, volume, case.liver.name, first_name)
     if not np.any(volume.voxels):
         raise CaseError(f"'{case.liver.name}' is empty: there is no liver")

@@ -17,6 +17,7 @@ def document(
     excluded: Sequence[tuple[str, str]] = (),
     labels: Sequence[int] = (),
     liver: bool = False,
+    liver_labels: Sequence[int] = (),
     resampled: bool = False,
 ) -> Values:
     """Return cases with their summary, tests and the settings they were made with.
@@ -29,6 +30,7 @@ def document(
         "settings": {
             "labels": list(labels) or None,
             "liver": liver,
+            "liver_labels": list(liver_labels) or None,
             "resample_prediction": "nearest" if resampled else None,
             "minimum_dice": detection.MINIMUM_DICE,
             "subset_cap": detection.SUBSET_CAP,
