@@ -89,7 +89,7 @@ def preprocess(store: str, shard: str) -> None:
     scan_id, _, number = shard.partition("/")
     cases = scan_shards.check_shard(open_store(store), scan_id, int(number))
     refused = sum(bool(case.problems) for case in cases)
-    reused = sum(case.prepared for case in cases)
+    reused = sum(case.prepared and not case.problems for case in cases)
     counts = len(cases) - reused - refused, reused, refused
     log.info("shard %s: %d cases prepared, %d reused, %d cannot be used", number, *counts)
 

@@ -217,10 +217,53 @@ def test_what_is_predicted_outside_the_liver_is_left_out_and_reported(
     prediction = put(tmp_path / "p.nii.gz", lesion)
     (case,) = evaluate_one(prediction, liver)["cases"]
     assert case["outside_liver_voxels"] == {"R1": 0, "A1": 3}
+    assert case["outside_liver_dice_loss"] == {"R1": 0}
     assert case["algorithms"]["A1"]["dice"]["R1"] == 1
     empty = put(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
     with pytest.raises(CaseError, match=r"'empty.nii.gz' is empty: there is no liver"):
         evaluate_one(prediction, empty)
+
+
+def test_what_a_rater_has_outside_the_liver_is_reported_with_what_it_costs(
+    evaluate_one, tmp_path
+) -> None:
+    # The liver reaches no further than the lesion's middle.
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    half = tiny_volumes()["liver"].voxels.copy()
+    half[:, :, 8:] = False
+    inside = int((lesion & half).sum())
+    liver = put(tmp_path / "liver.nii.gz", half)
+    result = evaluate_one(put(tmp_path / "p.nii.gz", lesion), liver)
+    (case,) = result["cases"]
+    assert case["outside_liver_voxels"]["R1"] == lesion.sum() - inside > 0
+    expected = 1 - 2 * inside / (inside + lesion.sum())
+    assert case["outside_liver_dice_loss"] == {"R1": pytest.approx(expected)}
+    # The prediction has all that it can have.
+    assert case["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(1 - expected)
+    assert any(f"at most {expected:.3f} of its Dice" in n for n in evaluation.notes(result))
+
+
+def test_a_liver_with_several_labels_needs_them_to_be_named(evaluate_one, tmp_path) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
+    path = put(tmp_path / "liver.nii.gz", (liver.astype(np.uint8) + lesion))
+    prediction = put(tmp_path / "p.nii.gz", lesion)
+    with pytest.raises(CaseError, match=r"'liver.nii.gz' has the labels 1, 2; .*--liver-label"):
+        evaluate_one(prediction, path)
+    result = evaluate_one(prediction, path, liver_labels=(1, 2))
+    assert result["settings"]["liver_labels"] == [1, 2]
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    # Without its lesions a liver leaves all of them outside.
+    (case,) = evaluate_one(prediction, path, liver_labels=(1,))["cases"]
+    assert case["outside_liver_dice_loss"] == {"R1": 1}
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 0
+
+
+@pytest.mark.parametrize("factor", [0.9999999, 1.00001526, 1.0009])
+def test_labels_a_hair_off_whole_numbers_are_evaluated(evaluate_one, tmp_path, factor) -> None:
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    (case,) = evaluate_one(put(tmp_path / "p.nii.gz", lesion * factor))["cases"]
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
 def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None:
