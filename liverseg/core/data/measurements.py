@@ -74,7 +74,8 @@ def _same(first: Mask, second: Mask) -> bool:
 
 def _is_of(image: Volume, mask: Mask) -> bool:
     """Say whether an image has one value inside the mask, and a lower one everywhere else."""
-    inside, outside = image.voxels[mask], image.voxels[~mask]
-    if inside.min() != inside.max() or not outside.size:
+    inside = image.voxels[mask]
+    if inside.min() != inside.max() or inside.size == mask.size:
         return False
+    outside = image.voxels[~mask]
     return bool(outside.min() == outside.max() < inside.min())
