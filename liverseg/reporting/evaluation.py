@@ -88,6 +88,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     identical = [c["case"] for c in result["cases"] if c["raters_identical"]]
     if identical:
         lines.append(f"All raters drew the same, so that phi is 1 or 0: {', '.join(identical)}.")
+    lines += [
+        f"{name}: no file has the label {', '.join(map(str, result['settings']['labels']))}, so "
+        "that its only label is taken as lesion."
+        for name in result["settings"]["plain_masks"]
+    ]
     for reason in dict.fromkeys(t["reason"] for t in result["tests"] if t["reason"]):
         lines.append(f"No p-value: {reason}.")
     for case in result["cases"]:

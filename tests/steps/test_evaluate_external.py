@@ -169,11 +169,47 @@ def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, t
     values = result["cases"][0]["algorithms"]["A1"]
     assert values["dice"]["R1"] == pytest.approx(dice(liver, lesion))
     assert result["cases"][0]["label_absent"] == []
-    # The reference is a plain mask of 1: with label 2 it has no lesion, which is told.
+    # The reference is a plain mask of 1.
     result = evaluate_one(path, labels=(2,))
-    assert result["cases"][0]["label_absent"] == ["R1"]
-    assert result["cases"][0]["lesion_diameters_mm"] == {"R1": []}
-    assert any("R1 has other labels only" in note for note in evaluation.notes(result))
+    assert result["settings"]["plain_masks"] == ["R1"]
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    assert result["cases"][0]["label_absent"] == []
+    assert result["cases"][0]["labels"] == {"R1": [1], "A1": [1, 2]}
+    note = "R1: no file has the label 2, so that its only label is taken as lesion."
+    assert note in evaluation.notes(result)
+
+
+def test_a_case_without_lesions_among_files_of_labels_has_none(folder) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels.astype(np.uint8), volumes["tumor_R1"].voxels
+    for name in "abc":
+        for file in (*RATERS.values(), "pred.nii.gz"):
+            put(folder / name / file, liver if name == "b" else (liver + lesion).astype(np.uint8))
+    result = evaluate(folder, labels=(2,))
+    assert result["settings"]["plain_masks"] == []
+    a, b, _ = result["cases"]
+    assert a["algorithms"]["A1"]["dice"]["mean"] == 1
+    assert b["label_absent"] == ["R1", "R2", "A1"]
+    assert b["lesion_diameters_mm"] == {"R1": [], "R2": []}
+    assert any("b: R1 has other labels only" in note for note in evaluation.notes(result))
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [
+        ([{"R1": [1], "A1": [1, 2]}], ("R1",)),
+        ([{"R1": [1, 2], "A1": [255]}, {"R1": [1], "A1": []}], ("A1",)),
+        ([{"R1": [1], "R2": [3], "A1": [2]}], ("R1", "R2")),
+        ([{"R1": [1], "A1": [1]}], ()),  # nobody has the label
+        ([{"R1": [1], "A1": [1, 2]}, {"R1": [2], "A1": [1, 2]}], ()),
+        ([{"R1": [1, 3], "A1": [1, 2]}], ()),  # labels, of other things
+        ([{"R1": [], "A1": [1, 2]}], ()),
+        ([], ()),
+    ],
+)
+def test_plain_masks_never_have_a_chosen_label_nor_two(cases, expected) -> None:
+    assert evaluate_external.plain_masks(cases, (2,)) == expected
+    assert evaluate_external.plain_masks(cases, ()) == ()
 
 
 def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_path) -> None:

@@ -18,6 +18,7 @@ def document(
     labels: Sequence[int] = (),
     liver: bool = False,
     liver_labels: Sequence[int] = (),
+    plain_masks: Sequence[str] = (),
     resampled: bool = False,
 ) -> Values:
     """Return cases with their summary, tests and the settings they were made with.
@@ -31,6 +32,7 @@ def document(
             "labels": list(labels) or None,
             "liver": liver,
             "liver_labels": list(liver_labels) or None,
+            "plain_masks": list(plain_masks),
             "resample_prediction": "nearest" if resampled else None,
             "minimum_dice": detection.MINIMUM_DICE,
             "subset_cap": detection.SUBSET_CAP,
