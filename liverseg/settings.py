@@ -28,6 +28,12 @@ PREDICTION_VERSION = 1
 # The seed of the baseline (docs/method.md section 10); no race uses it.
 BASELINE_SEED = 9999
 
+# No part of a study's id: a name, and bounds that decide only which cases a data set has, whose
+# digest is a part of the id.
+NOT_IN_IDS = ("preset", "plausibility")
+
+SliceAxis = Literal["auto", "z", "y", "x"]
+
 
 @dataclass(frozen=True)
 class PreparationSettings:
@@ -43,6 +49,9 @@ class PreparationSettings:
     """Grey value inside the liver that becomes 1; values beyond are not clipped."""
     loss_dilation_mm: float = 10.0
     """The loss is computed inside the liver dilated in-plane by this much."""
+    slice_axis: SliceAxis = "auto"
+    """Axis of the patient (x to the left, y to the back, z to the head) that slices follow, which
+    becomes the first of an array; auto: z, and a case whose coarsest axis is another is refused."""
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -122,6 +131,36 @@ class DataSettings:
     """Share of patients that validate where there is no split file (5 of 82 in the paper)."""
     test_fraction: float = 0.23
     """Share of patients that test where there is no split file (19 of 82 in the paper)."""
+    lesion_labels: tuple[int, ...] = ()
+    """Labels that are lesion in the raters' files; none: the only one that a file has."""
+    liver_labels: tuple[int, ...] = ()
+    """Labels that are liver in the liver's file, those of its lesions included; none: as above."""
+
+    @property
+    def labels(self) -> dict[str, tuple[int, ...]]:
+        """Which labels count, sorted, by "lesion" and "liver"; only what is set."""
+        chosen = {"lesion": self.lesion_labels, "liver": self.liver_labels}
+        return {kind: tuple(sorted(set(labels))) for kind, labels in chosen.items() if labels}
+
+
+@dataclass(frozen=True)
+class PlausibilitySettings:
+    """Bounds of what a case may look like (docs/method.md section 2); no part of any id."""
+
+    liver_ml: tuple[float, float] = (300.0, 6000.0)
+    """A liver mask outside these volumes is warned of."""
+    smallest_liver_ml: float = 20.0
+    """A liver mask below this volume is refused."""
+    lesion_share: float = 0.9
+    """A rater whose lesions fill more of the liver than this is refused."""
+    outside_share: float = 0.2
+    """More than this share of a rater's lesion voxels outside the liver is warned of; all of them
+    are refused."""
+    spacing_factor: float = 1.5
+    """At prediction, an image whose spacing is outside the training cases' range by more than this
+    factor is warned of."""
+    validation_patients: int = 5
+    """Fewer patients that validate, where there is no split file, are warned of."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +173,7 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     race: RaceSettings = field(default_factory=RaceSettings)
     data: DataSettings = field(default_factory=DataSettings)
+    plausibility: PlausibilitySettings = field(default_factory=PlausibilitySettings)
 
 
 PRESETS: dict[str, Settings] = {
@@ -162,6 +202,8 @@ PRESETS: dict[str, Settings] = {
         training=TrainingSettings(patch=(12, 76, 76), validation_interval=40),
         race=RaceSettings(minimum_iterations=40, maximum_iterations=640),
         data=DataSettings(validation_fraction=0.2, test_fraction=0.25),
+        # The synthetic livers are miniatures of 140 to 180 ml.
+        plausibility=PlausibilitySettings(liver_ml=(100.0, 6000.0)),
     ),
 }
 
@@ -276,7 +318,7 @@ _KINDS = {
 def _checked(settings: Settings) -> Settings:
     """Refuse values that no training could use."""
     race, network, preparation = settings.race, settings.network, settings.preparation
-    training, data = settings.training, settings.data
+    training, data, plausibility = settings.training, settings.data, settings.plausibility
     infinity = float("inf")
     # From the first to the second, both included; every number of a tuple.
     network_ranges = {
@@ -298,7 +340,20 @@ def _checked(settings: Settings) -> Settings:
         "validation_interval": (1, infinity),
         "threads": (1, 4096),
     }
-    data_ranges = {"validation_fraction": (0, 1), "test_fraction": (0, 1)}
+    data_ranges = {
+        "validation_fraction": (0, 1),
+        "test_fraction": (0, 1),
+        "lesion_labels": (1, 2**24),  # float32 has every whole number up to it
+        "liver_labels": (1, 2**24),
+    }
+    plausibility_ranges = {
+        "liver_ml": (0, 1e6),
+        "smallest_liver_ml": (0, 1e6),
+        "lesion_share": (0, 1),
+        "outside_share": (0, 1),
+        "spacing_factor": (1, 1000),
+        "validation_patients": (0, 1_000_000),
+    }
     rules = [
         (race.seeds >= 1, f"race.seeds ({race.seeds}) must be at least 1"),
         (race.seeds <= BASELINE_SEED, f"race.seeds ({race.seeds}) must be <= {BASELINE_SEED}"),
@@ -317,6 +372,12 @@ def _checked(settings: Settings) -> Settings:
         *_within("network", network, network_ranges),
         *_within("training", training, training_ranges),
         *_within("data", data, data_ranges),
+        *_within("plausibility", plausibility, plausibility_ranges),
+        (
+            plausibility.liver_ml[0] <= plausibility.liver_ml[1],
+            f"plausibility.liver_ml {plausibility.liver_ml} must be from the smaller to the larger "
+            "volume",
+        ),
         (
             training.contrast[0] <= training.contrast[1],
             f"training.contrast {training.contrast} must be from the lower to the higher factor",

@@ -14,7 +14,8 @@ from liverseg.imaging.files import write
 pytest_plugins = ["pytester", "tests.fast_lane"]
 
 SHAPE = (6, 24, 20)
-SPACING_MM = (4.0, 1.25, 1.5)
+# So far apart that the tiny liver has 24 ml: below plausibility.smallest_liver_ml it is refused.
+SPACING_MM = (16.0, 1.25, 1.5)
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 CaseWriter = Callable[..., Path]

@@ -1,9 +1,10 @@
 """Options that several commands share, and how settings are put together."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -102,9 +103,42 @@ def backend_options(function: Function) -> Function:
     return function
 
 
+def label_option(kind: str, *spellings: str) -> Callable[[Function], Function]:
+    """Return --lesion-label or --liver-label, which may be repeated, with further spellings."""
+    return click.option(
+        f"--{kind}-label",
+        *spellings,
+        f"{kind}_labels",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="N",
+        help=f"A label that is {kind} in files with several; may be repeated.",
+    )
+
+
 def settings_options(function: Function) -> Function:
-    """Add --preset, --settings and --set."""
+    """Add --preset, --settings, --set and, short for two settings, --lesion-label, --liver-label.
+
+    What the last two give is added to `assignments`.
+    """
+
+    @functools.wraps(function)
+    def with_labels(
+        *args: Any,
+        assignments: tuple[str, ...],
+        lesion_labels: tuple[int, ...],
+        liver_labels: tuple[int, ...],
+        **others: Any,
+    ) -> Any:
+        for kind, labels in (("lesion", lesion_labels), ("liver", liver_labels)):
+            if labels:
+                assignments = (*assignments, f"data.{kind}_labels={sorted(set(labels))}")
+        return function(*args, assignments=assignments, **others)
+
+    decorated = cast(Function, with_labels)
     for option in (
+        label_option("liver"),
+        label_option("lesion"),
         click.option(
             "--set",
             "assignments",
@@ -126,8 +160,8 @@ def settings_options(function: Function) -> Function:
             help=f"Network, schedule and patch that belong together: {', '.join(PRESETS)}.",
         ),
     ):
-        function = option(function)
-    return function
+        decorated = option(decorated)
+    return decorated
 
 
 def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -135,7 +169,7 @@ def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any
     text = settings_text
     if not is_json_object(text):
         try:
-            text = Path(text).read_text(encoding="utf-8")
+            text = Path(text).read_text(encoding="utf-8-sig")
         except OSError as error:
             raise SettingsError(f"settings '{settings_text}': {error.strerror}") from error
         except UnicodeDecodeError as error:

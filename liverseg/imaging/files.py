@@ -4,12 +4,13 @@ Source: docs/method.md section 2.
 
 Any orientation is brought to the nearest LPS on reading, by flips and swaps of axes only: an
 oblique acquisition stays as oblique as it is. Writing goes back to the orientation of the file.
+Coronal or sagittal slices (`preparation.slice_axis`) are brought to the first axis instead.
 """
 
 import gzip
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,11 @@ from liverseg.imaging.integrity import decoded_voxels, header_of, unpacked
 from liverseg.imaging.nifti import with_sform
 from liverseg.imaging.stored_file import StoredFile, load, load_beginning
 from liverseg.imaging.suffixes import NIFTI_SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
+from liverseg.settings import SliceAxis
+
+ORIENTATIONS: dict[SliceAxis, str] = {"auto": "LPS", "z": "LPS", "y": "LIP", "x": "PIR"}
+"""What an array's x, y and z axis are nearest to, by the axis of the patient that slices follow:
+those of axial, coronal and sagittal series, all right-handed."""
 
 # Formats round differently (float32, quaternions, text). Over 256 voxels these differences move
 # a voxel by less than half a millimetre.
@@ -37,18 +43,13 @@ DIRECTION_TOLERANCE = 1e-3
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
-def read(path: Path) -> Volume:
+def read(path: Path, slice_axis: SliceAxis = "auto") -> Volume:
     """Return the grey values of a file: `decode` of its bytes."""
-    return decode(load(path))
+    return decode(load(path), slice_axis)
 
 
-def read_mask(path: Path) -> Volume:
-    """Return the mask in a file: `decode_mask` of its bytes."""
-    return decode_mask(load(path))
-
-
-def decode(file: StoredFile) -> Volume:
-    """Return grey values (float32), nearest to LPS.
+def decode(file: StoredFile, slice_axis: SliceAxis = "auto") -> Volume:
+    """Return grey values (float32), nearest to LPS; with slices along y or x, to LIP or PIR.
 
     Raises CaseError, naming the file, if it cannot be read, is truncated or padded, contradicts
     itself, is sheared, is not a volume with one value a voxel, or holds NaN or infinite voxels.
@@ -59,46 +60,7 @@ def decode(file: StoredFile) -> Volume:
     not_finite = not_finite or int(voxels.size - np.isfinite(voxels).sum())
     if not_finite:
         raise CaseError(f"'{file.path.name}' has {not_finite} voxels that are NaN or infinite")
-    return _oriented(image)
-
-
-def decode_mask(file: StoredFile) -> Volume:
-    """Return a mask (bool), nearest to LPS; every value above 0.5 is inside.
-
-    Raises CaseError as `decode` does.
-    """
-    volume = decode(file)
-    return Volume(volume.voxels > 0.5, volume.geometry)
-
-
-def read_labels(path: Path, labels: Sequence[int] = ()) -> Volume:
-    """Return a mask (bool), nearest to LPS: the given labels, or all that is not 0.
-
-    Raises CaseError as `decode` does; for voxels between whole numbers, which are probabilities or
-    grey values; and without `labels` for a file with more than one, since one may be the liver.
-    """
-    stored, not_finite = _decode(load(path))
-    volume = _oriented(stored)
-    voxels = volume.voxels
-    inside = voxels != 0
-    values = voxels[inside]
-    if np.issubdtype(voxels.dtype, np.floating):
-        not_finite = not_finite or int(values.size - np.isfinite(values).sum())
-        if not_finite:
-            raise CaseError(f"'{path.name}' has {not_finite} voxels that are NaN or infinite")
-        between = values[values != np.rint(values)]
-        if between.size:
-            raise CaseError(
-                f"'{path.name}' has voxels such as {float(between[0]):.4g}: probabilities or grey "
-                "values, where a mask of whole numbers is needed; cut it first, such as at 0.5"
-            )
-    if labels:
-        return Volume(np.isin(voxels, labels), volume.geometry)
-    if values.size and values.min() != values.max():
-        different = np.unique(values)
-        shown = ", ".join(f"{v:g}" for v in different[:5]) + (", ..." if different.size > 5 else "")
-        raise CaseError(f"'{path.name}' has the labels {shown}; say which are lesions with --label")
-    return Volume(inside, volume.geometry)
+    return _oriented(image, ORIENTATIONS[slice_axis])
 
 
 def voxels_of(path: Path) -> int:
@@ -258,12 +220,12 @@ def _grid(image: sitk.Image) -> npt.NDArray[np.float64]:
     return np.column_stack([steps, image.GetOrigin()])
 
 
-def _oriented(image: sitk.Image) -> Volume:
-    """Flip and swap axes to the nearest LPS; the geometry has the original orientation."""
+def _oriented(image: sitk.Image, code: str) -> Volume:
+    """Flip and swap axes to what is nearest to a code; the geometry has the original one."""
     orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
         image.GetDirection()
     )
-    image = sitk.DICOMOrient(image, "LPS")
+    image = sitk.DICOMOrient(image, code)
     x, y, z = image.GetSize()
     sx, sy, sz = image.GetSpacing()
     geometry = Geometry(

@@ -84,6 +84,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     identical = [c["case"] for c in result["cases"] if c["raters_identical"]]
     if identical:
         lines.append(f"All raters drew the same, so that phi is 1 or 0: {', '.join(identical)}.")
+    lines += [
+        f"{name}: no file has the label {', '.join(map(str, result['settings']['labels']))}, so "
+        "that its only label is taken as lesion."
+        for name in result["settings"]["plain_masks"]
+    ]
     for reason in dict.fromkeys(t["reason"] for t in result["tests"] if t["reason"]):
         lines.append(f"No p-value: {reason}.")
     for case in result["cases"]:
@@ -104,6 +109,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             if voxels and name in case["algorithms"]
         ]
         lines += [
+            f"{row['case']}: {row['rater']} has {row['voxels']} lesion voxels outside the liver, "
+            f"which costs a prediction at most {number(row['loss'])} of its Dice."
+            for row in outside_rows(case)
+        ]
+        lines += [
             f"{case['case']}: {name} against {', '.join(values['detection']['capped'])}: too many "
             "lesions touch to try every subset."
             for name, values in case["algorithms"].items()
@@ -111,6 +121,24 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         ]
     lines += [f"Left out: {one['case']}: {one['reason']}" for one in result["excluded"]]
     return lines
+
+
+def outside_rows(case: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return `case`, `rater`, `voxels` and `loss` of each rater with voxels outside the liver.
+
+    `loss` is the part of Dice that no prediction inside the liver can reach.
+    """
+    outside = case.get("outside_liver_voxels", {})
+    return [
+        {
+            "case": case["case"],
+            "rater": rater,
+            "voxels": outside[rater],
+            "loss": loss,
+        }
+        for rater, loss in case.get("outside_liver_dice_loss", {}).items()
+        if outside[rater]
+    ]
 
 
 def csv_text(result: Mapping[str, Any]) -> str:

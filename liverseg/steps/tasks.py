@@ -91,7 +91,7 @@ def preprocess(store: str, shard: str) -> None:
     scan_id, _, number = shard.partition("/")
     cases = scan_shards.check_shard(open_store(store), scan_id, int(number))
     refused = sum(bool(case.problems) for case in cases)
-    reused = sum(case.prepared for case in cases)
+    reused = sum(case.prepared and not case.problems for case in cases)
     counts = len(cases) - reused - refused, reused, refused
     log.info("shard %s: %d cases prepared, %d reused, %d cannot be used", number, *counts)
 
@@ -110,6 +110,8 @@ def scan(store: str, scan_id: str) -> str:
     result = scan_shards.collect_shards(opened, scan_id, scanned)
     for finding in result.findings:
         log.info("%s %s: %s", finding.case, finding.file, finding.problem)
+    for warning in result.warnings:
+        log.info("warning: %s %s: %s", warning.case, warning.file, warning.problem)
     if result.dataset is None:
         raise result.error(scanned.data)
     if result.excluded:

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
-from liverseg.imaging.files import check_same_grid, nifti_bytes, read, read_mask, write
+from liverseg.imaging.files import check_same_grid, nifti_bytes, read, write
 
 
 def image_with(direction, seed=0, shape=(3, 4, 5)):
@@ -63,13 +63,6 @@ def test_a_volume_is_nearest_to_lps_and_every_voxel_keeps_its_position(tmp_path,
         sz, sy, sx = volume.spacing_mm
         position = np.array(volume.geometry.origin_mm) + direction @ (x * sx, y * sy, z * sz)
         assert volume.voxels[z, y, x] == value_at(original, position.tolist())
-
-
-def test_a_mask_is_what_lies_above_one_half(tmp_path):
-    image = sitk.GetImageFromArray(np.array([[[0, 0.5]], [[0.6, 2]]], np.float32).repeat(2, 1))
-    sitk.WriteImage(image, str(tmp_path / "mask.nrrd"))
-    mask = read_mask(tmp_path / "mask.nrrd").voxels
-    assert mask[:, 0].tolist() == [[False, False], [True, True]]
 
 
 def test_names_with_spaces_and_umlauts_work(tmp_path):

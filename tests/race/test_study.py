@@ -122,7 +122,9 @@ def test_a_setting_that_is_added_with_its_default_leaves_the_study_as_it_was(top
 def test_every_setting_that_differs_from_its_default_is_part_of_the_id(topic, name):
     changed = to_mapping(Settings())
     changed[topic][name] = "another"
-    assert recorded_id(changed, "d") != recorded_id(to_mapping(Settings()), "d")
+    same = recorded_id(changed, "d") == recorded_id(to_mapping(Settings()), "d")
+    # Bounds decide only which cases there are, and the data set's digest has these.
+    assert same == (topic == "plausibility")
 
 
 def test_the_id_changes_with_the_training_version(monkeypatch):

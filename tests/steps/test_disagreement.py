@@ -98,13 +98,13 @@ def test_the_numbers_are_those_of_the_networks_own_segmentations(store, study) -
         for sha256 in result["weights"].values()
     ]
     assert len({mask.tobytes() for mask in masks}) == 2
-    votes = disagreement.load_votes(store, result, TEST_KEY)
+    votes = disagreement.load_votes(store, result, TEST_KEY, "auto")
     np.testing.assert_array_equal(votes, np.sum(masks, axis=0))
     assert votes.max() > 0
     numbers = result["cases"]["test"]
     (pair,) = itertools.combinations(masks, 2)
     assert numbers["uncertainty"] == pytest.approx(1 - dice(*pair))
-    winner = load_segmentation(store, result["winner"], TEST_KEY)
+    winner = load_segmentation(store, result["winner"], TEST_KEY, "auto")
     assert sum(lesion["voxels"] for lesion in numbers["lesions"]) == winner.sum()
     ml = float(np.prod(case.original_geometry.spacing_mm)) / 1000
     against = 1 - votes[winner].mean() / 2
@@ -136,7 +136,7 @@ def test_other_networks_or_votes_that_are_gone_are_computed_anew(store, study, c
         changes = {changed: {"weights": {"0": "f" * 64}}.get(changed, "another")}
     record.write(store, result_keys.disagreement_key(study.id), before | changes | {"marked": True})
     assert disagreement.run(store, study) == before
-    assert disagreement.load_votes(store, before, TEST_KEY).max() > 0
+    assert disagreement.load_votes(store, before, TEST_KEY, "auto").max() > 0
 
 
 def test_a_checkpoint_that_was_deleted_is_named_and_nothing_fails(store, study) -> None:

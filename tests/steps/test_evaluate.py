@@ -4,12 +4,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from liverseg.core.data.case import encode
 from liverseg.core.evaluation.overlap import dice
+from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import IntegrityError, StudyError
+from liverseg.imaging.files import nifti_bytes
 from liverseg.race.records import facts
-from liverseg.steps.data.cases import load_case, load_probability, segmentation_prefix
+from liverseg.reporting import evaluation
+from liverseg.steps.data.cases import (
+    CASE_FILE,
+    SEGMENTATION_FILE,
+    case_prefix,
+    load_case,
+    load_probability,
+    segmentation_prefix,
+)
 from liverseg.steps.results import evaluate, postprocess, result_keys, threshold_baseline
-from liverseg.storage import record
+from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.core import plain_threshold
 from tests.steps.test_evaluate_external import valid
@@ -170,7 +181,48 @@ def test_the_segmentation_is_read_back_voxel_by_voxel(store, study) -> None:
     sha256 = facts.ended_arms(store, study.id)["multi"]
     case = load_case(store, test.key)
     expected = postprocess.segment(load_probability(store, sha256, test.key), case)
-    assert np.array_equal(evaluate.load_segmentation(store, sha256, test.key), expected)
+    assert np.array_equal(evaluate.load_segmentation(store, sha256, test.key, "auto"), expected)
+
+
+def test_a_segmentation_of_coronal_slices_is_read_as_its_study_s_slices_lie() -> None:
+    mask = np.random.default_rng(0).random((4, 5, 6)) > 0.5
+    geometry = Geometry(
+        mask.shape, (7.0, 1.0, 2.0), (3.0, -4.0, 5.0), (1, 0, 0, 0, 0, 1, 0, -1, 0), "RAS"
+    )
+    store = MemoryStore()
+    data = nifti_bytes(Volume(mask, geometry))
+    bundle.commit(store, segmentation_prefix("f" * 64, "key"), {SEGMENTATION_FILE: data})
+    assert np.array_equal(evaluate.load_segmentation(store, "f" * 64, "key", "y"), mask)
+    assert evaluate.load_segmentation(store, "f" * 64, "key", "auto").shape == (5, 4, 6)
+
+
+def test_what_raters_have_drawn_outside_the_liver_is_counted_with_its_cost(store, study) -> None:
+    (test,) = study.dataset.role("test")
+    case = load_case(store, test.key)
+    lesion = case.original_raters["R1"].copy()
+    inside = int(lesion.sum())
+    lesion[0, 0, :30] = True
+    raters = {"R1": lesion, "R2": np.zeros_like(lesion), "R3": case.original_raters["R1"]}
+    bundle.commit(
+        store,
+        case_prefix(test.key),
+        {CASE_FILE: encode(replace(case, original_raters=raters))},
+    )
+    (entry,) = valid(evaluate.run(store, study)["document"])["cases"]
+    assert entry["outside_liver_voxels"] == {
+        "R1": 30, "R2": 0, "R3": 0, "A1": 0, "A2": 0, "threshold": 0
+    }  # fmt: skip
+    cost = 1 - 2 * inside / (2 * inside + 30)
+    assert entry["outside_liver_dice_loss"] == {"R1": pytest.approx(cost), "R2": 0, "R3": 0}
+    # A prediction of all that lies inside reaches the rest.
+    assert dice(lesion & case.original_liver, lesion) == pytest.approx(1 - cost)
+    assert entry["algorithms"]["A1"]["dice"]["R1"] <= 1 - cost
+    notes = evaluation.notes(evaluate.load_evaluation(store, study.id)["document"])
+    assert (
+        f"test: R1 has 30 lesion voxels outside the liver, which costs a prediction at most "
+        f"{cost:.3f} of its Dice." in notes
+    )
+    assert not any("R2 has" in note or "R3 has" in note for note in notes)
 
 
 def test_a_study_that_was_never_evaluated_says_so() -> None:

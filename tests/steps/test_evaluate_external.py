@@ -20,7 +20,7 @@ from liverseg.reporting import evaluation, evaluation_page
 from liverseg.steps.results import evaluate_external
 from liverseg.steps.results.case_discovery import Excluded, Patterns, find, one_case
 from liverseg.steps.results.evaluate_external import Options
-from tests.conftest import SHAPE, grid, tiny_volumes
+from tests.conftest import SHAPE, SPACING_MM, grid, tiny_volumes
 
 RATERS = {"R1": "tumor_R1.nii.gz", "R2": "tumor_R2.nii.gz"}
 PATTERNS = Patterns(RATERS, {"A1": "pred.nii.gz"})
@@ -64,7 +64,7 @@ def test_a_folder_of_cases_gives_what_the_masks_say(folder) -> None:
     values = result["cases"][0]["algorithms"]["A1"]
     assert values["dice"] == {"R1": 1, "R2": between, "mean": (1 + between) / 2}
     assert result["cases"][0]["rater_dice"] == {"R1-R2": between}
-    assert result["cases"][0]["spacing_mm"] == [4, 1.25, 1.5]
+    assert result["cases"][0]["spacing_mm"] == list(SPACING_MM)
     assert result["summary"]["A1"]["dice.R1"]["n"] == 3
     assert result["excluded"] == []
 
@@ -189,7 +189,7 @@ def evaluate_one(tmp_path) -> Callable[..., dict]:
 def test_probabilities_where_a_mask_is_expected_are_refused(evaluate_one, tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
     path = put(tmp_path / "p.nii.gz", (lesion * 0.75).astype(np.float32))
-    with pytest.raises(CaseError, match=r"'p.nii.gz' has voxels such as 0.75: probabilities or"):
+    with pytest.raises(CaseError, match=r"'p.nii.gz' has voxels such as 0.75: a probability map"):
         evaluate_one(path)
     # Whole numbers in a file of floats are a mask.
     path = put(tmp_path / "f.nii.gz", lesion.astype(np.float32))
@@ -200,35 +200,73 @@ def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, t
     volumes = tiny_volumes()
     liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
     path = put(tmp_path / "l.nii.gz", (liver.astype(np.uint8) + lesion))
-    with pytest.raises(CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --label"):
+    with pytest.raises(
+        CaseError, match=r"'l.nii.gz' has the labels 1, 2; say which .* --lesion-label"
+    ):
         evaluate_one(path)
     result = evaluate_one(path, labels=(1, 2))
     assert result["settings"]["labels"] == [1, 2]
     values = result["cases"][0]["algorithms"]["A1"]
     assert values["dice"]["R1"] == pytest.approx(dice(liver, lesion))
     assert result["cases"][0]["label_absent"] == []
-    # The reference is a plain mask of 1: with label 2 it has no lesion, which is told.
+    # The reference is a plain mask of 1.
     result = evaluate_one(path, labels=(2,))
-    assert result["cases"][0]["label_absent"] == ["R1"]
-    assert result["cases"][0]["lesion_diameters_mm"] == {"R1": []}
-    assert any("R1 has other labels only" in note for note in evaluation.notes(result))
+    assert result["settings"]["plain_masks"] == ["R1"]
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    assert result["cases"][0]["label_absent"] == []
+    assert result["cases"][0]["labels"] == {"R1": [1], "A1": [1, 2]}
+    note = "R1: no file has the label 2, so that its only label is taken as lesion."
+    assert note in evaluation.notes(result)
+
+
+def test_a_case_without_lesions_among_files_of_labels_has_none(folder) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels.astype(np.uint8), volumes["tumor_R1"].voxels
+    for name in "abc":
+        for file in (*RATERS.values(), "pred.nii.gz"):
+            put(folder / name / file, liver if name == "b" else (liver + lesion).astype(np.uint8))
+    result = evaluate(folder, labels=(2,))
+    assert result["settings"]["plain_masks"] == []
+    a, b, _ = result["cases"]
+    assert a["algorithms"]["A1"]["dice"]["mean"] == 1
+    assert b["label_absent"] == ["R1", "R2", "A1"]
+    assert b["lesion_diameters_mm"] == {"R1": [], "R2": []}
+    assert any("b: R1 has other labels only" in note for note in evaluation.notes(result))
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [
+        ([{"R1": [1], "A1": [1, 2]}], ("R1",)),
+        ([{"R1": [1, 2], "A1": [255]}, {"R1": [1], "A1": []}], ("A1",)),
+        ([{"R1": [1], "R2": [3], "A1": [2]}], ("R1", "R2")),
+        ([{"R1": [1], "A1": [1]}], ()),  # nobody has the label
+        ([{"R1": [1], "A1": [1, 2]}, {"R1": [2], "A1": [1, 2]}], ()),
+        ([{"R1": [1, 3], "A1": [1, 2]}], ()),  # labels, of other things
+        ([{"R1": [], "A1": [1, 2]}], ()),
+        ([], ()),
+    ],
+)
+def test_plain_masks_never_have_a_chosen_label_nor_two(cases, expected) -> None:
+    assert evaluate_external.plain_masks(cases, (2,)) == expected
+    assert evaluate_external.plain_masks(cases, ()) == ()
 
 
 def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_path) -> None:
     lesion = tiny_volumes()["tumor_R1"].voxels
-    shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 34.0))
-    with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*34.* has .*30.*--resample"):
+    shifted = put(tmp_path / "s.nii.gz", lesion, origin_mm=(-10.0, 5.0, 46.0))
+    with pytest.raises(CaseError, match=r"'s.nii.gz' has origin .*46.* has .*30.*--resample"):
         evaluate_one(shifted)
     result = evaluate_one(shifted, resample_prediction=True)
     assert result["settings"]["resample_prediction"] == "nearest"
     assert result["cases"][0]["resampled"] == ["A1"]
     moved = np.zeros_like(lesion)
-    moved[1:] = lesion[:-1]  # one slice of 4 mm towards the head
+    moved[1:] = lesion[:-1]  # one slice of 16 mm towards the head
     expected = dice(lesion, moved)
     assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(expected)
     fine = np.repeat(lesion, 2, axis=1)
     doubled = put(
-        tmp_path / "d.nii.gz", fine, spacing_mm=(4.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
+        tmp_path / "d.nii.gz", fine, spacing_mm=(16.0, 0.625, 1.5), origin_mm=(-10.0, 4.6875, 30.0)
     )
     with pytest.raises(CaseError, match=r"\(6, 48, 20\) voxels"):
         evaluate_one(doubled)
@@ -255,10 +293,53 @@ def test_what_is_predicted_outside_the_liver_is_left_out_and_reported(
     prediction = put(tmp_path / "p.nii.gz", lesion)
     (case,) = evaluate_one(prediction, liver)["cases"]
     assert case["outside_liver_voxels"] == {"R1": 0, "A1": 3}
+    assert case["outside_liver_dice_loss"] == {"R1": 0}
     assert case["algorithms"]["A1"]["dice"]["R1"] == 1
     empty = put(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
     with pytest.raises(CaseError, match=r"'empty.nii.gz' is empty: there is no liver"):
         evaluate_one(prediction, empty)
+
+
+def test_what_a_rater_has_outside_the_liver_is_reported_with_what_it_costs(
+    evaluate_one, tmp_path
+) -> None:
+    # The liver reaches no further than the lesion's middle.
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    half = tiny_volumes()["liver"].voxels.copy()
+    half[:, :, 8:] = False
+    inside = int((lesion & half).sum())
+    liver = put(tmp_path / "liver.nii.gz", half)
+    result = evaluate_one(put(tmp_path / "p.nii.gz", lesion), liver)
+    (case,) = result["cases"]
+    assert case["outside_liver_voxels"]["R1"] == lesion.sum() - inside > 0
+    expected = 1 - 2 * inside / (inside + lesion.sum())
+    assert case["outside_liver_dice_loss"] == {"R1": pytest.approx(expected)}
+    # The prediction has all that it can have.
+    assert case["algorithms"]["A1"]["dice"]["R1"] == pytest.approx(1 - expected)
+    assert any(f"at most {expected:.3f} of its Dice" in n for n in evaluation.notes(result))
+
+
+def test_a_liver_with_several_labels_needs_them_to_be_named(evaluate_one, tmp_path) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
+    path = put(tmp_path / "liver.nii.gz", (liver.astype(np.uint8) + lesion))
+    prediction = put(tmp_path / "p.nii.gz", lesion)
+    with pytest.raises(CaseError, match=r"'liver.nii.gz' has the labels 1, 2; .*--liver-label"):
+        evaluate_one(prediction, path)
+    result = evaluate_one(prediction, path, liver_labels=(1, 2))
+    assert result["settings"]["liver_labels"] == [1, 2]
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+    # Without its lesions a liver leaves all of them outside.
+    (case,) = evaluate_one(prediction, path, liver_labels=(1,))["cases"]
+    assert case["outside_liver_dice_loss"] == {"R1": 1}
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 0
+
+
+@pytest.mark.parametrize("factor", [0.9999999, 1.00001526, 1.0009])
+def test_labels_a_hair_off_whole_numbers_are_evaluated(evaluate_one, tmp_path, factor) -> None:
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    (case,) = evaluate_one(put(tmp_path / "p.nii.gz", lesion * factor))["cases"]
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
 def test_a_prediction_without_a_reference_lesion_and_the_reverse(folder) -> None:

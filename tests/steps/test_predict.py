@@ -196,6 +196,145 @@ def test_a_bad_image_is_refused_by_name_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_case_like_the_training_s_is_not_warned_of(case, model, tmp_path) -> None:
+    quieten(model)
+    assert one(case, model, tmp_path / "o.nii.gz")["warnings"] == []
+
+
+def quieten(model: Path, **settings: object) -> None:
+    """Let the tiny liver pass, and the slices 16 mm apart: the tiny study has 4 mm."""
+    path = model / "model.json"
+    values = json.loads(path.read_text())
+    values["settings"]["plausibility"] |= {"liver_ml": [20, 6000], "spacing_factor": 4}
+    for topic, changed in settings.items():
+        values["settings"][topic] |= changed
+    path.write_text(json.dumps(values))
+
+
+def resaved(case: Path, change: Callable[[Volume], Volume]) -> None:
+    for path in case.iterdir():
+        write(path, change(read(path)))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"),
+    [
+        ((17.0, 1.25, 1.5), ["slice distance of 17 mm, the network was trained on 4 mm"]),
+        ((16.0, 4.5, 1.5), ["in-plane spacing of 1.5 to 4.5 mm, the network was trained on 1 mm"]),
+        ((16.0, 0.24, 4.1), ["in-plane spacing of 0.24 to 4.1 mm"]),
+        ((90.0, 5.0, 5.0), ["slice distance of 90 mm", "in-plane spacing of 5 mm"]),
+    ],
+)
+def test_a_spacing_far_from_the_training_s_is_warned_of(
+    case, model, tmp_path, spacing, words
+) -> None:
+    quieten(model, plausibility={"smallest_liver_ml": 0, "liver_ml": [0, 6000]})
+    resaved(case, lambda v: Volume(v.voxels, grid(spacing_mm=spacing)))
+    result = one(case, model, tmp_path / "o.nii.gz")
+    assert len(result["warnings"]) == len(words)
+    for warning, part in zip(result["warnings"], words, strict=True):
+        assert part in warning
+        assert f"'{case / 'image.nii.gz'}'" in warning
+    assert (tmp_path / "o.nii.gz").exists()
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on_warns_of_no_spacing(
+    case, model, tmp_path
+) -> None:
+    quieten(model)
+    described(training_spacing_mm=None)(model)
+    resaved(case, lambda v: Volume(v.voxels, grid(spacing_mm=(99.0, 1.25, 1.5))))
+    assert one(case, model, tmp_path / "o.nii.gz")["warnings"] == []
+
+
+@pytest.mark.parametrize("value", [3, {"in_plane": [1, 2]}, {"between_slices": [1], "in_plane": 2}])
+def test_a_damaged_training_spacing_is_refused(case, model, tmp_path, value) -> None:
+    described(training_spacing_mm=value)(model)
+    with pytest.raises(IntegrityError, match=r"model\.json' is damaged: training_spacing_mm is"):
+        one(case, model, tmp_path / "o.nii.gz")
+
+
+def test_the_model_s_description_has_the_training_cases_spacing(model) -> None:
+    values = json.loads((model / "model.json").read_text())
+    assert values["training_spacing_mm"] == {"between_slices": [4, 4], "in_plane": [1, 1]}
+
+
+def coronal(case: Path) -> None:
+    resaved(case, lambda v: Volume(v.voxels, grid(spacing_mm=(1.5, 16.0, 1.25))))
+
+
+def image_as_liver(case: Path) -> None:
+    (case / "liver.nii.gz").write_bytes((case / "image.nii.gz").read_bytes())
+
+
+def two_labels(case: Path) -> None:
+    labels = read(case / "liver.nii.gz")
+    labels.voxels[2, 11, 9] = 2
+    write(case / "liver.nii.gz", labels)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (coronal, "its slices are coronal, along y"),
+        (image_as_liver, "'liver.nii.gz' has voxels such as .* grey values of an image"),
+        (two_labels, "'liver.nii.gz' has the labels 1, 2; say which of them are liver with --liv"),
+        (
+            replaced(
+                "liver",
+                Volume(
+                    np.eye(20, dtype=bool)[None].repeat(6, 0)[:, :1].repeat(24, 1)
+                    & (np.arange(6) < 1)[:, None, None],
+                    grid(),
+                ),
+            ),
+            "smallest_liver_ml",
+        ),
+    ],
+)
+def test_a_wrong_input_is_refused_and_nothing_is_written(
+    case, model, tmp_path, damage, message
+) -> None:
+    damage(case)
+    with pytest.raises(CaseError, match=message):
+        one(case, model, tmp_path / "out" / "lesions.nii.gz")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_labels_of_the_liver_are_those_given_or_else_the_training_s(
+    case, model, tmp_path
+) -> None:
+    quieten(model)
+    plain = one(case, model, tmp_path / "a.nii.gz")["lesion_voxels"]
+    two_labels(case)
+    chosen = one(case, model, tmp_path / "b.nii.gz", liver_labels=(1, 2))
+    assert chosen["lesion_voxels"] == plain
+    quieten(model, data={"liver_labels": [1, 2]})
+    assert one(case, model, tmp_path / "c.nii.gz")["lesion_voxels"] == plain
+    assert (tmp_path / "c.nii.gz").read_bytes() == (tmp_path / "a.nii.gz").read_bytes()
+
+
+def test_coronal_slices_are_segmented_as_axial_ones_where_the_model_takes_them(
+    case, model, tmp_path
+) -> None:
+    """The same voxels, called slices along y: the network sees the same, and so does the file."""
+    quieten(model)
+    one(case, model, tmp_path / "axial.nii.gz", probabilities=tmp_path / "soft.nii.gz")
+    axial = read(tmp_path / "soft.nii.gz").voxels
+    # LIP: array axis 0 (slices) along y, 1 (rows) downwards, 2 to the left.
+    direction = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0)
+    resaved(case, lambda v: Volume(v.voxels, grid(direction=direction, orientation="LIP")))
+    quieten(model, preparation={"slice_axis": "y"})
+    one(case, model, tmp_path / "coronal.nii.gz", probabilities=tmp_path / "soft2.nii.gz")
+    image = sitk.ReadImage(str(case / "image.nii.gz"))
+    mask = sitk.ReadImage(str(tmp_path / "coronal.nii.gz"))
+    assert mask.GetDirection() == pytest.approx(image.GetDirection())
+    assert mask.GetSize() == image.GetSize()
+    soft = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "soft2.nii.gz")))
+    np.testing.assert_array_equal(soft, axial)
+    assert axial.max() > 0
+
+
 def test_an_output_of_an_unknown_format_is_refused_before_any_work(case, model, tmp_path) -> None:
     with pytest.raises(SettingsError, match=r"lesions.png': its suffix must be one of .nii.gz"):
         one(case / "nowhere", model, tmp_path / "lesions.png")

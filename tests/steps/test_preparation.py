@@ -10,6 +10,7 @@ from liverseg.settings import Settings
 from liverseg.steps.data import preparation, scan
 from liverseg.steps.data.cases import case_prefix, load_case, load_dataset
 from liverseg.storage.memory import MemoryStore
+from tests.conftest import SPACING_MM
 
 SETTINGS = Settings()
 NAMES = ["a", "b", "c", "d", "e"]
@@ -58,12 +59,12 @@ def test_one_added_case_prepares_one_case(data, store, write_case):
 def test_a_prepared_case_is_on_the_network_grid_and_remembers_its_own(data, store):
     dataset, _ = prepared(data, store)
     case = load_case(store, dataset.cases[0].key)
-    assert case.spacing_mm == pytest.approx((4.0, 1.0, 1.0))
+    assert case.spacing_mm == pytest.approx((SPACING_MM[0], 1.0, 1.0))
     assert case.image.shape == case.liver.shape == case.loss_mask.shape == (6, 30, 30)
     assert np.percentile(case.image[case.liver], [2, 98]) == pytest.approx([0, 1], abs=1e-6)
     assert sorted(case.raters) == sorted(case.original_raters) == ["R1", "R2"]
     assert case.original_liver.shape == case.original_geometry.shape == (6, 24, 20)
-    assert case.original_geometry.spacing_mm == pytest.approx((4.0, 1.25, 1.5))
+    assert case.original_geometry.spacing_mm == pytest.approx(SPACING_MM)
     assert (case.loss_mask & case.liver).sum() == case.liver.sum()
     assert case.loss_mask.sum() > case.liver.sum()
 

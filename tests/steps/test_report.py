@@ -10,6 +10,7 @@ from liverseg.steps.race import race
 from liverseg.steps.report import report, rung_page
 from liverseg.steps.report.report_figures import by_rule
 from liverseg.steps.results import disagreement, evaluate, result_keys
+from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import Rehearsal
@@ -117,6 +118,26 @@ def test_the_results_stand_beside_the_published_ones(finished, page) -> None:
     counts = [str(detection[k]) for k in ("tp", "fn", "fp")]
     (row,) = [r for r in page.rows if r[:2] == ["test", "R1"]]
     assert row[2:] == [multi, baseline, threshold, *counts]
+
+
+def test_the_page_says_what_raters_have_outside_the_liver_and_what_it_costs(
+    finished, page, tmp_path
+) -> None:
+    assert "No rater has contoured anything outside the liver." in page.text
+    store, study = finished
+    key = result_keys.evaluation_key(study.id)
+    before = store.get(key)
+    values = json.loads(before)
+    (case,) = values["document"]["cases"]
+    case["outside_liver_voxels"]["R1"], case["outside_liver_dice_loss"]["R1"] = 12, 0.0625
+    record.write(store, key, values)
+    try:
+        text = report.run(store, study.id, tmp_path / "r.html").read_text(encoding="utf-8")
+    finally:
+        store.put(key, before)
+    outside = Page(text)
+    assert "No rater has contoured" not in outside.text
+    assert ["test", "R1", "12", "0.062"] in outside.rows
 
 
 def test_tables_figures_and_numbers_lie_beside_the_page_and_in_the_store(finished, tmp_path):

@@ -13,7 +13,6 @@ from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
 from liverseg.settings import (
     PREPARATION_VERSION,
-    PreparationSettings,
     Settings,
     digest,
     from_mapping,
@@ -22,6 +21,7 @@ from liverseg.steps.data import scan, scan_shards
 from liverseg.steps.data.case_files import case_key
 from liverseg.steps.data.cases import case_prefix, load_dataset, require_prepared
 from liverseg.storage.memory import MemoryStore
+from tests.conftest import SPACING_MM
 from tests.file_opens import counted_opens
 
 SETTINGS = Settings()
@@ -62,7 +62,7 @@ def test_good_data_becomes_a_data_set_in_the_store(data, store, split):
     assert case.raters == ("R1", "R2")
     assert case.files["R1"] == "a/tumor_R1.nii.gz"
     assert case.shape == (6, 24, 20)
-    assert case.spacing_mm == pytest.approx((4.0, 1.25, 1.5))
+    assert case.spacing_mm == pytest.approx(SPACING_MM)
 
 
 def test_names_with_spaces_and_umlauts_work(tmp_path, store, write_case):
@@ -270,9 +270,24 @@ def test_the_key_depends_on_bytes_and_preparation_and_not_on_names(data, store, 
 def test_the_key_has_of_the_preparation_what_differs_from_its_defaults():
     hashes = {"image": "0" * 64}
     whole = {"files": hashes, "preparation": {}, "preparation_version": PREPARATION_VERSION}
-    assert case_key(hashes, PreparationSettings()) == digest(whole)
+    assert case_key(hashes, SETTINGS) == digest(whole)
     spline = whole | {"preparation": {"interpolation": "bspline"}}
-    assert case_key(hashes, PreparationSettings(interpolation="bspline")) == digest(spline)
+    chosen = from_mapping({"preparation": {"interpolation": "bspline"}})
+    assert case_key(hashes, chosen) == digest(spline)
+
+
+def test_labels_are_part_of_the_key_where_they_are_set_in_any_order_and_bounds_never():
+    hashes = {"image": "0" * 64}
+    keys = [
+        case_key(hashes, from_mapping({"data": {"lesion_labels": labels}}))
+        for labels in ([], [2], [2, 3], [3, 2, 3])
+    ]
+    assert keys[0] == case_key(hashes, SETTINGS)
+    assert keys[2] == keys[3]
+    assert len(set(keys)) == 3
+    assert case_key(hashes, from_mapping({"data": {"liver_labels": [2]}})) not in keys
+    bounds = from_mapping({"plausibility": {"liver_ml": [1, 2], "lesion_share": 1}})
+    assert case_key(hashes, bounds) == keys[0]
 
 
 def test_one_changed_voxel_changes_one_key(data, store, split, write_case):

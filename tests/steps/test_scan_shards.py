@@ -253,7 +253,16 @@ def test_all_that_was_learned_survives_its_record(data, store):
     collected = scan_shards.collect_shards(store, scan_id, scan_shards.load(store, scan_id)).cases
     assert [c.raters for c in collected] == [c.raters for c in checked]
     assert collected[0].raters[-1] == "R10"
-    for name in ("files", "sha256", "key", "problems", "shape", "spacing_mm", "lesion_ml"):
+    for name in (
+        "files",
+        "sha256",
+        "key",
+        "problems",
+        "shape",
+        "spacing_mm",
+        "lesion_ml",
+        "warnings",
+    ):
         assert [getattr(c, name) for c in collected] == [getattr(c, name) for c in checked]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from liverseg.cli.console import console, print_json, print_table, progress_bar
+from liverseg.cli.data.findings import show_findings
 from liverseg.cli.options import (
     chosen_settings,
     data_option,
@@ -55,6 +56,12 @@ def scan(
     folder per case with image, liver, tumor_R1 .. tumor_Rn (.nii.gz, .nii, .nrrd, .mha) and
     optionally case.json. Writes STORE/datasets/DIGEST.json, the list of cases with their hashes
     and roles, if all is well. Exit code 3 if a case cannot be used.
+
+    Warnings are about what is unlikely, such as a liver of 200 ml, or is not used; they refuse
+    nothing. Their bounds are the settings plausibility.*.
+
+    JSON keys: dataset (the digest, or null), cases (case, role, raters), problems (case, file,
+    problem), warnings (case, file, warning).
     """
     from liverseg.steps.data import scan as step
     from liverseg.steps.data.transfer import local_file, local_folder
@@ -70,7 +77,8 @@ def scan(
     if as_json:
         problems = [{"case": f.case, "file": f.file, "problem": f.problem} for f in result.findings]
         cases = [{"case": c.name, "role": c.role, "raters": c.raters} for c in result.cases]
-        print_json({"dataset": digest, "cases": cases, "problems": problems})
+        warnings = [{"case": f.case, "file": f.file, "warning": f.problem} for f in result.warnings]
+        print_json({"dataset": digest, "cases": cases, "problems": problems, "warnings": warnings})
     else:
         print_table(
             f"{len(result.cases)} cases in {data}",
@@ -88,9 +96,7 @@ def scan(
                 for case in result.cases
             ],
         )
-        if result.findings:
-            problems_table = [(f.case, f.file, f.problem) for f in result.findings]
-            print_table("What is wrong", ("case", "file", "problem"), problems_table)
+        show_findings(result.findings, result.warnings)
     if result.dataset is None:
         raise result.error(folder)
     if not as_json:
@@ -127,6 +133,7 @@ def preprocess(
     folder, lists = local_folder(data), local_file(split) if split else None
     with progress_bar() as report:
         result = step.run(folder, opened, settings, lists, report, keep_prepared=True)
+    show_findings(result.findings, result.warnings)
     if result.dataset is None:
         raise result.error(folder)
     usable = [case for case in result.cases if not case.problems]

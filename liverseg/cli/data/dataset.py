@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from liverseg.cli.console import console, print_json, print_table, progress_bar
+from liverseg.cli.console import console, print_json, progress_bar
+from liverseg.cli.data.findings import show_findings
 from liverseg.cli.options import chosen_settings, example, json_option, settings_options
 from liverseg.errors import CaseError
 
@@ -60,11 +61,13 @@ def push(
                 "problems": [
                     {"case": f.case, "file": f.file, "problem": f.problem} for f in pushed.findings
                 ],
+                "warnings": [
+                    {"case": f.case, "file": f.file, "warning": f.problem} for f in pushed.warnings
+                ],
             }
         )
-    elif pushed.findings:
-        problems = [(f.case, f.file, f.problem) for f in pushed.findings]
-        print_table("What is wrong", ("case", "file", "problem"), problems)
+    else:
+        show_findings(pushed.findings, pushed.warnings)
     if pushed.findings:
         raise CaseError(f"{len(pushed.findings)} problems in '{folder}'; nothing was sent")
     if not as_json:

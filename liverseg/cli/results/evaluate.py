@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from liverseg.cli.console import console, print_json, print_table, progress_bar
-from liverseg.cli.options import example, json_option, study_option
+from liverseg.cli.options import example, json_option, label_option, study_option
 from liverseg.cli.results.results import show_dice
 from liverseg.errors import SettingsError
 from liverseg.exit_codes import ExitCode
@@ -28,7 +28,7 @@ _out_file = click.Path(path_type=Path)
         "liverseg evaluate --cases data --reference R1=tumor_R1.nii.gz \\",
         "         --reference R3=tumor_R3.nii.gz --prediction R2=tumor_R2.nii.gz --html table.html",
         "liverseg evaluate --reference 'labelsTs/{case}.nii.gz' \\",
-        "         --prediction 'results/{case}.nii.gz' --label 2 --csv all.csv",
+        "         --prediction 'results/{case}.nii.gz' --lesion-label 2 --csv all.csv",
         "liverseg evaluate --store build/store --json",
     )
 )
@@ -56,13 +56,8 @@ _out_file = click.Path(path_type=Path)
 @click.option(
     "--liver", metavar="FILE", help="Liver mask: lesions predicted outside of it are left out."
 )
-@click.option(
-    "--label",
-    "labels",
-    type=click.IntRange(min=1),
-    multiple=True,
-    help="Which label is lesion, where files have several; may be given again.",
-)
+@label_option("lesion", "--label")
+@label_option("liver")
 @click.option(
     "--resample-prediction",
     is_flag=True,
@@ -106,7 +101,8 @@ def evaluate(
     predictions: tuple[str, ...],
     cases: Path | None,
     liver: str | None,
-    labels: tuple[int, ...],
+    lesion_labels: tuple[int, ...],
+    liver_labels: tuple[int, ...],
     resample_prediction: bool,
     csv_file: Path | None,
     html_file: Path | None,
@@ -162,7 +158,7 @@ def evaluate(
             excluded,
             list(patterns.raters),
             list(patterns.algorithms),
-            step.Options(labels, resample_prediction),
+            step.Options(lesion_labels, liver_labels, resample_prediction),
             jobs or available_cores(),
             memory_mb,
             report,

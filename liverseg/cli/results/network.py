@@ -7,7 +7,13 @@ from typing import Literal
 import click
 
 from liverseg.cli.console import console, print_json, progress_bar
-from liverseg.cli.options import example, json_option, store_option, study_option
+from liverseg.cli.options import (
+    example,
+    json_option,
+    label_option,
+    store_option,
+    study_option,
+)
 from liverseg.exit_codes import TRAINER_CODES, help_text
 from liverseg.settings import BASELINE_SEED
 
@@ -105,6 +111,7 @@ def train(
 )
 @click.option("--image", required=True, help="MR volume, file or URL.")
 @click.option("--liver", required=True, help="Its liver mask, file or URL.")
+@label_option("liver")
 @click.option(
     "--model",
     required=True,
@@ -124,6 +131,7 @@ def train(
 def predict(
     image: str,
     liver: str,
+    liver_labels: tuple[int, ...],
     model: str,
     out: Path,
     probabilities: Path | None,
@@ -135,14 +143,26 @@ def predict(
     Needs no store: a trained network's folder, an image and its liver mask are all. Writes OUT, a
     mask of 0 and 1, in the format that its name ends with, and with --probabilities both files or
     neither. An output that would replace an input, or cannot be written, is refused before anything
-    is read.
+    is read. What is unlikely about the input, such as spacings that the network was not trained on,
+    is warned of on standard error.
+
+    JSON keys: segmentation, lesion_voxels, lesion_ml, seed, weights_sha256, warnings.
     """
     from liverseg.steps.results import predict as step
 
     with progress_bar() as report:
         predicted = step.one(
-            image, liver, model, out, probabilities, memory_mb=memory_mb, progress=report
+            image,
+            liver,
+            model,
+            out,
+            probabilities,
+            liver_labels=liver_labels,
+            memory_mb=memory_mb,
+            progress=report,
         )
+    for warning in predicted["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(predicted)
     else:

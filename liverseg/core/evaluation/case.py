@@ -4,7 +4,7 @@ What comes out is plain JSON, one entry of `cases` in schemas/evaluation-1.json;
 not defined (docs/method.md section 13).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +20,8 @@ from liverseg.core.evaluation.measures import (
     Pair,
     RaterMeasure,
 )
+from liverseg.core.evaluation.overlap import dice_of_counts
+from liverseg.core.volumes.volume import Mask
 
 Values = dict[str, Any]
 
@@ -52,6 +54,29 @@ def evaluate_case(
             for algorithm, drawn in algorithms.items()
         },
     }
+
+
+def outside_liver(drawn: Mapping[str, Delineation], raters: Collection[str], liver: Mask) -> Values:
+    """Return what of the masks lies outside the liver, and what that costs at most.
+
+    Predictions are restricted to the liver, so that the highest Dice with a rater who drew R is
+    2 |R in the liver| / (|R in the liver| + |R|). Of an empty mask nothing is lost.
+
+    Args:
+        drawn: Masks by rater and algorithm, as they were drawn.
+        raters: Which of the names are raters.
+        liver: (z, y, x) of the same volume.
+
+    Returns:
+        `outside_liver_voxels` by name, and `outside_liver_dice_loss` by rater, from 0 to 1.
+    """
+    outside = {name: d.voxels - d.within(liver).voxels for name, d in drawn.items()}
+    loss = {
+        name: 1 - dice_of_counts(d.voxels - outside[name], d.voxels - outside[name], d.voxels)
+        for name, d in drawn.items()
+        if name in raters
+    }
+    return {"outside_liver_voxels": outside, "outside_liver_dice_loss": loss}
 
 
 def measures(case: Values, algorithm: str) -> dict[str, float | None]:

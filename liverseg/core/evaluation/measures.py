@@ -13,7 +13,7 @@ from liverseg.core.evaluation.detection import Counts
 from liverseg.core.evaluation.overlap import dice_of_counts, jaccard_of_counts
 from liverseg.core.evaluation.surface import SurfaceDistances, surface_distances
 
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 """Raised with every change below, so that a study is evaluated again; it predicts nothing anew."""
 
 MEAN = "mean"

@@ -39,7 +39,11 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels (z, y, x), nearest to LPS: x grows to the left, y to the back, z to the head."""
+    """Voxels (z, y, x), nearest to LPS: x grows to the left, y to the back, z to the head.
+
+    Coronal and sagittal slices (`preparation.slice_axis`) are stacked along z here as well; rows
+    then go downwards, and columns to the left or to the back.
+    """
 
     voxels: npt.NDArray[Any]
     geometry: Geometry

@@ -41,10 +41,10 @@ def result_of(study: str, arm: Arm, report: Report) -> Result:
 
 def describe(result: Result, study: Study) -> dict[str, Any]:
     """Return what model.json holds: the result, and what the model was trained with."""
-    values = result.to_mapping()
+    values, trained = result.to_mapping(), study.dataset.training_spacing_mm
     del values["model"]
-    synthetic = any(case.synthetic for case in study.dataset.cases)
-    settings = to_mapping(study.settings)
+    values |= {"training_spacing_mm": trained and trained.to_mapping()}
+    settings, synthetic = to_mapping(study.settings), study.dataset.synthetic
     return values | {"study": study.id, "settings": settings, "synthetic": synthetic}
 
 

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -15,6 +15,7 @@ from liverseg.errors import IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Fact
 from liverseg.settings import (
+    NOT_IN_IDS,
     TRAINING_VERSION,
     Settings,
     differing,
@@ -74,10 +75,10 @@ def study_id(settings: Settings, dataset: Dataset) -> str:
 def recorded_id(settings: Mapping[str, Any], dataset: str) -> str:
     """Return the id of a spec.json of this TRAINING_VERSION; `dataset` is the digest.
 
-    Of the settings what differs from the defaults counts, without the preset's name: a setting
-    that is added with a default leaves every id as it was. Another version has other defaults.
+    Of the settings what differs from the defaults counts, without NOT_IN_IDS: a setting that is
+    added with a default leaves every id as it was. Another version has other defaults.
     """
-    named = {topic: values for topic, values in settings.items() if topic != "preset"}
+    named = {topic: values for topic, values in settings.items() if topic not in NOT_IN_IDS}
     different = differing(named, to_mapping(Settings()))
     whole = {"settings": different, "dataset": dataset, "training_version": TRAINING_VERSION}
     return digest(whole)[:_ID_LENGTH]
@@ -96,13 +97,11 @@ def open_study(
     Raises SettingsError where the cases were prepared with other settings.
     """
     # The network would be trained on one grid and described, and used, as one of another.
-    prepared = asdict(dataset.preparation)
-    for name, value in asdict(settings.preparation).items():
-        if value != prepared[name]:
-            raise SettingsError(
-                f"setting 'preparation.{name}' is {value!r}, the data set was scanned with "
-                f"{prepared[name]!r}; scan and preprocess it with these settings first"
-            )
+    for name, value, scanned in dataset.scanned_with_other(settings):
+        raise SettingsError(
+            f"setting '{name}' is {value!r}, the data set was scanned with {scanned!r}; scan and "
+            "preprocess it with these settings first"
+        )
     study = study_id(settings, dataset)
     spec = Spec(
         study=study,

@@ -16,6 +16,18 @@ from liverseg.platform.file_names import readable
 from liverseg.storage.record import Sha256
 
 _STEM = re.compile(r"image|liver|tumor_(R[1-9][0-9]*)")
+# What a contour may be called: a rater would be lost if it were passed over. R0 and R01 are none.
+_LIKE_A_CONTOUR = re.compile(r"tumou?r|lesion|metasta|(?:^|[^a-z])r\d+(?:[^a-z0-9]|$)")
+_EXPECTED = "expected image, liver and tumor_R1, tumor_R2, ..., with " + ", ".join(SUFFIXES)
+# Formats that hold volumes and are not read.
+_OTHER_IMAGES = (".hdr", ".img", ".nhdr", ".mgh", ".mgz", ".mnc", ".gipl", ".dcm", ".ima")
+# What lies beside contours and is none: notes, tables, pictures, and the voxels of a header.
+_NO_CONTOURS = (
+    ".csv", ".docx", ".html", ".jpeg", ".jpg", ".json", ".log", ".md", ".pdf", ".png", ".raw",
+    ".rst", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zraw",
+)  # fmt: skip
+# What systems leave behind: of an archive, a NAS, a recycle bin, a repaired disk.
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 Problem = tuple[str, str]
 
 
@@ -23,7 +35,8 @@ Problem = tuple[str, str]
 class ScannedCase:
     """A case of the data folder, and what the scan has learned about it so far.
 
-    `find_case` fills the first fields, `check_case` those after `problems` but for the role.
+    `find_case` fills the first fields, `check_case` those after `problems` but for the role;
+    problems and warnings are added by both.
     """
 
     name: str
@@ -48,6 +61,8 @@ class ScannedCase:
     """Was in the store before it was checked."""
     role: Role | None = None
     """None before all cases are known, and where the split itself is wrong."""
+    warnings: tuple[Problem, ...] = ()
+    """(file, what is unlikely about it or not used); no reason to refuse the case."""
 
     @property
     def raters(self) -> tuple[str, ...]:
@@ -57,16 +72,17 @@ class ScannedCase:
 
 
 def case_names(data: Path) -> list[str]:
-    """Return the name of every case of the folder, sorted; what begins with a dot is ignored.
+    """Return the name of every case of the folder, sorted.
 
-    A name that is not UTF-8 is one that can be shown and stored (platform/file_names.py).
+    Folders that are hidden, or hold hidden files only, are no cases. A name that is not UTF-8 is
+    given as one that can be shown and stored (platform/file_names.py).
 
     Raises SettingsError if there is no such folder or no case in it.
     """
     if not data.is_dir():
         raise SettingsError(f"data folder '{data}' does not exist or is not a folder")
     try:
-        folders = (p for p in data.iterdir() if p.is_dir() and not p.name.startswith("."))
+        folders = (path for path in data.iterdir() if path.is_dir() and _is_case(path))
         names = sorted(readable(folder.name) for folder in folders)
     except OSError as error:
         raise SettingsError(f"data folder '{data}' cannot be read: {error.strerror}") from error
@@ -82,18 +98,25 @@ def find_case(data: Path, name: str) -> ScannedCase:
     """Return the case with this name: which files it has, none of which but case.json is read."""
     folder = data / name
     try:
-        paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        paths = sorted(path for path in folder.iterdir() if not _is_hidden(path))
     except OSError as error:
         problem = ("", f"the folder cannot be read: {error.strerror}")
         return ScannedCase(name, name, False, {}, (problem,))
     problems: list[Problem] = []
+    warnings: list[Problem] = []
     paths_by_name: dict[str, list[Path]] = {}
     for path in paths:
         stem = _STEM.fullmatch(stem_of(path)) if suffix_of(path) else None
         if stem:
             paths_by_name.setdefault(stem.group(1) or stem.group(), []).append(path)
-        elif path.name.lower().startswith("tumor") and path.suffix.lower() != ".raw":
-            problems.append((path.name, f"'{path.name}' is not understood; expected tumor_R1, ..."))
+        elif _could_be_a_contour(path):
+            text = f"'{path.name}' is not understood and would be lost: {_EXPECTED}"
+            problems.append((path.name, text))
+        elif path.is_dir():
+            text = f"not used: '{path.name}' is a folder; a case's files lie beside each other"
+            warnings.append((path.name, text))
+        elif suffix_of(path) or path.name.lower().endswith(_OTHER_IMAGES):
+            warnings.append((path.name, f"not used: '{path.name}'; {_EXPECTED}"))
     for same in (p for p in paths_by_name.values() if len(p) > 1):
         names = ", ".join(f"'{p.name}'" for p in same)
         problems.append((same[0].name, f"there are several: {names}; keep one"))
@@ -102,7 +125,35 @@ def find_case(data: Path, name: str) -> ScannedCase:
     patient, synthetic, in_description = _description(folder)
     ordered = sorted(paths_by_name, key=lambda n: (n not in ("image", "liver"), len(n), n))
     files = {file: paths_by_name[file][0].relative_to(data).as_posix() for file in ordered}
-    return ScannedCase(name, patient, synthetic, files, tuple(problems + in_description))
+    return ScannedCase(
+        name,
+        patient,
+        synthetic,
+        files,
+        tuple(problems + in_description),
+        warnings=tuple(warnings),
+    )
+
+
+def _is_case(folder: Path) -> bool:
+    """Say whether a folder is meant as a case; one that cannot be read is, to be reported."""
+    if _is_hidden(folder):
+        return False
+    try:
+        return not all(_is_hidden(path) for path in folder.iterdir())
+    except OSError:
+        return True
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name in _OF_SYSTEMS
+
+
+def _could_be_a_contour(path: Path) -> bool:
+    """Say whether a file that is no case's file may be a rater's contour under another name."""
+    name = path.name.lower()
+    other = name.startswith(("image", "liver")) or name.endswith(_NO_CONTOURS)
+    return not other and _LIKE_A_CONTOUR.search(name) is not None
 
 
 def _description(folder: Path) -> tuple[str, bool, list[Problem]]:
@@ -111,7 +162,7 @@ def _description(folder: Path) -> tuple[str, bool, list[Problem]]:
     if not path.exists():
         return folder.name, False, []
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         return folder.name, False, [(path.name, f"'case.json' cannot be read: {error}")]
     if not isinstance(values, dict):

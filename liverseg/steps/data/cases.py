@@ -16,6 +16,7 @@ from liverseg.core.data.case import (
     decode_training,
 )
 from liverseg.core.data.dataset import Dataset
+from liverseg.core.data.measurements import Measurements
 from liverseg.core.volumes.volume import FloatArray
 from liverseg.errors import IntegrityError, NotFound, StudyError
 from liverseg.settings import PREDICTION_VERSION
@@ -37,6 +38,8 @@ class CaseManifest(bundle.Manifest):
     spacing_mm: tuple[float, float, float]
     lesion_ml: dict[str, float]
     """By rater, the volume that was contoured."""
+    measured: Measurements | None = None
+    """None in a case that an earlier version has prepared, which has not been judged."""
 
 
 def case_prefix(key: str) -> str:

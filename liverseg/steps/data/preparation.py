@@ -1,8 +1,10 @@
 """A case's volumes on the network's grid (docs/method.md section 3), and their way to the store."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from liverseg.core.data.case import PreparedCase, encode
+from liverseg.core.data.measurements import Measurements, volume_ml
 from liverseg.core.volumes.preprocessing import dilate_in_plane, normalise
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError
@@ -39,8 +41,8 @@ def prepare(
     )
 
 
-def save(store: ObjectStore, key: str, case: PreparedCase) -> None:
-    """Write a prepared case under its key, with what a scan shows of it."""
+def save(store: ObjectStore, key: str, case: PreparedCase, measured: Measurements) -> None:
+    """Write a prepared case under its key, with what a scan shows of it and judges."""
     geometry = case.original_geometry
     described = {
         "shape": geometry.shape,
@@ -48,11 +50,6 @@ def save(store: ObjectStore, key: str, case: PreparedCase) -> None:
         "lesion_ml": {
             name: volume_ml(Volume(mask, geometry)) for name, mask in case.original_raters.items()
         },
+        "measured": asdict(measured),
     }
     bundle.commit(store, case_prefix(key), {CASE_FILE: encode(case)}, described)
-
-
-def volume_ml(mask: Volume) -> float:
-    """Return the volume of a mask in ml."""
-    z, y, x = mask.spacing_mm
-    return float(mask.voxels.sum()) * z * y * x / 1000

@@ -41,7 +41,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong; `case` and `file` are empty where it concerns the whole data."""
+    """Something wrong or unlikely; `case` and `file` are empty where it concerns the whole data."""
 
     case: str
     file: str
@@ -57,6 +57,8 @@ class ScanResult:
     cases: list[ScannedCase]
     excluded: list[str]
     """Cases left out because data.refused_cases is "exclude"."""
+    warnings: list[Finding]
+    """What is unlikely, and refuses nothing."""
 
     def error(self, data: Path | str) -> CaseError | SettingsError:
         """Return what to raise where there is no dataset: the split's fault, or the cases'."""
@@ -162,6 +164,8 @@ def collect(
         judged.append(_with_problems(case, _missing_rater(case, settings), _leak(case, images)))
     usable = [case for case in judged if not case.problems]
     findings += _missing_roles(usable, split) if roles else []
+    warnings = [Finding(case.name, *warning) for case in judged for warning in case.warnings]
+    warnings += _few_validation_patients(usable, split, settings)
     dataset = None
     if not findings and (len(usable) == len(judged) or settings.data.refused_cases == "exclude"):
         refused = [case for case in judged if case.problems]
@@ -169,17 +173,18 @@ def collect(
             tuple(_record(case) for case in usable),
             settings.preparation,
             tuple((case.name, case.problems[0][1]) for case in refused),
+            settings.data.labels,
         )
         save_dataset(store, dataset)
     of_cases = [Finding(case.name, *problem) for case in judged for problem in case.problems]
     excluded = [name for name, _ in dataset.excluded] if dataset else []
-    return ScanResult(dataset, of_cases + findings, judged, excluded)
+    return ScanResult(dataset, of_cases + findings, judged, excluded, warnings)
 
 
 def read_split(path: Path) -> Split:
     """Return a split file; raises SettingsError."""
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"split file '{path}' cannot be read: {error}") from error
     if not isinstance(lists, dict) or not all(
@@ -253,6 +258,24 @@ def _missing_roles(usable: Sequence[ScannedCase], split: Split | None) -> list[F
     return [
         Finding("", "", f"no usable {role} case among {len(usable)}: {advice}") for role in missing
     ]
+
+
+def _few_validation_patients(
+    usable: Sequence[ScannedCase], split: Split | None, settings: Settings
+) -> list[Finding]:
+    """Warn where the rule on the patient has left few that validate; none at all is an error."""
+    patients = {case.patient for case in usable if case.role == "validation"}
+    wanted = settings.plausibility.validation_patients
+    if split is not None or not 0 < len(patients) < wanted:
+        return []
+    text = (
+        f"by the rule on the patient {len(patients)} "
+        f"{'patient validates' if len(patients) == 1 else 'patients validate'}, fewer than "
+        f"plausibility.validation_patients ({wanted}), and seeds are ranked by them alone; name "
+        f"{wanted} or more in a split file (--split), or raise data.validation_fraction "
+        f"({settings.data.validation_fraction:g})"
+    )
+    return [Finding("", "", text)]
 
 
 def _record(case: ScannedCase) -> CaseRecord:

@@ -58,6 +58,7 @@ class Pushed:
     """Files that the store did not have."""
     sent_bytes: int
     findings: list[Finding]
+    warnings: list[Finding]
 
 
 def push(
@@ -79,8 +80,9 @@ def push(
     """
     cases = check_cases(folder, case_names(folder), MemoryStore(), settings, progress)
     findings = [Finding(case.name, *problem) for case in cases for problem in case.problems]
+    warnings = [Finding(case.name, *warning) for case in cases for warning in case.warnings]
     if findings:
-        return Pushed("", len(cases), 0, 0, 0, findings)
+        return Pushed("", len(cases), 0, 0, 0, findings, warnings)
     paths = [path for case in cases for path in _files(folder, case)]
     paths += [path for path in [folder / SPLIT_FILE] if path.is_file()]
     for path in paths:
@@ -103,7 +105,7 @@ def push(
     version = digest(files)
     record.write(store, f"versions/{version}.json", {"files": files})
     record.write(store, CURRENT, {"version": version})
-    return Pushed(version, len(cases), len(files), sent, sent_bytes, [])
+    return Pushed(version, len(cases), len(files), sent, sent_bytes, [], warnings)
 
 
 def pull(

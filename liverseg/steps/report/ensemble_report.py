@@ -8,6 +8,7 @@ from liverseg.core.evaluation.disagreement import disagreement as split
 from liverseg.errors import StudyError
 from liverseg.race.records.study import Study
 from liverseg.reporting import figures
+from liverseg.settings import SliceAxis
 from liverseg.steps.data.cases import load_case
 from liverseg.steps.report.report_figures import original
 from liverseg.steps.results import disagreement
@@ -44,21 +45,26 @@ def section(store: ObjectStore, study: Study, evaluation: Mapping[str, Any]) -> 
             for name, values in compared["cases"].items()
             for lesion in values["lesions"]
         ],
-        "pictures": [_picture(store, c, compared) for c in study.dataset.role("test")],
+        "pictures": [
+            _picture(store, case, compared, study.settings.preparation.slice_axis)
+            for case in study.dataset.role("test")
+        ],
     }
 
 
-def _picture(store: ObjectStore, record: CaseRecord, compared: Mapping[str, Any]) -> dict[str, Any]:
+def _picture(
+    store: ObjectStore, record: CaseRecord, compared: Mapping[str, Any], slice_axis: SliceAxis
+) -> dict[str, Any]:
     """Draw where the seeds are split on a test case, beside the winner's segmentation."""
     case = load_case(store, record.key)
-    votes = disagreement.load_votes(store, compared, record.key)
+    votes = disagreement.load_votes(store, compared, record.key, slice_axis)
     return {
         "name": record.name,
         "synthetic": record.synthetic,
         "picture": figures.disagreement(
             original(case),
             case.original_liver,
-            load_segmentation(store, compared["winner"], record.key),
+            load_segmentation(store, compared["winner"], record.key, slice_axis),
             split(votes, len(compared["weights"])),
             case.original_geometry.spacing_mm,
         ),

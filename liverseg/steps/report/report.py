@@ -10,6 +10,7 @@ from liverseg.errors import StudyError
 from liverseg.race.records.snapshot import SnapshotReader, read_failures
 from liverseg.race.records.study import Study, load_study
 from liverseg.reporting import figures, methods, page, tables
+from liverseg.reporting.evaluation import outside_rows
 from liverseg.reporting.evaluation_page import figure_2
 from liverseg.settings import Settings, to_mapping
 from liverseg.steps.race import race
@@ -93,7 +94,7 @@ def _values(
     curves: report_figures.Curves,
 ) -> dict[str, Any]:
     winner = status["winner"]
-    tested = study.dataset.role("test")
+    tested, slice_axis = study.dataset.role("test"), study.settings.preparation.slice_axis
     return {
         "study": study.id,
         "synthetic": evaluation["synthetic"],
@@ -108,7 +109,12 @@ def _values(
         ),
         "rung_bootstrap": rung_bootstrap.of_race(study, status, curves),
         "test_rows": list(_test_rows(evaluation)),
-        "pictures": {c.name: report_figures.pictures(store, c, evaluation) for c in tested},
+        "outside_liver": [
+            row for case in evaluation["document"]["cases"] for row in outside_rows(case)
+        ],
+        "pictures": {
+            c.name: report_figures.pictures(store, c, evaluation, slice_axis) for c in tested
+        },
         "excluded": study.dataset.excluded,
         "methods": methods.paragraph(
             study.settings, study.dataset, study.rungs, "baseline" in evaluation["arms"]

@@ -13,6 +13,7 @@ from liverseg.core.volumes.volume import FloatArray, Mask
 from liverseg.exit_codes import ExitCode
 from liverseg.imaging.resampling import in_plane
 from liverseg.reporting import charts, figures
+from liverseg.settings import SliceAxis
 from liverseg.steps.data.cases import load_case
 from liverseg.steps.results.evaluate import NAMES, load_segmentation
 from liverseg.storage.port import ObjectStore
@@ -53,7 +54,10 @@ def by_rule(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def pictures(
-    store: ObjectStore, record: CaseRecord, evaluation: Mapping[str, Any]
+    store: ObjectStore,
+    record: CaseRecord,
+    evaluation: Mapping[str, Any],
+    slice_axis: SliceAxis,
 ) -> dict[str, Any]:
     """Draw a test case on its original grid: what the raters saw, not what the network saw.
 
@@ -62,7 +66,7 @@ def pictures(
     """
     case = load_case(store, record.key)
     masks: dict[str, Mask] = {
-        NAMES[arm]: load_segmentation(store, values["weights_sha256"], record.key)
+        NAMES[arm]: load_segmentation(store, values["weights_sha256"], record.key, slice_axis)
         for arm, values in evaluation["arms"].items()
         if values["weights_sha256"] is not None
     }

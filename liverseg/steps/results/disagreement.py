@@ -25,7 +25,7 @@ from liverseg.race.records.facts import Report
 from liverseg.race.records.reports import read_report
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study
-from liverseg.settings import PREDICTION_VERSION
+from liverseg.settings import PREDICTION_VERSION, SliceAxis
 from liverseg.steps.data.cases import (
     VOTES_FILE,
     load_case,
@@ -100,7 +100,8 @@ def run(store: ObjectStore, study: Study) -> dict[str, Any]:
         for report in reports:
             postprocess.run(store, study, report.weights_sha256)
         for test in study.dataset.role("test"):
-            cases[test.name] = _compared(store, test, reports, winner)
+            slice_axis = study.settings.preparation.slice_axis
+            cases[test.name] = _compared(store, test, reports, winner, slice_axis)
     document = {
         "study": study.id,
         "rung": reports[0].rung if reports else None,
@@ -150,7 +151,9 @@ def load_current(store: ObjectStore, study: Study) -> dict[str, Any] | None:
     return document if all(bundle.exists(store, prefix) for prefix in prefixes) else None
 
 
-def load_votes(store: ObjectStore, document: Mapping[str, Any], key: str) -> Votes:
+def load_votes(
+    store: ObjectStore, document: Mapping[str, Any], key: str, slice_axis: SliceAxis
+) -> Votes:
     """Return how many networks call each voxel a lesion (z, y, x), on the file's grid.
 
     `document` is what `load` returns. Raises StudyError where that is not in the store.
@@ -164,7 +167,7 @@ def load_votes(store: ObjectStore, document: Mapping[str, Any], key: str) -> Vot
     with TemporaryDirectory() as folder:
         path = Path(folder) / VOTES_FILE
         path.write_bytes(data)
-        counted: Votes = files.read(path).voxels.astype(np.uint8)
+        counted: Votes = files.read(path, slice_axis).voxels.astype(np.uint8)
     return counted
 
 
@@ -214,16 +217,22 @@ def _why_not(store: ObjectStore, study: Study, reports: list[Report]) -> str | N
 
 
 def _compared(
-    store: ObjectStore, test: CaseRecord, reports: list[Report], winner: str
+    store: ObjectStore,
+    test: CaseRecord,
+    reports: list[Report],
+    winner: str,
+    slice_axis: SliceAxis,
 ) -> dict[str, Any]:
     """Write a case's votes and return its numbers."""
     weights = [report.weights_sha256 for report in reports]
-    masks: list[Mask] = [load_segmentation(store, sha256, test.key) for sha256 in weights]
+    masks: list[Mask] = [
+        load_segmentation(store, sha256, test.key, slice_axis) for sha256 in weights
+    ]
     counted = disagreement.votes(masks)
     geometry = load_case(store, test.key).original_geometry
     data = files.nifti_bytes(Volume(counted, geometry))
     bundle.commit(store, votes_prefix(weights, test.key), {VOTES_FILE: data})
-    segmentation = load_segmentation(store, winner, test.key)
+    segmentation = load_segmentation(store, winner, test.key, slice_axis)
     voxel_ml = float(np.prod(geometry.spacing_mm)) / 1000
     return {
         "uncertainty": disagreement.case_uncertainty(masks),

@@ -10,16 +10,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from liverseg.core.data.case import PreparedCase
-from liverseg.core.evaluation.case import evaluate_case
+from liverseg.core.evaluation.case import evaluate_case, outside_liver
 from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.evaluation.measures import EVALUATION_VERSION, MEAN
 from liverseg.core.volumes.volume import Mask
 from liverseg.errors import NotFound, StudyError
-from liverseg.imaging.files import read_mask
+from liverseg.imaging.masks import read_mask
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.study import Study
-from liverseg.settings import PREDICTION_VERSION
+from liverseg.settings import PREDICTION_VERSION, SliceAxis
 from liverseg.steps.data.cases import SEGMENTATION_FILE, load_case, segmentation_prefix
 from liverseg.steps.results import result_keys, threshold_baseline
 from liverseg.steps.results.evaluation_document import SCHEMA, document
@@ -70,7 +70,7 @@ def run(
     )
     by_arm: dict[str, Any] = {arm: {"weights_sha256": sha256} for arm, sha256 in arms.items()}
     by_arm["threshold"] = {"weights_sha256": None}
-    tests = study.dataset.role("test")
+    tests, slice_axis = study.dataset.role("test"), study.settings.preparation.slice_axis
     entries = []
     for number, test in enumerate(tests):
         progress(f"evaluate {test.name}", number, len(tests))
@@ -79,7 +79,7 @@ def run(
             "threshold": segment(threshold.probability(case.image, case.liver), case)
         }
         for arm, sha256 in arms.items():
-            masks[arm] = load_segmentation(store, sha256, test.key)
+            masks[arm] = load_segmentation(store, sha256, test.key, slice_axis)
         entry = _entry(test.name, masks, case)
         entries.append(entry)
         for name in masks:
@@ -103,6 +103,8 @@ def run(
             sorted({rater for entry in entries for rater in entry["lesion_diameters_mm"]}),
             [NAMES[name] for name in NAMES if name in by_arm],
             liver=True,
+            labels=study.settings.data.lesion_labels,
+            liver_labels=study.settings.data.liver_labels,
         ),
     }
     record.write(store, result_keys.evaluation_key(study.id), evaluation)
@@ -135,8 +137,10 @@ def capped(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def load_segmentation(store: ObjectStore, weights_sha256: str, key: str) -> Mask:
-    """Return the segmentation (z, y, x), nearest to LPS; StudyError where there is none."""
+def load_segmentation(
+    store: ObjectStore, weights_sha256: str, key: str, slice_axis: SliceAxis
+) -> Mask:
+    """Return the segmentation (z, y, x) as the study's slices lie; StudyError if there is none."""
     try:
         data = bundle.load(store, segmentation_prefix(weights_sha256, key))[SEGMENTATION_FILE]
     except NotFound as error:
@@ -146,7 +150,7 @@ def load_segmentation(store: ObjectStore, weights_sha256: str, key: str) -> Mask
     with TemporaryDirectory() as folder:
         path = Path(folder) / SEGMENTATION_FILE
         path.write_bytes(data)
-        mask: Mask = read_mask(path).voxels
+        mask: Mask = read_mask(path, slice_axis=slice_axis).voxels
     return mask
 
 
@@ -171,7 +175,8 @@ def _entry(name: str, masks: Mapping[str, Mask], case: PreparedCase) -> dict[str
     spacing = case.original_geometry.spacing_mm
     raters = {r: Delineation.of(m, spacing) for r, m in sorted(case.original_raters.items())}
     drawn = {NAMES[arm]: Delineation.of(mask, spacing) for arm, mask in masks.items()}
-    return evaluate_case(name, raters, drawn)
+    outside = outside_liver({**raters, **drawn}, raters, case.original_liver)
+    return evaluate_case(name, raters, drawn) | outside
 
 
 def _compared(values: Mapping[str, Any]) -> dict[str, Any]:

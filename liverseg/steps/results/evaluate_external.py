@@ -4,18 +4,18 @@ Knows nothing of a study. Cases run in processes of their own, as many as fit in
 that is given; a case that cannot be evaluated is left out and named.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from liverseg.core.evaluation.case import Values, evaluate_case
+from liverseg.core.evaluation.case import Values, evaluate_case, outside_liver
 from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, reason
-from liverseg.imaging.files import check_same_grid, read_labels, voxels_of
+from liverseg.imaging.files import check_same_grid, voxels_of
+from liverseg.imaging.masks import read_mask
 from liverseg.imaging.resampling import nearest
 from liverseg.platform.file_names import readable
 from liverseg.platform.workers import Died, run_each
@@ -38,9 +38,17 @@ class Options:
     """How files are read."""
 
     labels: tuple[int, ...] = ()
-    """Lesions; none: all that is not 0."""
+    """Lesions, in files of labels; none: the only label that a file has."""
+    liver_labels: tuple[int, ...] = ()
+    """The liver, its lesions included; none: the only label of its file."""
     resample_prediction: bool = False
     """Bring a prediction on another grid to the raters', nearest neighbour; else an error."""
+    plain_masks: tuple[str, ...] = ()
+    """Raters and algorithms whose files are masks and no files of labels."""
+
+    def labels_of(self, name: str) -> tuple[int, ...]:
+        """Return which labels are lesion in a rater's or an algorithm's files."""
+        return () if name in self.plain_masks else self.labels
 
 
 def run(
@@ -55,16 +63,28 @@ def run(
 ) -> Values:
     """Return the document of schemas/evaluation-1.json.
 
+    Where labels are chosen, the cases are evaluated once more if some of the raters and algorithms
+    turn out to have masks instead of labels (`plain_masks`).
+
     Raises CaseError where no case at all could be evaluated, with the first case's reason.
     """
     by_case: dict[str, Values] = {}
-    left_out = list(excluded)
-    for number, (name, result) in enumerate(_results(cases, options, jobs, memory_mb), 1):
-        progress(f"evaluate {name}", number, len(cases))
-        if isinstance(result, str):
-            left_out.append(Excluded(name, result))
-        else:
-            by_case[name] = result
+    left_out: list[Excluded] = []
+
+    def evaluate(options: Options) -> None:
+        by_case.clear()
+        left_out[:] = excluded
+        for number, (name, result) in enumerate(_results(cases, options, jobs, memory_mb), 1):
+            progress(f"evaluate {name}", number, len(cases))
+            if isinstance(result, str):
+                left_out.append(Excluded(name, result))
+            else:
+                by_case[name] = result
+
+    evaluate(options)
+    if plain := plain_masks([case["labels"] for case in by_case.values()], options.labels):
+        options = replace(options, plain_masks=plain)
+        evaluate(options)
     left_out.sort(key=lambda one: one.case)
     if not by_case:
         first = left_out[0]
@@ -79,8 +99,31 @@ def run(
         excluded=[(one.case, one.reason) for one in left_out],
         labels=options.labels,
         liver=with_liver,
+        liver_labels=options.liver_labels,
+        plain_masks=options.plain_masks,
         resampled=options.resample_prediction,
     )
+
+
+def plain_masks(
+    labels_by_case: Sequence[Mapping[str, Sequence[int]]], chosen: Sequence[int]
+) -> tuple[str, ...]:
+    """Return whose files are masks and no files of labels, sorted.
+
+    In no case do they have a chosen label, and never more than one; others have a chosen one. One
+    case without lesions is not enough: in a file of liver 1 and tumour 2 it has the label 1 only.
+
+    Args:
+        labels_by_case: Labels of the files, by rater and algorithm.
+        chosen: Which are lesion.
+    """
+    by_name: dict[str, list[set[int]]] = {}
+    for labels in labels_by_case:
+        for name, present in labels.items():
+            by_name.setdefault(name, []).append(set(present))
+    labelled = {n for n, files in by_name.items() if any(f & set(chosen) for f in files)}
+    masks = {n for n, files in by_name.items() if any(files) and all(len(f) < 2 for f in files)}
+    return tuple(sorted(masks - labelled)) if labelled else ()
 
 
 def one(case: CaseFiles, options: Options) -> Values:
@@ -88,11 +131,14 @@ def one(case: CaseFiles, options: Options) -> Values:
     masks: dict[str, Delineation] = {}
     predicted: dict[str, Delineation] = {}
     resampled, label_absent = [], []
-    first_path = next(iter(case.raters.values()))
-    first = read_labels(first_path, options.labels)
+    labels: dict[str, list[int]] = {}
+    first_name, first_path = next(iter(case.raters.items()))
+    first = read_mask(first_path, options.labels_of(first_name))
     for name, path in {**case.raters, **case.algorithms}.items():
-        volume = first if path == first_path else read_labels(path, options.labels)
-        if options.labels and not volume.voxels.any() and _has_labels(path):
+        read = first if name == first_name else read_mask(path, options.labels_of(name))
+        volume: Volume = read
+        labels[name] = list(read.labels)
+        if read.labels and not read.voxels.any():
             label_absent.append(name)
         if name in case.raters:
             volume = check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
@@ -105,30 +151,19 @@ def one(case: CaseFiles, options: Options) -> Values:
         "resampled": resampled,
         "absent_raters": list(case.absent_raters),
         "label_absent": label_absent,
+        "labels": labels,
     }
-    liver = _liver(case, first, f"the reference '{first_path.name}'")
+    liver = _liver(case, options, first, f"the reference '{first_path.name}'")
     if liver is not None:
-        within = {n: d.within(liver.voxels) for n, d in (masks | predicted).items()}
-        diagnostics["outside_liver_voxels"] = {
-            n: d.voxels - within[n].voxels for n, d in (masks | predicted).items()
-        }
-        predicted = {name: within[name] for name in predicted}
+        diagnostics |= outside_liver(masks | predicted, masks, liver.voxels)
+        predicted = {name: drawn.within(liver.voxels) for name, drawn in predicted.items()}
     return evaluate_case(case.name, masks, predicted) | diagnostics
 
 
-def _has_labels(path: Path) -> bool:
-    """Say whether a file without the wanted labels has any other."""
-    try:
-        return bool(read_labels(path).voxels.any())
-    except CaseError:  # several: so it has
-        return True
-
-
-def _liver(case: CaseFiles, first: Volume, first_name: str) -> Volume | None:
-    """Return the liver: every label of its file, since lesions lie inside it."""
+def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) -> Volume | None:
     if case.liver is None:
         return None
-    volume = read_labels(case.liver, range(1, 256))
+    volume = read_mask(case.liver, options.liver_labels, "liver")
     volume = check_same_grid(first, volume, case.liver.name, first_name)
     if not np.any(volume.voxels):
         raise CaseError(f"'{case.liver.name}' is empty: there is no liver")

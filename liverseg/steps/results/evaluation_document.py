@@ -17,6 +17,8 @@ def document(
     excluded: Sequence[tuple[str, str]] = (),
     labels: Sequence[int] = (),
     liver: bool = False,
+    liver_labels: Sequence[int] = (),
+    plain_masks: Sequence[str] = (),
     resampled: bool = False,
 ) -> Values:
     """Return cases with their summary, tests and the settings they were made with.
@@ -29,6 +31,8 @@ def document(
         "settings": {
             "labels": list(labels) or None,
             "liver": liver,
+            "liver_labels": list(liver_labels) or None,
+            "plain_masks": list(plain_masks),
             "resample_prediction": "nearest" if resampled else None,
             "minimum_dice": detection.MINIMUM_DICE,
             "subset_cap": lesion_cluster.SUBSET_CAP,

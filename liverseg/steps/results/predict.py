@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -11,9 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from liverseg.core.data.measurements import measure
+from liverseg.core.data.plausibility import (
+    SpacingRange,
+    judge,
+    judge_slice_axis,
+    judge_spacing,
+)
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError, StudyError
 from liverseg.imaging import files
+from liverseg.imaging.masks import read_mask
 from liverseg.imaging.resampling import probability_to_original
 from liverseg.imaging.suffixes import WRITABLE_SUFFIXES, suffix_of
 from liverseg.network.checkpoint import load_network
@@ -130,6 +138,7 @@ def one(
     out: Path,
     probabilities: Path | None = None,
     *,
+    liver_labels: Sequence[int] = (),
     memory_mb: int = DEFAULT_MEMORY_MB,
     progress: Progress = _no_progress,
 ) -> dict[str, Any]:
@@ -143,11 +152,13 @@ def one(
         out: Lesion mask, 0 or 1.
         probabilities: If given, P(lesion) before post-processing, linear on the image's grid. Both
             are written, or neither.
+        liver_labels: Which labels of its file are the liver; none: as in the training.
         memory_mb: Budget for one tile; smaller means more tiles and the same result.
         progress: Called with ("tiles", done, total).
 
     Returns:
-        The model's seed and weights, lesion voxels and millilitres.
+        The model's seed and weights, lesion voxels and millilitres, and `warnings` of what is
+        unlikely about the input.
 
     Raises:
         CaseError: An input cannot be used.
@@ -158,12 +169,14 @@ def one(
     _check_outputs(out, probabilities, image, liver, model)
     image, liver, model = local_file(str(image)), local_file(str(liver)), local_bundle(str(model))
     settings, weights, described = _read_model(model)
-    volume, mask = files.read(image), files.read_mask(liver)
+    axis, labels = settings.preparation.slice_axis, liver_labels or settings.data.liver_labels
+    volume, mask = files.read(image, axis), read_mask(liver, labels, "liver", axis)
     mask = files.check_same_grid(volume, mask, liver.name)
     try:
         case = prepare(volume, mask, {}, settings)
     except CaseError as error:
         raise CaseError(f"'{image}' with '{liver}': {error}") from error
+    warnings = _warnings(volume, mask, settings, _trained_spacing(described, model), image, liver)
     predictor = _predictor(settings, weights, memory_mb)
     probability = predictor.probabilities(case.image, case.liver, progress)
     lesion = segment(probability, case)
@@ -179,6 +192,7 @@ def one(
         "lesion_ml": millilitres,
         "seed": described["seed"],
         "weights_sha256": described["weights_sha256"],
+        "warnings": warnings,
     }
 
 
@@ -199,6 +213,44 @@ def _encoded(path: Path, volume: Volume) -> bytes:
         file = Path(folder) / f"volume{suffix}"
         files.write(file, volume)
         return file.read_bytes()
+
+
+def _warnings(
+    image: Volume,
+    liver: Volume,
+    settings: Settings,
+    trained: SpacingRange | None,
+    *paths: Path,
+) -> list[str]:
+    """Return what is unlikely about an image and its liver; raise CaseError with what is wrong."""
+    spacing, bounds = image.spacing_mm, settings.plausibility
+    remarks = [
+        *judge_slice_axis(spacing, settings.preparation.slice_axis),
+        *judge(measure(image, liver, {}), bounds),
+        *judge_spacing(spacing, trained, bounds),
+    ]
+    names = dict(zip(("image", "liver"), paths, strict=True))
+    said = {
+        s: [f"'{names[r.file]}': {r.text}" for r in remarks if r.severity == s]
+        for s in ("error", "warning")
+    }
+    if said["error"]:
+        raise CaseError("; ".join(said["error"]))
+    return said["warning"]
+
+
+def _trained_spacing(described: Mapping[str, Any], model: Path) -> SpacingRange | None:
+    """Return the spacing that a model was trained on; None where its description has none."""
+    values = described.get("training_spacing_mm")
+    if values is None:
+        return None
+    try:
+        (low, high), (finest, coarsest) = values["between_slices"], values["in_plane"]
+        return SpacingRange((float(low), float(high)), (float(finest), float(coarsest)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"'{model / DESCRIPTION}' is damaged: training_spacing_mm is {values!r}"
+        ) from error
 
 
 def _predictor(settings: Settings, weights: bytes, memory_mb: int) -> Predictor:

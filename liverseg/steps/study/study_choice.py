@@ -1,13 +1,13 @@
 """Which study a command is about: it shows the latest, and changes the only one that it can be."""
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from liverseg.errors import IntegrityError, LiversegError, SettingsError, StudyError
 from liverseg.race.records import facts
 from liverseg.race.records.study import Spec, load_study, require_known, study_ids
-from liverseg.settings import Settings
+from liverseg.settings import NOT_IN_IDS, Settings, to_mapping
 from liverseg.steps.race.race import caching, controller_state
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
@@ -23,19 +23,24 @@ def latest_study(
     IntegrityError is raised. Raises StudyError where the store has no study.
     """
     store = caching(store)
-    alike = None if settings is None else replace(settings, preset="")
+    alike = None if settings is None else _hashed(settings)
     last_seen: dict[str, float] = {}
     unreadable: list[LiversegError] = []
     for study in study_ids(store):
         try:
             loaded = load_study(store, study)
-            if alike is None or replace(loaded.settings, preset="") == alike:
+            if alike is None or _hashed(loaded.settings) == alike:
                 last_seen[study] = _last_seen(store, study)
         except (IntegrityError, StudyError) as error:  # StudyError: deleted meanwhile
             unreadable.append(error)
     if last_seen and not (strict and unreadable):
         return max(last_seen, key=lambda study: (last_seen[study], study))
     raise unreadable[0] if unreadable else StudyError("the store has no study yet")
+
+
+def _hashed(settings: Settings) -> dict[str, Any]:
+    """Return what of the settings is part of a study's id."""
+    return {t: values for t, values in to_mapping(settings).items() if t not in NOT_IN_IDS}
 
 
 def _last_seen(store: ObjectStore, study: str) -> float:

@@ -1,0 +1,205 @@
+"""Every file of a case folder is accounted for: used, an error, a warning, or no image at all."""
+
+import os
+import shutil
+
+import pytest
+
+from liverseg.errors import SettingsError
+from liverseg.steps.data.case_folder import case_names, find_case
+
+USED = ("image.nii.gz", "liver.nii.gz", "tumor_R1.nii.gz")
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A complete case, of empty files: nothing is read."""
+    for name in USED:
+        put(tmp_path / "data" / "case" / name)
+    return tmp_path / "data" / "case"
+
+
+def put(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def scanned(case):
+    return find_case(case.parent, case.name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tumour_R2.nii.gz",
+        "lesion_R3.nii.gz",
+        "Lesions.nrrd",
+        "tumor_r2.nii.gz",
+        "Tumor_R2.mha",
+        "TUMOR_R2.NII.GZ",
+        "tumor-R2.nii",
+        "tumorR2.nii",
+        "tumor_R01.nii.gz",
+        "tumor_R0.nii.gz",
+        "tumor_R2 (1).nii.gz",
+        "tumor_R2_final.nii.gz",
+        "tumor.nii.gz",
+        "R2.nii.gz",
+        "mask_R2.nii.gz",
+        "metastases.nii.gz",
+        "tumor_R2.hdr",
+        "tumor_R2.nii.zip",
+        "tumor_R2.nii.gz.part",
+        "tumor_R2",
+    ],
+)
+def test_what_may_be_a_rater_s_contour_is_an_error(case, name):
+    put(case / name)
+    ((file, problem),) = scanned(case).problems
+    assert file == name
+    assert problem.startswith(f"'{name}' is not understood and would be lost: expected image, ")
+    assert "tumor_R1, tumor_R2" in problem
+    assert scanned(case).raters == ("R1",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Image.nii.gz",
+        "IMAGE.nrrd",
+        "Liver.nii.gz",
+        "liver_R2.nii.gz",
+        "arterial.nii.gz",
+        "vessels.mha",
+        "spleen.NII",
+        "scan.hdr",
+        "scan.img",
+        "0001.dcm",
+        "brain.mgz",
+        "segmentation.nhdr",
+    ],
+)
+def test_any_other_image_is_a_warning_with_what_was_expected(case, name):
+    put(case / name)
+    case_files = scanned(case)
+    assert case_files.problems == ()
+    ((file, warning),) = case_files.warnings
+    assert file == name
+    assert warning.startswith(f"not used: '{name}'; expected image, liver and tumor_R1, tumor_R2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README",
+        "notes about the tumour.txt",
+        "lesion list.xlsx",
+        "tumor_R1.json",
+        "tumor_R1.raw",
+        "tumor_R1.zraw",
+        "R2.pdf",
+        "image.json",
+        ".tumour_R2.nii.gz",
+        "._tumor_R1.nii.gz",
+        "case.json.bak",
+    ],
+)
+def test_other_files_are_nobody_s_business(case, name):
+    put(case / name)
+    assert (scanned(case).problems, scanned(case).warnings) == ((), ())
+
+
+@pytest.mark.parametrize("name", ["dicom", "old", "Bilder"])
+def test_a_folder_in_a_case_is_not_used(case, name):
+    put(case / name / "image.nii.gz")
+    ((_, warning),) = scanned(case).warnings
+    assert f"not used: '{name}' is a folder" in warning
+
+
+@pytest.mark.parametrize("name", [".cache", "@eaDir", "__MACOSX"])
+def test_folders_of_systems_in_a_case_are_not_mentioned(case, name):
+    put(case / name / "image.nii.gz")
+    assert (scanned(case).problems, scanned(case).warnings) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [("tumor_R2.NII.GZ", "R2"), ("tumor_R2.Nii", "R2"), ("tumor_R12.MHA", "R12")],
+)
+def test_capital_suffixes_are_those_in_small_letters(case, name, used):
+    put(case / name)
+    assert scanned(case).problems == ()
+    assert scanned(case).files[used] == f"case/{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("tumor_R1.nii", "tumor_R1.nii.gz"),
+        ("tumor_R1.NII.GZ", "tumor_R1.nii.gz"),
+        ("image.NII", "image.nii.gz"),
+        ("liver.mhd", "liver.nii.gz"),
+    ],
+)
+def test_two_spellings_of_one_file_are_an_error(case, name, same):
+    put(case / name)
+    ((_, problem),) = scanned(case).problems
+    assert "there are several: " in problem
+    assert f"'{name}'" in problem
+    assert f"'{same}'" in problem
+
+
+def test_hidden_folders_and_folders_of_hidden_files_are_no_cases(case):
+    data = case.parent
+    put(data / "__MACOSX" / "case" / "._image.nii.gz")
+    put(data / ".git" / "config")
+    put(data / "hidden only" / ".DS_Store")
+    (data / "@eaDir").mkdir()
+    (data / "nothing yet").mkdir()
+    put(data / "lost+found" / "#12")
+    assert case_names(data) == ["case"]
+
+
+def test_a_folder_with_any_other_file_is_a_case_and_lacks_what_is_missing(case):
+    put(case.parent / "notes only" / "notes.txt")
+    assert case_names(case.parent) == ["case", "notes only"]
+    problems = find_case(case.parent, "notes only").problems
+    assert [text for _, text in problems] == [
+        "there is no 'image' file",
+        "there is no 'liver' file",
+    ]
+
+
+def test_where_only_hidden_folders_are_there_is_no_case(case):
+    shutil.rmtree(case)
+    put(case.parent / "__MACOSX" / "image.nii.gz")
+    with pytest.raises(SettingsError, match="has no case"):
+        case_names(case.parent)
+
+
+def test_a_link_to_a_folder_is_a_case_and_a_dangling_one_is_not(case):
+    (case.parent / "linked").symlink_to(case)
+    (case.parent / "dangling").symlink_to(case / "nowhere")
+    assert case_names(case.parent) == ["case", "linked"]
+
+
+def test_case_json_may_begin_with_a_byte_order_mark(case):
+    (case / "case.json").write_bytes(b'\xef\xbb\xbf{"patient": "P7", "synthetic": true}')
+    assert (scanned(case).patient, scanned(case).synthetic) == ("P7", True)
+    assert scanned(case).problems == ()
+
+
+def test_a_case_json_in_another_encoding_is_an_error_of_its_case(case):
+    (case / "case.json").write_bytes('{"patient": "Müller"}'.encode("utf-16"))
+    ((file, problem),) = scanned(case).problems
+    assert (file, "cannot be read" in problem) == ("case.json", True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_read_is_a_case_with_a_problem(case):
+    case.chmod(0)
+    try:
+        assert case_names(case.parent) == ["case"]
+        assert "the folder cannot be read" in scanned(case).problems[0][1]
+    finally:
+        case.chmod(0o755)
