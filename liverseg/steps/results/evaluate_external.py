@@ -163,8 +163,8 @@ def one(case: CaseFiles, options: Options) -> Values:
 def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) -> Volume | None:
     if case.liver is None:
         return None
-    volume = read_mask(case.liver, options.liver_labels, "liver")
-    volume = check_same_grid(first, volume, case.liver.name, first_name)
+    mask = read_mask(case.liver, options.liver_labels, "liver")
+    volume = check_same_grid(first, mask, case.liver.name, first_name)
     if not np.any(volume.voxels):
         raise CaseError(f"'{case.liver.name}' is empty: there is no liver")
     return volume

@@ -170,8 +170,8 @@ def one(
     image, liver, model = local_file(str(image)), local_file(str(liver)), local_bundle(str(model))
     settings, weights, described = _read_model(model)
     axis, labels = settings.preparation.slice_axis, liver_labels or settings.data.liver_labels
-    volume, mask = files.read(image, axis), read_mask(liver, labels, "liver", axis)
-    mask = files.check_same_grid(volume, mask, liver.name)
+    volume = files.read(image, axis)
+    mask = files.check_same_grid(volume, read_mask(liver, labels, "liver", axis), liver.name)
     try:
         case = prepare(volume, mask, {}, settings)
     except CaseError as error:
