@@ -10,10 +10,12 @@ Coronal or sagittal slices (`preparation.slice_axis`) are brought to the first a
 import gzip
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,6 @@ import SimpleITK as sitk
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
 from liverseg.imaging.axes import CORNER_TOLERANCE_MM, farthest_corner
-from liverseg.imaging.header import times
 from liverseg.imaging.integrity import decoded_voxels, header_of, unpacked
 from liverseg.imaging.nifti import with_sform
 from liverseg.imaging.stored_file import StoredFile, load, load_beginning
@@ -32,6 +33,9 @@ from liverseg.settings import SliceAxis
 ORIENTATIONS: dict[SliceAxis, str] = {"auto": "LPS", "z": "LPS", "y": "LIP", "x": "PIR"}
 """What an array's x, y and z axis are nearest to, by the axis of the patient that slices follow:
 those of axial, coronal and sagittal series, all right-handed."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Formats round differently (float32, quaternions, text). Over 256 voxels these differences move
 # a voxel by less than half a millimetre.
@@ -48,6 +52,24 @@ def read(path: Path, slice_axis: SliceAxis = "auto") -> Volume:
     return decode(load(path), slice_axis)
 
 
+def named_if_too_large(
+    read: Callable[Concatenate[StoredFile, P], R],
+) -> Callable[Concatenate[StoredFile, P], R]:
+    """Let a function raise CaseError, naming its file, where that does not fit into memory."""
+
+    @wraps(read)
+    def reading(file: StoredFile, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(file, *args, **kwargs)
+        except (MemoryError, RuntimeError) as error:  # ITK raises the second
+            raise CaseError(
+                f"'{file.path.name}' cannot be read: it may not fit into memory ({_reason(error)})"
+            ) from error
+
+    return reading
+
+
+@named_if_too_large
 def decode(file: StoredFile, slice_axis: SliceAxis = "auto") -> Volume:
     """Return grey values (float32), nearest to LPS; with slices along y or x, to LIP or PIR.
 
@@ -98,7 +120,15 @@ def write(path: Path, volume: Volume) -> None:
 
 
 def check_writable(path: Path) -> str:
-    """Return the suffix that chooses a format to write; raises SettingsError if it is none."""
+    """Return the suffix that chooses a format to write.
+
+    Raises SettingsError if it chooses none, or ITK could not open a file of that name.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        name = str(path).encode(errors="replace").decode()
+        raise SettingsError(f"cannot write '{name}': its name is not UTF-8") from error
     suffix = suffix_of(path)
     if suffix not in WRITABLE_SUFFIXES:
         known = ", ".join(WRITABLE_SUFFIXES)
@@ -168,6 +198,7 @@ def _in_order_of(reference: Geometry, other: Volume) -> Volume:
     )
 
 
+@named_if_too_large
 def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
     """Return the image as it is in the file, and how many of its voxels are NaN or infinite.
 
@@ -175,16 +206,11 @@ def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
     voxels that are missing, and straightens axes that are not.
     """
     header = header_of(file)
-    try:
-        array = decoded_voxels(file, header)
-        image = sitk.GetImageFromArray(array)
-        image.SetSpacing(header.spacing_mm)
-        image.SetOrigin(header.origin_mm)
-        image.SetDirection(header.direction)
-    except (MemoryError, RuntimeError) as error:
-        raise CaseError(
-            f"'{file.path.name}' does not fit into memory: it has {times(header.size)} voxels"
-        ) from error
+    array = decoded_voxels(file, header)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(header.spacing_mm)
+    image.SetOrigin(header.origin_mm)
+    image.SetDirection(header.direction)
     not_finite = array.size - np.isfinite(array).sum() if array.dtype.kind == "f" else 0
     return image, int(not_finite)
 

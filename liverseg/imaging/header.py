@@ -87,7 +87,10 @@ def numbers(name: str, field: str, words: Sequence[str], count: int | None = Non
     if not all(_NUMBER.fullmatch(word) for word in words) or count not in (None, len(words)):
         expected = "numbers" if count is None else f"{count} numbers"
         raise CaseError(f"'{name}' is damaged: '{field}' is '{_short(words)}', not {expected}")
-    return [float(word) for word in words]
+    values = [float(word) for word in words]
+    if any(map(math.isinf, values)):
+        raise CaseError(f"'{name}' is damaged: '{field}' is '{_short(words)}', which is infinite")
+    return values
 
 
 def whole_numbers(
@@ -95,7 +98,7 @@ def whole_numbers(
 ) -> list[int]:
     """Return the whole numbers of a text header's field; raises CaseError as `numbers` does."""
     values = numbers(name, field, words, count)
-    if not all(value == int(value) if math.isfinite(value) else False for value in values):
+    if not all(value.is_integer() for value in values):
         raise CaseError(f"'{name}' is damaged: '{field}' is '{_short(words)}', not whole numbers")
     return [int(value) for value in values]
 

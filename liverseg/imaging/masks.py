@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from liverseg.core.volumes.volume import FloatArray, Mask, Volume
 from liverseg.errors import CaseError
-from liverseg.imaging.files import decode
+from liverseg.imaging.files import decode, named_if_too_large
 from liverseg.imaging.stored_file import StoredFile, load
 from liverseg.settings import SliceAxis
 
@@ -46,6 +46,7 @@ def read_mask(
     return decode_mask(load(path), labels, kind, slice_axis)
 
 
+@named_if_too_large
 def decode_mask(
     file: StoredFile,
     labels: Sequence[int] = (),

@@ -100,6 +100,7 @@ def _grid(name: str, values: dict[str, str], dimensions: int) -> tuple[Matrix, M
     origin = _array(name, values, _ORIGINS, dimensions)
     if origin is None:
         origin = np.zeros(dimensions)
+    _array(name, values, ("CenterOfRotation",), dimensions)  # of no use, but not to be damaged
     rows = _array(name, values, _MATRICES, dimensions**2)
     matrix = np.eye(dimensions) if rows is None else rows.reshape(dimensions, dimensions)
     axes = matrix[:3, :3].T.copy()  # a row of the file is an axis

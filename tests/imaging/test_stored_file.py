@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import resource
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Geometry, Volume
-from liverseg.errors import CaseError
+from liverseg.errors import CaseError, SettingsError
 from liverseg.imaging.files import read, voxels_of, write
 from liverseg.imaging.suffixes import SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
 
@@ -190,3 +192,37 @@ def test_a_raw_file_may_have_a_header_of_its_own(tmp_path, suffix, skip, bytes_b
     path.write_text(f"{start}{skip.format(-2)}{name} a.raw\n")
     with pytest.raises(CaseError, match="skips"):
         read(path)
+
+
+def limited_memory(megabytes):
+    """Return the address space of this process, and lower its limit to a few megabytes more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    now = pages * resource.getpagesize() + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (now, before[1]))
+    return before
+
+
+@pytest.mark.parametrize("megabytes", [10, 100, 200])
+def test_a_volume_that_does_not_fit_into_memory_is_named(tmp_path, megabytes):
+    """60 MB of voxels: the first copy is too much, or a later one."""
+    path = tmp_path / "large.nii"
+    header = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)).header
+    header["dim"][1:4], header["magic"], header["vox_offset"] = (300, 500, 200), b"n+1", 352
+    path.write_bytes(header.binaryblock)
+    os.truncate(path, 352 + 2 * 300 * 500 * 200)
+    before = limited_memory(megabytes)
+    try:
+        with pytest.raises(CaseError, match=r"'large.nii' .*memory"):
+            read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_name_that_itk_cannot_open_is_refused_before_it_ends_the_process(tmp_path):
+    path = tmp_path / os.fsdecode(b"Leber_\xe4.nii.gz")
+    with pytest.raises(SettingsError, match=r"cannot write '.*Leber_.*': its name is not UTF-8"):
+        write(path, volume(1))
+    write(tmp_path / "a.nii.gz", volume(1))
+    (tmp_path / "a.nii.gz").rename(path)
+    assert (read(path).voxels == 1).all()

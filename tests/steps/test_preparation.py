@@ -16,7 +16,7 @@ SETTINGS = Settings()
 NAMES = ["a", "b", "c", "d", "e"]
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     pass
 
 
