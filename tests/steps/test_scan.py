@@ -428,7 +428,7 @@ def test_whatever_a_library_raises_is_a_finding_of_its_case(
     monkeypatch.setattr(Path, "open", fails)
     result = scan.run(data, store, SETTINGS, split)
     assert {finding.case for finding in result.findings} == {"b"}
-    assert [case.name for case in result.cases if case.shape] == ["a", "c", "d"]
+    assert {"a", "c", "d"} <= {case.name for case in result.cases if case.shape}
     assert re.search(said, " ".join(problems(result, "b")))
     excluded = scan.run(data, store, EXCLUDE, split)
     assert excluded.excluded == ["b"]
@@ -440,7 +440,8 @@ def test_folders_whose_names_are_not_utf8_are_findings_and_can_be_left_out(data,
         shutil.copytree(data / "a", data / os.fsdecode(name))
     result = scan.run(data, store, SETTINGS, split)
     assert {finding.case for finding in result.findings} == {r"F\xe4ll", r"\xff\xfe"}
-    assert all("is not UTF-8" in finding.problem for finding in result.findings)
+    named = [finding.case for finding in result.findings if "is not UTF-8" in finding.problem]
+    assert named == [r"F\xe4ll", r"\xff\xfe"]
     assert scan.run(data, store, EXCLUDE, split).excluded == [r"F\xe4ll", r"\xff\xfe"]
     scan_id = scan_shards.begin(str(data), store, SETTINGS, split, 2)
     for number in range(2):
