@@ -132,7 +132,7 @@ def _bytes(path: Path, most: int = -1) -> bytes:
     except OSError as error:
         raise CaseError(f"'{path.name}' cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
-        raise CaseError(f"'{path.name}' does not fit into memory: it has {size} bytes") from error
+        raise CaseError(f"'{path.name}' does not fit into memory: {error}") from error
 
 
 def _is_file(path: Path) -> bool:

@@ -95,7 +95,10 @@ def test_a_file_that_cannot_be_read_leaves_its_case_out_and_no_other(folder) -> 
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (MemoryError("Unable to allocate 9 GiB"), "out of memory: Unable to allocate 9 GiB"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "does not fit into memory: Unable to allocate 9 GiB",
+        ),
         (
             RuntimeError("sitk::ERROR: cannot\nread"),
             r"RuntimeError in .*\.py, line \d+: sitk::ERROR",

@@ -336,5 +336,5 @@ def test_coronal_slices_are_segmented_as_axial_ones_where_the_model_takes_them(
 
 
 def test_an_output_of_an_unknown_format_is_refused_before_any_work(case, model, tmp_path) -> None:
-    with pytest.raises(SettingsError, match=r"lesions.png': its suffix must be one of .nii.gz"):
+    with pytest.raises(SettingsError, match=r"lesions.png' must end with one of .nii.gz"):
         one(case / "nowhere", model, tmp_path / "lesions.png")

@@ -406,7 +406,10 @@ def test_real_mr_is_read_and_nothing_is_wrong_with_it(real_data, store):
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (MemoryError("Unable to allocate 9 GiB"), "out of memory: Unable to allocate 9 GiB"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "does not fit into memory: Unable to allocate 9 GiB",
+        ),
         (RuntimeError("sitk::ERROR: cannot\nread"), "RuntimeError in .*: sitk::ERROR"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "UnicodeDecodeError"),
         (KeyError("dim"), "KeyError in .*: 'dim'"),

@@ -140,7 +140,10 @@ def test_what_is_wrong_in_two_shards_is_reported_at_once_and_nothing_is_opened(d
     assert ended.value.code == 3
     output = capsys.readouterr().out
     assert "a liver: there is no 'liver' file" in output
-    assert "b image.nii.gz: 'image.nii.gz' is truncated or damaged" in output
+    assert (
+        "b image.nii.gz: 'image.nii.gz' is not gzip-compressed although its name ends with"
+        in output
+    )
     assert "e tumor_R1: there is no 'tumor_R1' file, which a training case needs" in output
     assert "d image: the image is a copy of 'c', which is validation" in output
     # Of the whole data: nobody is left to train or to test.

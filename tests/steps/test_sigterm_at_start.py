@@ -38,8 +38,10 @@ def importing(
     request: pytest.FixtureRequest, launcher: list[str], tmp_path: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer that is about to import a package, as it is for long on a busy node."""
-    (tmp_path / f"{request.param}.py").write_text(SLOW_IMPORT)
-    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    packages = tmp_path / "packages"  # not in the working directory, which is no import path
+    packages.mkdir()
+    (packages / f"{request.param}.py").write_text(SLOW_IMPORT)
+    path = f"{packages}:{os.environ.get('PYTHONPATH', '')}"
     environment = os.environ | {"PYTHONPATH": path, "IMPORTING": str(tmp_path / "importing")}
     with subprocess.Popen([*launcher, *TRAIN], env=environment, cwd=tmp_path) as process:
         try:
