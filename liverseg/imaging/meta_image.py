@@ -37,7 +37,8 @@ def fields(name: str, data: bytes) -> tuple[dict[str, str], int]:
         text = line.decode("latin-1")
         field, separator, value = text.partition("=" if "=" in text else ":")
         field, value = field.strip(), value.strip()
-        if not newline or (text.strip() and not separator):
+        named = separator and field.isascii() and field.isprintable()
+        if not newline or (text.strip() and not named):
             raise CaseError(
                 f"'{name}' is not a MetaImage file: it has {line[:40]!r} before '{DATA_FILE}'"
             )

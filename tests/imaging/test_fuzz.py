@@ -38,18 +38,18 @@ def sound(path: Path, seed: int) -> None:
     shape = tuple(rng.integers(2, 9, 3).tolist())
     dtype = [np.uint8, np.int16, np.float32, np.float64, np.uint16][seed % 5]
     voxels = rng.integers(0, 250, shape).astype(dtype)
-    turn = Rotation.from_euler("xyz", rng.uniform(-30, 30, 3), degrees=True).as_matrix()
+    rotation = Rotation.from_euler("xyz", rng.uniform(-30, 30, 3), degrees=True).as_matrix()
     if path.name.endswith((".nii", ".nii.gz")):
         kind = nibabel.Nifti2Image if seed % 3 == 0 else nibabel.Nifti1Image
         affine = np.eye(4)
-        affine[:3, :3], affine[:3, 3] = turn * (-0.8, -1.25, 6), rng.uniform(-99, 99, 3)
+        affine[:3, :3], affine[:3, 3] = rotation * (-0.8, -1.25, 6), rng.uniform(-99, 99, 3)
         image = kind(voxels, affine, kind.header_class(endianness="<>"[seed % 2]))
         image.set_qform(affine, seed % 2)
         image.set_data_dtype(dtype)
         nibabel.save(image, path)
         return
     image = sitk.GetImageFromArray(voxels)
-    image.SetDirection(turn.ravel().tolist())
+    image.SetDirection(rotation.ravel().tolist())
     image.SetSpacing((0.8, 1.25, 6.0))
     sitk.WriteImage(image, str(path), useCompression=bool(seed % 2))
 

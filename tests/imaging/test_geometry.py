@@ -58,9 +58,9 @@ def grid(image):
 def test_nibabel_finds_the_same_affine_in_what_is_written_for_every_orientation(
     tmp_path, tilt, codes
 ):
-    turn = Rotation.from_euler("xyz", TILTS[tilt], degrees=True).as_matrix()
+    rotation = Rotation.from_euler("xyz", TILTS[tilt], degrees=True).as_matrix()
     for orientation in ORIENTATIONS:
-        made = affine(turn @ orientation)
+        made = affine(rotation @ orientation)
         sform, qform = (made if codes in (name, "both") else None for name in ("sform", "qform"))
         path = nifti(tmp_path / "in.nii", sform, qform)
         volume = read(path)
@@ -79,12 +79,12 @@ def test_nibabel_finds_the_same_affine_in_what_is_written_for_every_orientation(
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize("tilt", TILTS)
 def test_every_orientation_survives_every_format(tmp_path, tilt, suffix):
-    turn = Rotation.from_euler("xyz", TILTS[tilt], degrees=True).as_matrix()
+    rotation = Rotation.from_euler("xyz", TILTS[tilt], degrees=True).as_matrix()
     original = sitk.GetImageFromArray(VOXELS.T)
     original.SetSpacing(SPACING)
     original.SetOrigin(ORIGIN)
     for orientation in ORIENTATIONS:
-        original.SetDirection((turn @ orientation).ravel().tolist())
+        original.SetDirection((rotation @ orientation).ravel().tolist())
         sitk.WriteImage(original, str(tmp_path / "in.mha"))
         write(tmp_path / f"out{suffix}", read(tmp_path / "in.mha"))
         write(tmp_path / "back.mha", read(tmp_path / f"out{suffix}"))
@@ -110,7 +110,7 @@ def test_text_formats_are_read_to_the_last_bit_as_itk_reads_them(tmp_path, suffi
         assert actual.direction == expected.GetDirection()
 
 
-def turned(degrees, axis="z"):
+def rotated(degrees, axis="z"):
     return affine(Rotation.from_euler(axis, degrees, degrees=True).as_matrix() * (-1, -1, 1))
 
 
@@ -121,8 +121,8 @@ def moved(x, y=0.0, z=0.0):
 CONTRADICTIONS = {
     "20 mm apart": (moved(20.0), affine(), "20 mm"),
     "0.02 mm apart": (affine(), moved(0.0, 0.02), "0.02 mm"),
-    "turned by a degree": (turned(1), affine(), "mm"),
-    "turned by 0.2 degrees": (turned(0.2), affine(), "mm"),
+    "turned by a degree": (rotated(1), affine(), "mm"),
+    "turned by 0.2 degrees": (rotated(0.2), affine(), "mm"),
     "upside down": (affine(np.diag([-1, -1, -1])), affine(), r"24\.4 mm"),
     "another handedness": (affine(np.diag([1, -1, 1])), affine(), "mm"),
     "another axis first": (affine(np.eye(3)[:, [1, 0, 2]]), affine(), "mm"),
@@ -147,9 +147,9 @@ def test_a_qform_and_an_sform_within_tolerance_are_one(tmp_path):
 
 @pytest.mark.parametrize("degrees", [0.003, 0.01, 0.02, 0.03])
 def test_what_a_quaternion_cannot_hold_is_no_contradiction(degrees):
-    """Of a turn by nearly 180 degrees its rounding loses up to 0.05: 0.2 mm at a corner."""
-    turn = Rotation.from_euler("zx", [degrees, 17], degrees=True).as_matrix() * (-1, -1, 1)
-    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), affine(turn))
+    """Of a rotation by nearly 180 degrees its rounding loses up to 0.05: 0.2 mm at a corner."""
+    rotation = Rotation.from_euler("zx", [degrees, 17], degrees=True).as_matrix() * (-1, -1, 1)
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), affine(rotation))
     image.set_qform(image.affine, 1)
     image.header["dim"][1:4] = 400, 400, 50
     image.header["magic"], image.header["vox_offset"] = b"n+1", 352
@@ -422,14 +422,16 @@ def test_what_is_no_volume_is_refused_in_meta_image(tmp_path, kind):
 
 
 @pytest.mark.parametrize("axis", "xyz")
-@pytest.mark.parametrize("half_turns", [0, 1])
-def test_a_mask_turned_by_45_degrees_is_on_the_grid_of_its_image(tmp_path, axis, half_turns):
+@pytest.mark.parametrize("half_rotations", [0, 1])
+def test_a_mask_turned_by_45_degrees_is_on_the_grid_of_its_image(tmp_path, axis, half_rotations):
     """The axis nearest to the left is another for 44.9999 degrees than for 45.0001."""
     volumes = []
     for degrees in (44.9999, 45.0001):
-        turn = Rotation.from_euler(axis, degrees, degrees=True).as_matrix() * (-1, -1, 1)
-        turn = Rotation.from_euler("x", 180 * half_turns, degrees=True).as_matrix() @ turn
-        volumes.append(read(nifti(tmp_path / "a.nii", affine(turn))))
+        rotation = Rotation.from_euler(axis, degrees, degrees=True).as_matrix() * (-1, -1, 1)
+        rotation = (
+            Rotation.from_euler("x", 180 * half_rotations, degrees=True).as_matrix() @ rotation
+        )
+        volumes.append(read(nifti(tmp_path / "a.nii", affine(rotation))))
     image, mask = volumes
     assert image.voxels.shape != mask.voxels.shape
     for ours, theirs in (volumes, volumes[::-1]):

@@ -136,7 +136,7 @@ def test_a_file_of_another_kind_says_of_which_it_is_not(tmp_path, suffix, conten
         read(path)
 
 
-def test_links_folders_and_files_that_are_not_there_are_told_apart(tmp_path):
+def test_links_folders_and_files_that_are_not_there_are_distinguished(tmp_path):
     (tmp_path / "folder.nii.gz").mkdir()
     (tmp_path / "annex.nii").symlink_to(".git/annex/objects/aa/bb/MD5E-s1--0")
     (tmp_path / "link.nii").symlink_to("nowhere")
