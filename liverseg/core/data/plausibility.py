@@ -137,8 +137,7 @@ def _lesions(measured: Measurements, bounds: PlausibilitySettings) -> Iterator[I
         if outside == lesion:
             text = (
                 f"all {lesion} lesion voxels lie outside the liver ({liver} voxels); look at both "
-                "masks. If lesions have a label of their own in the liver's file, it belongs to "
-                "data.liver_labels as well"
+                "masks, and whether data.liver_labels lacks the lesions' label"
             )
             yield Implausible(rater, "error", text)
         elif outside / lesion > bounds.outside_share:

@@ -163,7 +163,9 @@ def collect(
         case = replace(checked, role=roles.get(checked.name))
         judged.append(_with_problems(case, _missing_rater(case, settings), _leak(case, images)))
     usable = [case for case in judged if not case.problems]
-    findings += _missing_roles(usable, split) if roles else []
+    # Of a case that has to be mended the role is not missing.
+    left = usable if settings.data.refused_cases == "exclude" else judged
+    findings += _missing_roles(left, split) if roles else []
     warnings = [Finding(case.name, *warning) for case in judged for warning in case.warnings]
     warnings += _few_validation_patients(usable, split, settings)
     dataset = None
@@ -247,16 +249,16 @@ def _leak(case: ScannedCase, images: dict[str, ScannedCase]) -> Problem | None:
     )
 
 
-def _missing_roles(usable: Sequence[ScannedCase], split: Split | None) -> list[Finding]:
+def _missing_roles(left: Sequence[ScannedCase], split: Split | None) -> list[Finding]:
     advice = (
         "name one in a split file (--split) or raise data.validation_fraction and "
         "data.test_fraction"
         if split is None
         else f"change '{split.file}' so that one is left for it"
     )
-    missing = [role for role in ROLES if role not in {case.role for case in usable}]
+    missing = [role for role in ROLES if role not in {case.role for case in left}]
     return [
-        Finding("", "", f"no usable {role} case among {len(usable)}: {advice}") for role in missing
+        Finding("", "", f"no usable {role} case among {len(left)}: {advice}") for role in missing
     ]
 
 
