@@ -23,7 +23,7 @@ from liverseg.storage.folder import FolderStore
 LESION_SECONDS, LESION_MB = 30.0, 2000.0
 THRESHOLD_SECONDS, THRESHOLD_MB = 120.0, 1000.0
 REPORT_MB = 15.0
-TRAINER_MB = 3600.0
+TRAINER_MB = 3700.0
 Values = dict[str, float]
 
 
