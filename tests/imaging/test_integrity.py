@@ -1,4 +1,5 @@
 import gzip
+import re
 import struct
 import tracemalloc
 from hashlib import sha256
@@ -238,10 +239,24 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_announced(tmp_path, image, suff
     else:
         begin = header.index(b"\n\n") + 2 if suffix == ".nrrd" else header.index(b"LOCAL\n") + 6
         bomb = gzip.compress(whole + bytes(200 << 20))
-        path.write_bytes(header[:begin] + bomb)
+        announced_size = re.compile(rb"^CompressedDataSize = .*\n", re.M)
+        path.write_bytes(announced_size.sub(b"", header[:begin]) + bomb)
     file = load(path)
     tracemalloc.start()
     with pytest.raises(CaseError, match=f"'image{suffix}' has more bytes than the {len(whole)} of"):
         decode(file)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("change", "said"), [(-1, "has 1 bytes after"), (1, "is truncated")])
+def test_a_meta_image_has_as_many_compressed_bytes_as_it_announces(tmp_path, image, change, said):
+    """ITK reads as many as announced, and makes up the voxels that these do not give."""
+    path = tmp_path / "image.mha"
+    sitk.WriteImage(image, str(path), useCompression=True)
+    data = path.read_bytes()
+    size = re.search(rb"CompressedDataSize = (\d+)", data)
+    new = b"CompressedDataSize = %d" % (int(size[1]) + change)
+    path.write_bytes(data.replace(size[0], new))
+    with pytest.raises(CaseError, match=f"'image.mha' {said}.*bytes of compressed voxels"):
+        read(path)
