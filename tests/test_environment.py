@@ -156,7 +156,7 @@ def test_a_task_of_the_pipeline_logs_every_character() -> None:
     script = (
         "from liverseg.steps.race.race_logger import log, start_log\n"
         "start_log()\n"
-        "log.info('Fall M\u00fcller, F\udce4ll: 1 \u00b1 2')"
+        r"log.info('Fall M\u00fcller, F\udce4ll: 1 \u00b1 2')"
     )
     environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", script]
