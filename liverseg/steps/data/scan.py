@@ -144,8 +144,11 @@ def _checked(
         raise
     except Exception as error:  # noqa: BLE001 - whatever a library raises is this case's error
         case = ScannedCase(name, name, False, {}, (("", reason(error)),))
-    problems = tuple((readable(file), readable(problem)) for file, problem in case.problems)
-    return replace(case, problems=problems)
+    problems, warnings = (
+        tuple((readable(file), readable(text)) for file, text in found)
+        for found in (case.problems, case.warnings)
+    )
+    return replace(case, problems=problems, warnings=warnings)
 
 
 def collect(

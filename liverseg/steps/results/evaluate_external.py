@@ -216,7 +216,5 @@ def _attempt(case: CaseFiles, options: Options) -> Values | str:
 
 def _that_fit(cases: Sequence[CaseFiles], memory_mb: int) -> int:
     """Return how many of the largest case fit into the memory; one is always tried."""
-    paths = [next(iter(case.raters.values())) for case in cases]
-    # SimpleITK ends the process where a name is not UTF-8.
-    voxels = max((voxels_of(p) for p in paths if str(p) == readable(str(p))), default=0)
+    voxels = max((voxels_of(next(iter(case.raters.values()))) for case in cases), default=0)
     return max(1, int(memory_mb // (PROCESS_MB + voxels * BYTES_PER_VOXEL / 2**20)))
