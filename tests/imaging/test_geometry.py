@@ -123,6 +123,7 @@ CONTRADICTIONS = {
     "0.02 mm apart": (affine(), moved(0.0, 0.02), "0.02 mm"),
     "turned by a degree": (rotated(1), affine(), "mm"),
     "turned by 0.2 degrees": (rotated(0.2), affine(), "mm"),
+    "turned by 0.2 degrees the other way": (rotated(-0.2), affine(), "mm"),
     "upside down": (affine(np.diag([-1, -1, -1])), affine(), r"24\.4 mm"),
     "another handedness": (affine(np.diag([1, -1, 1])), affine(), "mm"),
     "another axis first": (affine(np.eye(3)[:, [1, 0, 2]]), affine(), "mm"),

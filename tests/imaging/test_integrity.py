@@ -170,7 +170,8 @@ def test_bytes_after_compressed_voxels_are_refused(tmp_path, image, suffix, rest
     path = tmp_path / f"image{suffix}"
     sitk.WriteImage(image, str(path), useCompression=True)
     path.write_bytes(path.read_bytes() + rest)
-    with pytest.raises(CaseError, match=f"'image{suffix}' (has {len(rest)} bytes after|is )"):
+    said = "is |has" if rest[:1] == b"\x1f" else f"has {len(rest)} bytes after"
+    with pytest.raises(CaseError, match=f"'image{suffix}' ({said})"):
         read(path)
 
 
