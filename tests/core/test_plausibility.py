@@ -81,6 +81,10 @@ def test_how_much_of_the_liver_lesions_may_fill(lesion, expected):
     assert kinds(first(1000), R1=first(lesion)) == expected
 
 
+def test_only_what_lies_inside_the_liver_fills_it():
+    assert kinds(first(1000), R1=first(1500, 500)) == [("R1", "warning")]
+
+
 def test_swapped_masks_and_a_liver_in_the_place_of_lesions_are_refused():
     assert ("R1", "error") in kinds(first(50), R1=first(1000))
     assert kinds(first(1000), R1=first(1000), R2=first(9)) == [("R1", "error")]
