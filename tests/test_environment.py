@@ -130,7 +130,7 @@ def test_on_a_read_only_root_an_output_is_refused_by_name(
     "environment",
     [
         {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "TERM": "dumb"},
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "COLUMNS": "0"},
         {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii:strict"},
         {"PYTHONIOENCODING": "latin-1", "TERM": "dumb"},
     ],

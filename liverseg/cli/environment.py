@@ -17,6 +17,8 @@ def prepare() -> None:
 
     _provide_folders()
     print_every_character()
+    if os.environ.get("COLUMNS") == "0":  # of a terminal that knows no width: rich would print none
+        del os.environ["COLUMNS"]
 
 
 def _leave_out_working_directory() -> None:

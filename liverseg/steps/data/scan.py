@@ -62,7 +62,8 @@ class ScanResult:
 
     def error(self, data: Path | str) -> CaseError | SettingsError:
         """Return what to raise where there is no dataset: the split's fault, or the cases'."""
-        text = f"{len(self.findings)} problems in '{data}'; no data set was written"
+        count = "1 problem" if len(self.findings) == 1 else f"{len(self.findings)} problems"
+        text = f"{count} in '{data}'; no data set was written"
         if all(not finding.case for finding in self.findings):
             return SettingsError("; ".join(finding.problem for finding in self.findings))
         return CaseError(text)
