@@ -120,7 +120,7 @@ def report() -> Values:
         size = 0
         with used() as result:
             for number, case in enumerate(cases):
-                pictures = report_figures.pictures(store, case, {"arms": arms})
+                pictures = report_figures.pictures(store, case, {"arms": arms}, "auto")
                 size += len(pictures["all"])
                 # Figure 3 has the best, the median and the worst case.
                 size += len(figures.slices_uri(pictures["figure"])) if number < 3 else 0

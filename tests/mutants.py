@@ -114,8 +114,10 @@ def main() -> None:
             copies.put(copy_of_checkout(Path(folder, str(number))))
         copy = copies.get()
         tests = dict.fromkeys(test for mutant in chosen for test in mutant.tests)
-        if outcome(copy, list(tests)) != 0:
-            sys.exit("the tests fail without any mutant: `make test` says which")
+        code = outcome(copy, list(tests))
+        if code != 0:
+            ended = f"do not end within {LIMIT_S} s" if code is None else "fail"
+            sys.exit(f"the tests {ended} without any mutant: {' '.join(tests)}")
         copies.put(copy)
 
         def tried(mutant: Mutant) -> bool:

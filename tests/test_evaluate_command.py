@@ -41,13 +41,15 @@ def test_a_folder_is_one_command_with_tables_files_and_json(liverseg, folder, tm
 @pytest.mark.slow
 def test_on_one_core_there_is_one_process(folder) -> None:
     words = [word for word in WORDS if word not in ("--jobs", "1")]
-    # A pool would be one of processes that are spawned.
+    # Each process is made in a context of its own.
     code = (
         "import multiprocessing, os, sys\n"
         "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-        "multiprocessing.get_context = None\n"
+        "real, started = multiprocessing.get_context, []\n"
+        "multiprocessing.get_context = lambda kind: (started.append(kind), real(kind))[1]\n"
         f"sys.argv = {['liverseg', 'evaluate', '--cases', str(folder), *words]!r}\n"
-        "from liverseg.cli import main\nmain()\n"
+        "from liverseg.cli import main\n"
+        "try:\n    main()\nfinally:\n    assert started == ['spawn'], started\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -61,10 +61,10 @@ def named_if_too_large(
     def reading(file: StoredFile, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return read(file, *args, **kwargs)
-        except (MemoryError, RuntimeError) as error:  # ITK raises the second
-            raise CaseError(
-                f"'{file.path.name}' cannot be read: it may not fit into memory ({_reason(error)})"
-            ) from error
+        except MemoryError as error:
+            raise CaseError(f"'{file.path.name}' does not fit into memory: {error}") from error
+        except RuntimeError as error:  # of ITK, which says so where memory is the reason
+            raise CaseError(f"'{file.path.name}' cannot be read: {_reason(error)}") from error
 
     return reading
 
@@ -138,10 +138,24 @@ def check_writable(path: Path) -> str:
 
 def nifti_bytes(volume: Volume) -> bytes:
     """Return what `write` would put into a .nii.gz file; the same volume gives the same bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "volume.nii.gz"
-        write(path, volume)
-        return path.read_bytes()
+    return encoded(Path("volume.nii.gz"), volume)
+
+
+def encoded(path: Path, volume: Volume) -> bytes:
+    """Return what `write` would put into a file with this suffix.
+
+    SimpleITK writes files only: into the temporary folder or, where it has no room for it, into
+    one beside the file, where as much room is needed anyway. Raises as `write`.
+    """
+    name = f"volume{check_writable(path)}"
+    for parent in (None, path.parent):
+        try:
+            with tempfile.TemporaryDirectory(dir=parent) as folder:
+                write(Path(folder) / name, volume)
+                return (Path(folder) / name).read_bytes()
+        except (OSError, StoreError) as error:
+            reason = error
+    raise StoreError(f"cannot write '{path}': {reason}") from reason
 
 
 def check_same_grid(

@@ -22,8 +22,8 @@ TOLERANCE = 1e-3
 """A value this far from a whole number is that number: scale factors and conversions round."""
 MOST_LABELS = 20
 """A file with more different values than this is taken for an image."""
-MOST_LABELS_TO_CHOOSE_FROM = 255
-"""The same where labels were chosen: a segmentation of the whole body has about a hundred."""
+MOST_LABELS_TO_CHOOSE_FROM = 130
+"""The same where labels were chosen: a segmentation of the whole body has about 120 structures."""
 
 Kind = Literal["lesion", "liver"]
 
@@ -34,6 +34,13 @@ class LabelMask(Volume):
 
     labels: tuple[int, ...] = ()
     """All labels of the file, sorted; empty where it is 0 everywhere."""
+
+    def why_empty(self, chosen: Sequence[int]) -> str:
+        """Return why no voxel is inside, `chosen` being the labels that count."""
+        if not self.labels:
+            return "all its voxels are 0"
+        have, count = (", ".join(map(str, labels)) for labels in (self.labels, chosen))
+        return f"it has the labels {have}, and only {count} count"
 
 
 def read_mask(

@@ -61,6 +61,8 @@ def header(name: str, data: bytes) -> Header:
             f"'{name}' is not a MetaImage file that is read: its ObjectType is "
             f"'{values.get('ObjectType')}', its version '{values.get('FileFormatVersion', 0)}'"
         )
+    if (unit := values.get("DistanceUnits", "mm").lower()) not in ("mm", "millimeter", "?", ""):
+        raise CaseError(f"'{name}' has DistanceUnits {unit}; store its lengths in mm")
     dimensions = whole_numbers(name, "NDims", values.get("NDims", "").split(), 1)[0]
     sizes = whole_numbers(name, "DimSize", values.get("DimSize", "").split(), dimensions)
     size = volume_size(name, sizes)

@@ -48,6 +48,11 @@ _SPACES = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "scanner-xyz": (1, 1, 1), "3d-right-handed": (1, 1, 1), "3d-left-handed": (1, 1, 1),
 }  # fmt: skip
+_OTHER_UNITS = frozenset({
+    "m", "cm", "dm", "um", "µm", "nm", "in", "inch", "inches", "micron", "microns", "meter",
+    "meters", "metre", "metres", "centimeter", "centimeters", "centimetre", "centimetres",
+    "micrometer", "micrometers", "micrometre", "micrometres",
+})  # fmt: skip
 # A damaged name of a field would silently take its value away.
 _FIELDS = frozenset({
     "content", "number", "type", "block size", "blocksize", "dimension", "space",
@@ -93,6 +98,7 @@ def header(name: str, data: bytes) -> Header:
     volume of single values.
     """
     values, end = fields(name, data)
+    _check_units(name, values)
     dimension = whole_numbers(name, "dimension", values.get("dimension", "").split(), 1)[0]
     sizes = whole_numbers(name, "sizes", values.get("sizes", "").split(), dimension)
     vectors = _vectors(name, values, dimension)
@@ -111,6 +117,14 @@ def header(name: str, data: bytes) -> Header:
         offset=offset,
         encoding=_encoding(name, values),
     )
+
+
+def _check_units(name: str, values: dict[str, str]) -> None:
+    """Raise CaseError for lengths in another unit than millimetres."""
+    for field in ("units", "space units"):
+        for unit in values.get(field, "").split('"')[1::2]:
+            if unit.strip().lower() in _OTHER_UNITS:
+                raise CaseError(f"'{name}' has '{field}' {unit}; store its lengths in mm")
 
 
 def _spatial_axes(

@@ -19,8 +19,8 @@ from liverseg.storage.refusals import refusal
 
 # The first parts of a store's keys (docs/store.md), and the folders that are no keys.
 _IN_STORE = frozenset({
-    "blobs", "cases", "datasets", "predictions", "scans", "segmentations", "studies", "versions",
-    "votes", ".incoming", ".local",
+    "blobs", "cases", "datasets", "predictions", "scans", "segmentations", "studies", "thresholds",
+    "versions", "votes", ".incoming", ".local",
 })  # fmt: skip
 
 

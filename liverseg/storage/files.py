@@ -119,13 +119,12 @@ def _rename(temporaries: Sequence[Path], targets: Sequence[Path], paths: Sequenc
         for temporary, target, path in zip(temporaries, targets, paths, strict=True):
             before = target.with_name(f"{temporary.name}.before")
             if len(targets) > 1:
-                with suppress(OSError):  # nothing there yet, or no hard links
-                    os.link(target, before)
+                _keep(target, before)
             try:
                 temporary.replace(target)
             except OSError as exc:
                 with suppress(OSError):
-                    before.unlink()
+                    before.unlink() if target.exists() else before.replace(target)
                 raise refusal(exc, "write", path) from exc
             kept.append((before, target))
     except StoreError:
@@ -134,6 +133,17 @@ def _rename(temporaries: Sequence[Path], targets: Sequence[Path], paths: Sequenc
                 before.replace(target) if before.exists() else target.unlink()
         raise
     _remove(before for before, _ in kept)
+
+
+def _keep(target: Path, before: Path) -> None:
+    """Give a file a second name, or where there are no hard links another one."""
+    try:
+        os.link(target, before)
+    except FileNotFoundError:
+        return  # nothing is there yet
+    except OSError:
+        with suppress(OSError):
+            target.replace(before)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liverseg.errors import StoreAway, StoreError
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # What a file system on the network says while its server is away (NFS mounted soft, FUSE, SMB). A
 # hard mount says nothing: the call waits until the server is back.
 _AWAY = frozenset({
@@ -33,7 +33,7 @@ def refusal(error: OSError, action: str, path: Path, needed: int | None = None) 
         return StoreError(f"no right to {action} {path} ({who}): {error.strerror}")
     if error.errno == errno.EROFS:
         return StoreError(f"no right to {action} {path}: the file system is read-only")
-    if error.errno in FULL:
+    if error.errno in _FULL:
         return StoreError(f"disk full: cannot {action} {path} ({_room(path, needed)})")
     kind = StoreAway if error.errno in _AWAY else StoreError
     return kind(f"cannot {action} {path}: {error.strerror or error}")

@@ -15,7 +15,7 @@ from liverseg.cli.options import (
     study_option,
 )
 from liverseg.exit_codes import TRAINER_CODES, help_text
-from liverseg.settings import BASELINE_SEED
+from liverseg.settings import BASELINE_SEED, SliceAxis
 
 
 @click.command(
@@ -113,6 +113,12 @@ def train(
 @click.option("--liver", required=True, help="Its liver mask, file or URL.")
 @label_option("liver")
 @click.option(
+    "--slice-axis",
+    type=click.Choice(["z", "y", "x"]),
+    help="Axis of the patient along which the slices lie: z for axial, y for coronal, x for "
+    "sagittal ones [default: as in the training].",
+)
+@click.option(
     "--model",
     required=True,
     help="Folder with model.safetensors and model.json, such as STORE/studies/ID/model, or its "
@@ -132,6 +138,7 @@ def predict(
     image: str,
     liver: str,
     liver_labels: tuple[int, ...],
+    slice_axis: SliceAxis | None,
     model: str,
     out: Path,
     probabilities: Path | None,
@@ -158,6 +165,7 @@ def predict(
             out,
             probabilities,
             liver_labels=liver_labels,
+            slice_axis=slice_axis,
             memory_mb=memory_mb,
             progress=report,
         )

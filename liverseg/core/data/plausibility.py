@@ -66,13 +66,16 @@ def judge_slice_axis(spacing_mm: Spacing, slice_axis: SliceAxis) -> list[Implaus
     coarsest = max(spacing_mm)
     if slice_axis != "auto" or spacing_mm[0] >= coarsest * (1 - _EQUAL):
         return []
-    axis = _AXES[spacing_mm.index(coarsest)]
-    series = "coronal" if axis == "y" else "sagittal"
-    text = (
-        f"the image has {_mm(spacing_mm)} mm (z, y, x), so that its slices are {series}, along "
-        f"{axis}, and not axial: interpolating within slices would interpolate across them. "
-        f"preparation.slice_axis={axis} takes them as they are, preparation.slice_axis=z takes z"
-    )
+    coarse = [a for a, mm in zip(_AXES, spacing_mm, strict=True) if mm >= coarsest * (1 - _EQUAL)]
+    text = f"the image has {_mm(spacing_mm)} mm (z, y, x): its coarsest axis is not z"
+    if len(coarse) == 1:
+        series = "coronal" if coarse == ["y"] else "sagittal"
+        text += (
+            f", so that its slices are {series}, along {coarse[0]}, and interpolating within "
+            f"axial slices would interpolate across them; preparation.slice_axis={coarse[0]} "
+            "takes them as they are"
+        )
+    text += "; if its slices are axial, say preparation.slice_axis=z"
     return [Implausible("image", "error", text)]
 
 
@@ -169,8 +172,8 @@ def _apart(measured: Measurements) -> Iterator[Implausible]:
     for first, second in measured.apart:
         text = (
             f"none of its {measured.lesion_voxels[second]} voxels is one of the "
-            f"{measured.lesion_voxels[first]} of {first}: is a mask of another case, or of another "
-            "orientation?"
+            f"{measured.lesion_voxels[first]} of {first}: is it a mask of another case, or of "
+            "another orientation?"
         )
         yield Implausible(second, "warning", text)
 

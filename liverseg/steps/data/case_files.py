@@ -8,7 +8,7 @@ import numpy as np
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError
 from liverseg.imaging.files import check_same_grid, decode
-from liverseg.imaging.masks import Kind, decode_mask
+from liverseg.imaging.masks import Kind, LabelMask, decode_mask
 from liverseg.imaging.stored_file import StoredFile, load
 from liverseg.settings import PREPARATION_VERSION, Settings, SliceAxis, digest
 from liverseg.steps.data.case_folder import Problem
@@ -76,6 +76,9 @@ def decode_files(
             on_grid: Volume = mask
             if "image" in volumes:
                 on_grid = check_same_grid(volumes["image"], mask, file.path.name)
+                if _may_be(volumes["image"], mask) and _has_voxels_of(volumes["image"], file, axis):
+                    problems.append(_copy(file, stored["image"]))
+                    continue
             volumes[name] = on_grid
             if mask.labels and not mask.voxels.any():
                 unlabelled.append(name)
@@ -87,8 +90,13 @@ def decode_files(
     return volumes, tuple(unlabelled), problems
 
 
+def _may_be(image: Volume, mask: LabelMask) -> bool:
+    """Say whether an image has no other values than a mask's file, so that they may be the same."""
+    return bool(mask.labels) and float(image.voxels.max()) == mask.labels[-1]
+
+
 def _has_voxels_of(image: Volume, file: StoredFile, axis: SliceAxis) -> bool:
-    """Say whether a file that is no mask is the image, saved once more."""
+    """Say whether a file is the image, saved once more."""
     try:
         return np.array_equal(decode(file, axis).voxels, image.voxels)
     except CaseError:

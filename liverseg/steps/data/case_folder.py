@@ -98,7 +98,7 @@ def find_case(data: Path, name: str) -> ScannedCase:
     """Return the case with this name: which files it has, none of which but case.json is read."""
     folder = data / name
     try:
-        paths = sorted(path for path in folder.iterdir() if not _is_hidden(path))
+        paths = sorted(path for path in folder.iterdir() if not is_hidden(path))
     except OSError as error:
         problem = ("", f"the folder cannot be read: {error.strerror}")
         return ScannedCase(name, name, False, {}, (problem,))
@@ -137,15 +137,16 @@ def find_case(data: Path, name: str) -> ScannedCase:
 
 def _is_case(folder: Path) -> bool:
     """Say whether a folder is meant as a case; one that cannot be read is, to be reported."""
-    if _is_hidden(folder):
+    if is_hidden(folder):
         return False
     try:
-        return not all(_is_hidden(path) for path in folder.iterdir())
+        return not all(is_hidden(path) for path in folder.iterdir())
     except OSError:
         return True
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
+    """Say whether a folder or file is one that users do not see, or that their system made."""
     return path.name.startswith(".") or path.name in _OF_SYSTEMS
 
 
@@ -163,7 +164,7 @@ def _description(folder: Path) -> tuple[str, bool, list[Problem]]:
         return folder.name, False, []
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return folder.name, False, [(path.name, f"'case.json' cannot be read: {error}")]
     if not isinstance(values, dict):
         return folder.name, False, [(path.name, "'case.json' must be a table of values")]

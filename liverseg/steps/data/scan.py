@@ -146,8 +146,8 @@ def _checked(
     except Exception as error:  # noqa: BLE001 - whatever a library raises is this case's error
         case = ScannedCase(name, name, False, {}, (("", reason(error)),))
     problems, warnings = (
-        tuple((readable(file), readable(text)) for file, text in found)
-        for found in (case.problems, case.warnings)
+        tuple((readable(file), readable(text)) for file, text in listed)
+        for listed in (case.problems, case.warnings)
     )
     return replace(case, problems=problems, warnings=warnings)
 
@@ -191,7 +191,7 @@ def read_split(path: Path) -> Split:
     """Return a split file; raises SettingsError."""
     try:
         lists = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"split file '{path}' cannot be read: {error}") from error
     if not isinstance(lists, dict) or not all(
         isinstance(names, list) and all(isinstance(n, str) for n in names)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from liverseg.errors import CaseError, SettingsError
 from liverseg.platform.file_names import readable
+from liverseg.steps.data.case_folder import is_hidden
 
 CASE = "{case}"
 
@@ -120,11 +121,8 @@ def _names(patterns: Patterns, folder: Path | None) -> list[str]:
     if folder is not None:
         if not folder.is_dir():
             raise SettingsError(f"--cases '{folder}' is not a folder")
-        return sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
+        folders = (e for e in folder.iterdir() if e.is_dir() and not is_hidden(e))
+        return sorted(entry.name for entry in folders)
     for pattern in _all(patterns):
         if pattern.count(CASE) != 1:
             raise SettingsError(

@@ -82,7 +82,7 @@ def run(
                 by_case[name] = result
 
     evaluate(options)
-    if plain := plain_masks([case["labels"] for case in by_case.values()], options.labels):
+    if plain := plain_masks([case["labels"] for case in by_case.values()], raters, options.labels):
         options = replace(options, plain_masks=plain)
         evaluate(options)
     left_out.sort(key=lambda one: one.case)
@@ -106,16 +106,19 @@ def run(
 
 
 def plain_masks(
-    labels_by_case: Sequence[Mapping[str, Sequence[int]]], chosen: Sequence[int]
+    labels_by_case: Sequence[Mapping[str, Sequence[int]]],
+    raters: Sequence[str],
+    chosen: Sequence[int],
 ) -> tuple[str, ...]:
-    """Return whose files are masks and no files of labels, sorted.
+    """Return the raters whose files are masks and no files of labels, sorted.
 
-    In no case do they have a chosen label, and never more than one; others have a chosen one. One
-    case without lesions is not enough: in a file of liver 1 and tumour 2 it has the label 1 only.
+    In no case do they have a chosen label, and never more than one; others have a chosen one. An
+    algorithm is never among them: where it has no chosen label it has found no lesion.
 
     Args:
         labels_by_case: Labels of the files, by rater and algorithm.
-        chosen: Which are lesion.
+        raters: Their names.
+        chosen: Which labels are lesion.
     """
     by_name: dict[str, list[set[int]]] = {}
     for labels in labels_by_case:
@@ -123,7 +126,7 @@ def plain_masks(
             by_name.setdefault(name, []).append(set(present))
     labelled = {n for n, files in by_name.items() if any(f & set(chosen) for f in files)}
     masks = {n for n, files in by_name.items() if any(files) and all(len(f) < 2 for f in files)}
-    return tuple(sorted(masks - labelled)) if labelled else ()
+    return tuple(sorted(masks & set(raters) - labelled)) if labelled else ()
 
 
 def one(case: CaseFiles, options: Options) -> Values:
@@ -166,7 +169,7 @@ def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) ->
     mask = read_mask(case.liver, options.liver_labels, "liver")
     volume = check_same_grid(first, mask, case.liver.name, first_name)
     if not np.any(volume.voxels):
-        raise CaseError(f"'{case.liver.name}' is empty: there is no liver")
+        raise CaseError(f"'{case.liver.name}' has no liver: {mask.why_empty(options.liver_labels)}")
     return volume
 
 

@@ -3,10 +3,10 @@
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError, 
 from liverseg.imaging import files
 from liverseg.imaging.masks import read_mask
 from liverseg.imaging.resampling import probability_to_original
-from liverseg.imaging.suffixes import WRITABLE_SUFFIXES, suffix_of
+from liverseg.imaging.suffixes import WRITABLE_SUFFIXES
 from liverseg.network.checkpoint import load_network
 from liverseg.network.device import best_device, use_available_cores
 from liverseg.network.prediction import DEFAULT_MEMORY_MB, Predictor
@@ -32,7 +32,7 @@ from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.result import reported_weights
 from liverseg.race.records.study import Study
-from liverseg.settings import Settings, from_mapping
+from liverseg.settings import Settings, SliceAxis, from_mapping
 from liverseg.steps.data.cases import PROBABILITY_FILE, load_case, prediction_prefix
 from liverseg.steps.data.preparation import prepare
 from liverseg.steps.data.transfer import local_bundle, local_file
@@ -139,6 +139,7 @@ def one(
     probabilities: Path | None = None,
     *,
     liver_labels: Sequence[int] = (),
+    slice_axis: SliceAxis | None = None,
     memory_mb: int = DEFAULT_MEMORY_MB,
     progress: Progress = _no_progress,
 ) -> dict[str, Any]:
@@ -153,6 +154,8 @@ def one(
         probabilities: If given, P(lesion) before post-processing, linear on the image's grid. Both
             are written, or neither.
         liver_labels: Which labels of its file are the liver; none: as in the training.
+        slice_axis: Along which axis of the patient the image's slices lie; None: as in the
+            training.
         memory_mb: Budget for one tile; smaller means more tiles and the same result.
         progress: Called with ("tiles", done, total).
 
@@ -169,10 +172,16 @@ def one(
     _check_outputs(out, probabilities, image, liver, model)
     image, liver, model = local_file(str(image)), local_file(str(liver)), local_bundle(str(model))
     settings, weights, described = _read_model(model)
+    if slice_axis is not None:
+        preparation = replace(settings.preparation, slice_axis=slice_axis)
+        settings = replace(settings, preparation=preparation)
     axis, labels = settings.preparation.slice_axis, liver_labels or settings.data.liver_labels
     volume = files.read(image, axis)
-    mask = files.check_same_grid(volume, read_mask(liver, labels, "liver", axis), liver.name)
+    labelled = read_mask(liver, labels, "liver", axis)
+    mask = files.check_same_grid(volume, labelled, liver.name)
     try:
+        if not mask.voxels.any():
+            raise CaseError(f"there is no liver: {labelled.why_empty(labels)}")
         case = prepare(volume, mask, {}, settings)
     except CaseError as error:
         raise CaseError(f"'{image}' with '{liver}': {error}") from error
@@ -184,7 +193,7 @@ def one(
     if probabilities is not None:
         soft = probability_to_original(probability, case.spacing_mm, volume.geometry)
         written[probabilities] = Volume(soft, volume.geometry)
-    write_files({path: _encoded(path, content) for path, content in written.items()})
+    write_files({path: files.encoded(path, content) for path, content in written.items()})
     millilitres = float(np.prod(volume.spacing_mm)) * int(lesion.sum()) / 1000
     return {
         "segmentation": str(out),
@@ -206,15 +215,6 @@ def _check_outputs(
     check_outputs(outputs, [Path(path) for path in inputs if "://" not in str(path)])
 
 
-def _encoded(path: Path, volume: Volume) -> bytes:
-    """Return the volume in the format that the file's suffix names."""
-    suffix = suffix_of(path)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / f"volume{suffix}"
-        files.write(file, volume)
-        return file.read_bytes()
-
-
 def _warnings(
     image: Volume,
     liver: Volume,
@@ -222,21 +222,16 @@ def _warnings(
     trained: SpacingRange | None,
     *paths: Path,
 ) -> list[str]:
-    """Return what is unlikely about an image and its liver; raise CaseError with what is wrong."""
+    """Return what is unlikely about an image and its liver; it is the user's to know better.
+
+    Raises CaseError where the slices seem to lie along another axis, which an option overrides.
+    """
     spacing, bounds = image.spacing_mm, settings.plausibility
-    remarks = [
-        *judge_slice_axis(spacing, settings.preparation.slice_axis),
-        *judge(measure(image, liver, {}), bounds),
-        *judge_spacing(spacing, trained, bounds),
-    ]
     names = dict(zip(("image", "liver"), paths, strict=True))
-    said = {
-        s: [f"'{names[r.file]}': {r.text}" for r in remarks if r.severity == s]
-        for s in ("error", "warning")
-    }
-    if said["error"]:
-        raise CaseError("; ".join(said["error"]))
-    return said["warning"]
+    for wrong in judge_slice_axis(spacing, settings.preparation.slice_axis):
+        raise CaseError(f"'{names[wrong.file]}': {wrong.text} (`predict --slice-axis`)")
+    remarks = [*judge(measure(image, liver, {}), bounds), *judge_spacing(spacing, trained, bounds)]
+    return [f"'{names[remark.file]}': {remark.text}" for remark in remarks]
 
 
 def _trained_spacing(described: Mapping[str, Any], model: Path) -> SpacingRange | None:
