@@ -137,10 +137,10 @@ def _rename(temporaries: Sequence[Path], targets: Sequence[Path], paths: Sequenc
 
 def _keep(target: Path, before: Path) -> None:
     """Give a file a second name, or where there are no hard links another one."""
+    if not target.is_file():
+        return  # nothing is there yet, or a folder that is no output
     try:
         os.link(target, before)
-    except FileNotFoundError:
-        return  # nothing is there yet
     except OSError:
         with suppress(OSError):
             target.replace(before)

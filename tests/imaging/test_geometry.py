@@ -442,3 +442,34 @@ def test_a_mask_turned_by_45_degrees_is_on_the_grid_of_its_image(tmp_path, axis,
         write(tmp_path / "back.nii", on_grid)
         np.testing.assert_array_equal(nibabel.load(tmp_path / "back.nii").get_fdata(), VOXELS)
     assert check_same_grid(image, image, "itself") is image
+
+
+@pytest.mark.parametrize("unit", ["cm", "m", "um", "micron"])
+@pytest.mark.parametrize("field", ["units", "space units"])
+def test_an_nrrd_file_in_another_unit_than_mm_is_refused(tmp_path, field, unit):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16)), str(path))
+    data = path.read_bytes()
+    for written in ("mm", unit):
+        line = f'{field}: "{written}" "{written}" "{written}"\n'.encode()
+        path.write_bytes(data.replace(b"\n\n", b"\n" + line + b"\n", 1))
+        if written == "mm":
+            read(path)
+        else:
+            with pytest.raises(CaseError, match=f"'a.nrrd' has '{field}' {unit}; store"):
+                read(path)
+
+
+@pytest.mark.parametrize("unit", ["cm", "um", "m"])
+def test_a_metaimage_in_another_unit_than_mm_is_refused(tmp_path, unit):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16)), str(path))
+    data = path.read_bytes()
+    for written in ("mm", unit):
+        field = f"DistanceUnits = {written}\nElementDataFile".encode()
+        path.write_bytes(data.replace(b"ElementDataFile", field, 1))
+        if written == "mm":
+            read(path)
+        else:
+            with pytest.raises(CaseError, match=f"'a.mha' has DistanceUnits {unit}; store"):
+                read(path)

@@ -145,3 +145,9 @@ def test_slices_along_any_axis_come_first_and_the_file_gets_its_orientation_back
     assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(original))
     assert back.GetOrigin() == pytest.approx(original.GetOrigin())
     assert back.GetDirection() == pytest.approx(original.GetDirection())
+
+
+def test_why_a_mask_is_empty_names_the_labels_that_are_there(tmp_path):
+    path = written(tmp_path / "liver.nii.gz", np.full(SHAPE, 3, np.uint8))
+    why = read_mask(path, (7, 8)).why_empty((7, 8))
+    assert why == "it has the labels 3, and only 7, 8 count"

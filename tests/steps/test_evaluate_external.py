@@ -147,6 +147,12 @@ def test_missing_files_leave_a_case_out_but_a_missing_rater_is_absent(folder) ->
     assert reasons["c"].startswith("no reference: 'tumor_R1.nii.gz' (R1), 'tumor_R2.nii.gz' (R2)")
 
 
+@pytest.mark.parametrize("name", ["__MACOSX", ".hidden", "@eaDir", "lost+found"])
+def test_folders_of_systems_are_no_cases(folder, name) -> None:
+    (folder / name).mkdir()
+    assert evaluate(folder)["excluded"] == []
+
+
 def test_no_case_at_all_is_an_error_with_the_first_reason(folder) -> None:
     with pytest.raises(CaseError, match=r"a \(the first of 3 cases\): no prediction: 'other"):
         evaluate(folder, Patterns(RATERS, {"A1": "other.nii.gz"}))
@@ -222,6 +228,16 @@ def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, t
     assert note in evaluation.notes(result)
 
 
+def test_a_prediction_of_the_liver_alone_has_no_lesion(evaluate_one, tmp_path) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
+    put(tmp_path / "reference.nii.gz", liver.astype(np.uint8) + lesion)
+    prediction = put(tmp_path / "prediction.nii.gz", liver.astype(np.uint8))
+    result = evaluate_one(prediction, labels=(2,))
+    assert result["cases"][0]["label_absent"] == ["A1"]
+    assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 0
+
+
 def test_a_case_without_lesions_among_files_of_labels_has_none(folder) -> None:
     volumes = tiny_volumes()
     liver, lesion = volumes["liver"].voxels.astype(np.uint8), volumes["tumor_R1"].voxels
@@ -241,7 +257,7 @@ def test_a_case_without_lesions_among_files_of_labels_has_none(folder) -> None:
     ("cases", "expected"),
     [
         ([{"R1": [1], "A1": [1, 2]}], ("R1",)),
-        ([{"R1": [1, 2], "A1": [255]}, {"R1": [1], "A1": []}], ("A1",)),
+        ([{"R1": [1, 2], "A1": [255]}, {"R1": [1], "A1": []}], ()),  # A1 has found none
         ([{"R1": [1], "R2": [3], "A1": [2]}], ("R1", "R2")),
         ([{"R1": [1], "A1": [1]}], ()),  # nobody has the label
         ([{"R1": [1], "A1": [1, 2]}, {"R1": [2], "A1": [1, 2]}], ()),
@@ -251,8 +267,8 @@ def test_a_case_without_lesions_among_files_of_labels_has_none(folder) -> None:
     ],
 )
 def test_plain_masks_never_have_a_chosen_label_nor_two(cases, expected) -> None:
-    assert evaluate_external.plain_masks(cases, (2,)) == expected
-    assert evaluate_external.plain_masks(cases, ()) == ()
+    assert evaluate_external.plain_masks(cases, ("R1", "R2"), (2,)) == expected
+    assert evaluate_external.plain_masks(cases, ("R1", "R2"), ()) == ()
 
 
 def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_path) -> None:
@@ -299,7 +315,7 @@ def test_what_is_predicted_outside_the_liver_is_left_out_and_reported(
     assert case["outside_liver_dice_loss"] == {"R1": 0}
     assert case["algorithms"]["A1"]["dice"]["R1"] == 1
     empty = put(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
-    with pytest.raises(CaseError, match=r"'empty.nii.gz' is empty: there is no liver"):
+    with pytest.raises(CaseError, match=r"'empty.nii.gz' is empty: all its voxels are 0"):
         evaluate_one(prediction, empty)
 
 

@@ -279,17 +279,6 @@ def two_labels(case: Path) -> None:
         (coronal, "its slices are coronal, along y"),
         (image_as_liver, "'liver.nii.gz' has voxels such as .* grey values of an image"),
         (two_labels, "'liver.nii.gz' has the labels 1, 2; say which of them are liver with --liv"),
-        (
-            replaced(
-                "liver",
-                Volume(
-                    np.eye(20, dtype=bool)[None].repeat(6, 0)[:, :1].repeat(24, 1)
-                    & (np.arange(6) < 1)[:, None, None],
-                    grid(),
-                ),
-            ),
-            "smallest_liver_ml",
-        ),
     ],
 )
 def test_a_wrong_input_is_refused_and_nothing_is_written(
@@ -299,6 +288,29 @@ def test_a_wrong_input_is_refused_and_nothing_is_written(
     with pytest.raises(CaseError, match=message):
         one(case, model, tmp_path / "out" / "lesions.nii.gz")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_part_of_a_liver_is_segmented_with_a_warning(case, model, tmp_path) -> None:
+    part = np.zeros((6, 24, 20), bool)
+    part[2, 8:14, 6:12] = True
+    replaced("liver", Volume(part, grid()))(case)
+    warnings = one(case, model, tmp_path / "o.nii.gz")["warnings"]
+    assert any("plausibility.smallest_liver_ml" in warning for warning in warnings)
+    assert (tmp_path / "o.nii.gz").exists()
+
+
+def test_an_option_says_how_the_slices_of_an_image_lie(case, model, tmp_path) -> None:
+    quieten(model)
+    coronal(case)
+    with pytest.raises(CaseError, match="--slice-axis"):
+        one(case, model, tmp_path / "o.nii.gz")
+    for axis in ("y", "z"):
+        one(case, model, tmp_path / f"{axis}.nii.gz", slice_axis=axis)
+        written, image = (
+            sitk.ReadImage(path) for path in (tmp_path / f"{axis}.nii.gz", case / "image.nii.gz")
+        )
+        assert written.GetSize() == image.GetSize()
+        assert written.GetDirection() == image.GetDirection()
 
 
 def test_the_labels_of_the_liver_are_those_given_or_else_the_training_s(

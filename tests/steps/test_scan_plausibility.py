@@ -136,6 +136,16 @@ def test_an_image_in_the_place_of_two_masks_is_named_for_each_once(data, store):
     assert [line.split(":")[0] for line in of_a] == ["liver.nii.gz", "tumor_R2.nii.gz"]
 
 
+def test_labels_in_the_place_of_the_image_are_named_although_they_are_a_mask(data, store):
+    labels = LIVER.astype(np.uint8) + LESION
+    put(data / "a" / "image.nii.gz", labels)
+    (data / "a" / "tumor_R2.nii.gz").unlink()
+    put(data / "a" / "tumor_R2.nii", labels)  # other bytes, the same voxels
+    chosen = from_mapping({"data": {"lesion_labels": [2]}}, QUIET)
+    of_a = said(scan.run(data, store, chosen).findings)
+    assert any("'tumor_R2.nii' has the voxels of 'image.nii.gz'" in line for line in of_a), of_a
+
+
 def partly_outside(case):
     voxels = np.roll(LESION, 7, 2)
     assert 0.2 < (voxels & ~LIVER).sum() / voxels.sum() < 1

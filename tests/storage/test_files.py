@@ -91,6 +91,16 @@ def test_where_the_second_rename_fails_the_first_is_undone(tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "old"]
 
 
+def test_without_hard_links_the_first_rename_is_undone_too(tmp_path, monkeypatch) -> None:
+    """The kernel's part alone is replaced: FAT and some network file systems have no hard links."""
+
+    def no_links(*_names) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    test_where_the_second_rename_fails_the_first_is_undone(tmp_path)
+
+
 def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "file")

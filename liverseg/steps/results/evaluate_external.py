@@ -169,7 +169,7 @@ def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) ->
     mask = read_mask(case.liver, options.liver_labels, "liver")
     volume = check_same_grid(first, mask, case.liver.name, first_name)
     if not np.any(volume.voxels):
-        raise CaseError(f"'{case.liver.name}' has no liver: {mask.why_empty(options.liver_labels)}")
+        raise CaseError(f"'{case.liver.name}' is empty: {mask.why_empty(options.liver_labels)}")
     return volume
 
 

@@ -181,7 +181,7 @@ def one(
     mask = files.check_same_grid(volume, labelled, liver.name)
     try:
         if not mask.voxels.any():
-            raise CaseError(f"there is no liver: {labelled.why_empty(labels)}")
+            raise CaseError(f"the liver mask is empty: {labelled.why_empty(labels)}")
         case = prepare(volume, mask, {}, settings)
     except CaseError as error:
         raise CaseError(f"'{image}' with '{liver}': {error}") from error
