@@ -10,7 +10,7 @@ import numpy as np
 
 from liverseg.errors import CaseError
 
-LONGEST_HEADER = 1 << 16
+LONGEST_HEADER = 1 << 22
 LARGEST_VOXELS = 1 << 28
 """1024 slices of 512 x 512. A header that announces more is damaged or was made to do harm."""
 

@@ -91,11 +91,18 @@ def _check_length(name: str, present: int, needed: int, of: str = "voxels") -> N
 
 
 def _beginning(name: str, data: bytes) -> bytes:
-    """Return the first kilobyte of a gzip file's content."""
-    try:
-        return zlib.decompressobj(_ANY_WRAPPER).decompress(data, 1024)
-    except zlib.error as error:
-        raise CaseError(f"'{name}' is damaged: {error}; copy it again") from error
+    """Return the first kilobyte of a gzip file's content, of as many members as that takes."""
+    content = b""
+    while data and len(content) < 1024:
+        stream = zlib.decompressobj(_ANY_WRAPPER)
+        try:
+            content += stream.decompress(data, 1024 - len(content))
+        except zlib.error as error:
+            if content:  # what follows the first member is looked at with the voxels
+                break
+            raise CaseError(f"'{name}' is damaged: {error}; copy it again") from error
+        data = stream.unused_data
+    return content
 
 
 def _inflated(name: str, packed: bytes | memoryview, needed: int, before: int = 0) -> bytes:

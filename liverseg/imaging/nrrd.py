@@ -76,7 +76,7 @@ def fields(name: str, data: bytes) -> tuple[dict[str, str], int]:
     while position < len(data):
         line, newline, _ = data[position:].partition(b"\n")
         if not newline and len(data) >= LONGEST_HEADER:
-            raise CaseError(f"'{name}' is damaged: its header has no end")
+            raise CaseError(f"'{name}' is damaged: its header has no end in {LONGEST_HEADER} bytes")
         position += len(line) + len(newline)
         text = line.decode("latin-1").strip()
         if not text:

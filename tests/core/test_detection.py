@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
+from liverseg.core.evaluation import lesion_cluster
 from liverseg.core.evaluation.delineation import Delineation, Lesions
 from liverseg.core.evaluation.detection import Counts, Detection, match
 from liverseg.core.evaluation.lesion_cluster import SUBSET_CAP
@@ -350,3 +351,11 @@ def test_100_000_lesions_a_side_take_seconds(scene) -> None:
     seconds = time.process_time() - began
     assert len(detection.matched) == len(reference)
     assert seconds < 10
+
+
+def test_of_references_whose_absence_gives_the_same_dice_the_first_is_left_out() -> None:
+    leave_one_out = lesion_cluster._LeaveOneOut()
+    sizes, shared = [0, 0, 0, 12, 0, 8], {5: 1, 3: 2}
+    leave_one_out.add([5, 3], sizes, shared)
+    # 2 (9 - 1) / (40 - 8) and 2 (9 - 2) / (40 - 12)
+    assert leave_one_out.best(shared, 9, 40) == (0.5, 3)

@@ -155,9 +155,23 @@ def test_hidden_folders_and_folders_of_hidden_files_are_no_cases(case):
     put(data / ".git" / "config")
     put(data / "hidden only" / ".DS_Store")
     (data / "@eaDir").mkdir()
-    (data / "nothing yet").mkdir()
     put(data / "lost+found" / "#12")
     assert case_names(data) == ["case"]
+
+
+def test_an_empty_folder_is_what_a_copy_has_left_of_a_case(case):
+    (case.parent / "nothing yet").mkdir()
+    assert case_names(case.parent) == ["case", "nothing yet"]
+    problems = find_case(case.parent, "nothing yet").problems
+    assert [file for file, _ in problems] == ["image", "liver"]
+
+
+@pytest.mark.parametrize(
+    "name", ["tumor_R1.nii.gz.md5", "tumor_R1.nii.gz.dvc", "tumor_R1.nii.gz~", "R2_map.txt"]
+)
+def test_what_goes_with_a_contour_is_none(case, name):
+    put(case / name)
+    assert scanned(case).problems == ()
 
 
 def test_a_folder_with_any_other_file_is_a_case_and_lacks_what_is_missing(case):

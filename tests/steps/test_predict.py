@@ -299,6 +299,15 @@ def test_a_part_of_a_liver_is_segmented_with_a_warning(case, model, tmp_path) ->
     assert (tmp_path / "o.nii.gz").exists()
 
 
+def test_an_input_that_is_named_by_its_url_is_no_output(case, model) -> None:
+    image, liver = case / "image.nii.gz", case / "liver.nii.gz"
+    before = image.read_bytes(), liver.read_bytes()
+    for out in (image, liver):
+        with pytest.raises(SettingsError, match="is the same file as"):
+            predict.one(f"file://{image}", f"file://{liver}", model, out)
+    assert (image.read_bytes(), liver.read_bytes()) == before
+
+
 def test_an_option_says_how_the_slices_of_an_image_lie(case, model, tmp_path) -> None:
     quieten(model)
     coronal(case)

@@ -36,6 +36,8 @@ def report(store: str, study: str | None, out: Path) -> None:
 
     opened = open_store(store)
     outputs = [Output("--out", out, (".html", ".htm"))]
+    # One name stands for all that are written beside the page.
+    outputs.append(Output("--out", out.parent / f"{out.stem}-files" / "table-1.csv"))
     check_outside(opened, outputs)
     check_outputs(outputs, [])
     path = step.run(opened, study or latest_study(opened), out)

@@ -62,8 +62,19 @@ def judge(measured: Measurements, bounds: PlausibilitySettings) -> list[Implausi
 
 
 def judge_slice_axis(spacing_mm: Spacing, slice_axis: SliceAxis) -> list[Implausible]:
-    """Return an error if slices seem to lie along another axis than z, and no setting says so."""
+    """Return an error if slices seem to lie along another axis than z, and no setting says so.
+
+    Where a setting says that they are coronal or sagittal, another coarsest axis is a warning: the
+    spacing (z, y, x) is then that of an image with its slices first.
+    """
     coarsest = max(spacing_mm)
+    if slice_axis in ("y", "x") and spacing_mm[0] < coarsest * (1 - _EQUAL):
+        text = (
+            f"its slices are {_mm(spacing_mm[:1])} mm apart and its voxels up to "
+            f"{_mm((coarsest,))} mm wide, although preparation.slice_axis={slice_axis} says that "
+            f"they lie along {slice_axis}: it may be of another orientation than the other cases"
+        )
+        return [Implausible("image", "warning", text)]
     if slice_axis != "auto" or spacing_mm[0] >= coarsest * (1 - _EQUAL):
         return []
     coarse = [a for a, mm in zip(_AXES, spacing_mm, strict=True) if mm >= coarsest * (1 - _EQUAL)]

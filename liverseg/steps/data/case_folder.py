@@ -140,9 +140,11 @@ def _is_case(folder: Path) -> bool:
     if is_hidden(folder):
         return False
     try:
-        return not all(is_hidden(path) for path in folder.iterdir())
+        names = list(folder.iterdir())
     except OSError:
         return True
+    # An empty one may be what an interrupted copy has left of a case.
+    return not names or not all(is_hidden(path) for path in names)
 
 
 def is_hidden(path: Path) -> bool:
@@ -153,7 +155,10 @@ def is_hidden(path: Path) -> bool:
 def _could_be_a_contour(path: Path) -> bool:
     """Say whether a file that is no case's file may be a rater's contour under another name."""
     name = path.name.lower()
-    other = name.startswith(("image", "liver")) or name.endswith(_NO_CONTOURS)
+    beside = path.with_suffix(""), path.with_name(path.name.rstrip("~"))
+    if any(file != path and file.exists() for file in beside):
+        return False  # what goes with another file: its checksum, its older version
+    other = name.startswith(("image", "liver")) or name.endswith(_NO_CONTOURS) or "map" in name
     return not other and _LIKE_A_CONTOUR.search(name) is not None
 
 

@@ -212,7 +212,8 @@ def _check_outputs(
     if probabilities is not None:
         outputs.append(Output("--probabilities", probabilities, WRITABLE_SUFFIXES))
     inputs = [image, liver, *(f"{model}/{name}" for name in (WEIGHTS, DESCRIPTION))]
-    check_outputs(outputs, [Path(path) for path in inputs if "://" not in str(path)])
+    here = [str(path).removeprefix("file://") for path in inputs]
+    check_outputs(outputs, [Path(path) for path in here if "://" not in path])
 
 
 def _warnings(
@@ -228,9 +229,15 @@ def _warnings(
     """
     spacing, bounds = image.spacing_mm, settings.plausibility
     names = dict(zip(("image", "liver"), paths, strict=True))
-    for wrong in judge_slice_axis(spacing, settings.preparation.slice_axis):
-        raise CaseError(f"'{names[wrong.file]}': {wrong.text} (`predict --slice-axis`)")
-    remarks = [*judge(measure(image, liver, {}), bounds), *judge_spacing(spacing, trained, bounds)]
+    of_slices = judge_slice_axis(spacing, settings.preparation.slice_axis)
+    for wrong in of_slices:
+        if wrong.severity == "error":
+            raise CaseError(f"'{names[wrong.file]}': {wrong.text} (`predict --slice-axis`)")
+    remarks = [
+        *of_slices,
+        *judge(measure(image, liver, {}), bounds),
+        *judge_spacing(spacing, trained, bounds),
+    ]
     return [f"'{names[remark.file]}': {remark.text}" for remark in remarks]
 
 
