@@ -167,7 +167,7 @@ def test_bounds_are_the_settings():
         ((1.2, 7.7, 1.2), "auto", "y"),
         ((0.8, 0.8, 6.0), "auto", "x"),
         ((1.2, 7.7, 1.2), "z", ""),
-        ((1.2, 1.2, 7.7), "y", ""),
+        ((7.7, 1.2, 1.2), "y", ""),
     ],
 )
 def test_the_coarsest_axis_is_z_unless_a_setting_says_which_one_slices_follow(
@@ -178,6 +178,15 @@ def test_the_coarsest_axis_is_z_unless_a_setting_says_which_one_slices_follow(
     if refused:
         assert f"preparation.slice_axis={refused}" in remarks[0].text
         assert " x ".join(f"{mm:.4g}" for mm in spacing) in remarks[0].text
+
+
+@pytest.mark.parametrize("axis", ["y", "x"])
+def test_an_axial_image_among_coronal_ones_is_warned_of(axis):
+    ((file, severity, text),) = [
+        (i.file, i.severity, i.text) for i in judge_slice_axis((1.2, 1.2, 7.7), axis)
+    ]
+    assert (file, severity) == ("image", "warning")
+    assert f"preparation.slice_axis={axis} says" in text
 
 
 TRAINED = SpacingRange((2.0, 5.0), (0.8, 1.6))
