@@ -132,9 +132,9 @@ class DataSettings:
     test_fraction: float = 0.23
     """Share of patients that test where there is no split file (19 of 82 in the paper)."""
     lesion_labels: tuple[int, ...] = ()
-    """Labels that are lesion in the raters' files; none: the only one that a file has."""
+    """Labels that count as lesion in the raters' files; if empty, a file may have only one."""
     liver_labels: tuple[int, ...] = ()
-    """Labels that are liver in the liver's file, those of its lesions included; none: as above."""
+    """Labels that count as liver, including those of lesions inside it; if empty, as above."""
 
     @property
     def labels(self) -> dict[str, tuple[int, ...]]:

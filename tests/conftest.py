@@ -1,6 +1,7 @@
 import json
 import os
-from collections.abc import Callable, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def write_case() -> CaseWriter:
 @pytest.fixture
 def tiny_case() -> dict[str, Volume]:
     return tiny_volumes()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty disk with as much room as the module's SMALL_DISK_KIB says."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = f"size={request.module.SMALL_DISK_KIB}k"
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

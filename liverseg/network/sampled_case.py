@@ -90,5 +90,5 @@ class SampledCase:
     lesion: PackedMask
     loss_mask: PackedMask
     lesion_voxels: Voxels
-    """That teach, in the loss mask; none in a case without lesion."""
+    """Lesion voxels inside the loss mask; none in a case without lesions."""
     liver_voxels: Voxels

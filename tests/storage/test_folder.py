@@ -14,6 +14,7 @@ from liverseg.errors import NotFound, StoreAway, StoreError
 from liverseg.storage.folder import FolderStore
 from tests.storage.contract import LargeObjectContract, StoreContract
 
+SMALL_DISK_KIB = 256
 NOBODY = 65534
 
 
@@ -178,22 +179,6 @@ def test_without_the_right_to_list_the_message_says_so(open_folder):
     FolderStore(folder).put("a/b", b"")
     (folder / "a").chmod(0o311)
     assert f"no right to list {folder / 'a'}" in as_nobody("store.keys('a/')", folder)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_leaves_nothing_half_written(small_disk):

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from liverseg.cli.console import console, print_json, print_table, progress_bar
-from liverseg.cli.data.findings import show_findings
+from liverseg.cli.data.findings import findings_json, show_findings
 from liverseg.cli.options import (
     chosen_settings,
     data_option,
@@ -75,10 +75,9 @@ def scan(
         result = step.run(folder, opened, settings, lists, report)
     digest = result.dataset.digest if result.dataset else None
     if as_json:
-        problems = [{"case": f.case, "file": f.file, "problem": f.problem} for f in result.findings]
         cases = [{"case": c.name, "role": c.role, "raters": c.raters} for c in result.cases]
-        warnings = [{"case": f.case, "file": f.file, "warning": f.problem} for f in result.warnings]
-        print_json({"dataset": digest, "cases": cases, "problems": problems, "warnings": warnings})
+        listed = findings_json(result.findings, result.warnings)
+        print_json({"dataset": digest, "cases": cases} | listed)
     else:
         print_table(
             f"{len(result.cases)} cases in {data}",

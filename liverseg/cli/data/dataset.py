@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from liverseg.cli.console import console, print_json, progress_bar
-from liverseg.cli.data.findings import show_findings
+from liverseg.cli.data.findings import findings_json, show_findings
 from liverseg.cli.options import chosen_settings, example, json_option, settings_options
 from liverseg.errors import CaseError
 
@@ -58,13 +58,8 @@ def push(
                 "files": pushed.files,
                 "sent": pushed.sent,
                 "sent_bytes": pushed.sent_bytes,
-                "problems": [
-                    {"case": f.case, "file": f.file, "problem": f.problem} for f in pushed.findings
-                ],
-                "warnings": [
-                    {"case": f.case, "file": f.file, "warning": f.problem} for f in pushed.warnings
-                ],
             }
+            | findings_json(pushed.findings, pushed.warnings)
         )
     else:
         show_findings(pushed.findings, pushed.warnings)

@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     from liverseg.steps.data.scan import Finding
 
 
+def findings_json(
+    problems: "Sequence[Finding]", warnings: "Sequence[Finding]"
+) -> dict[str, list[dict[str, str]]]:
+    """Return both as plain values under `problems` and `warnings`."""
+    return {
+        f"{kind}s": [{"case": f.case, "file": f.file, kind: f.problem} for f in findings]
+        for kind, findings in (("problem", problems), ("warning", warnings))
+    }
+
+
 def show_findings(problems: "Sequence[Finding]", warnings: "Sequence[Finding]") -> None:
     """Print a table of what is unlikely and one of what is wrong; nothing where there is none."""
     for title, head, findings in (

@@ -39,7 +39,7 @@ class CaseManifest(bundle.Manifest):
     lesion_ml: dict[str, float]
     """By rater, the volume that was contoured."""
     measured: Measurements | None = None
-    """None in a case that an earlier version has prepared, which has not been judged."""
+    """None if the case was prepared by an earlier version, which did not measure it."""
 
 
 def case_prefix(key: str) -> str:

@@ -7,7 +7,6 @@ trained equally long. The winner's segmentation is what they are held against, l
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from liverseg.core.evaluation.disagreement import Votes
 from liverseg.core.volumes.volume import Mask, Volume
 from liverseg.errors import IntegrityError, NotFound, StudyError
 from liverseg.imaging import files
+from liverseg.imaging.stored_file import StoredFile
 from liverseg.race.decide.checkpoint_retention import LAST_RUNGS
 from liverseg.race.decide.state import fold
 from liverseg.race.records import facts
@@ -164,10 +164,8 @@ def load_votes(
         raise StudyError(
             f"case {key[:12]} has no votes of several seeds; run `liverseg postprocess` first"
         ) from error
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / VOTES_FILE
-        path.write_bytes(data)
-        counted: Votes = files.read(path, slice_axis).voxels.astype(np.uint8)
+    file = StoredFile(Path(VOTES_FILE), data)
+    counted: Votes = files.decode(file, slice_axis).voxels.astype(np.uint8)
     return counted
 
 

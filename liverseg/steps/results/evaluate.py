@@ -6,7 +6,6 @@ How often test cases were looked at is counted: settings are chosen on validatio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from liverseg.core.data.case import PreparedCase
@@ -15,7 +14,8 @@ from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.evaluation.measures import EVALUATION_VERSION, MEAN
 from liverseg.core.volumes.volume import Mask
 from liverseg.errors import NotFound, StudyError
-from liverseg.imaging.masks import read_mask
+from liverseg.imaging.masks import decode_mask
+from liverseg.imaging.stored_file import StoredFile
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
 from liverseg.race.records.study import Study
@@ -147,10 +147,9 @@ def load_segmentation(
         raise StudyError(
             f"case {key[:12]} is not segmented yet; run `liverseg postprocess` first"
         ) from error
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / SEGMENTATION_FILE
-        path.write_bytes(data)
-        mask: Mask = read_mask(path, slice_axis=slice_axis).voxels
+    mask: Mask = decode_mask(
+        StoredFile(Path(SEGMENTATION_FILE), data), slice_axis=slice_axis
+    ).voxels
     return mask
 
 
