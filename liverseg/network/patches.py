@@ -6,7 +6,7 @@ the iteration, patches can be made ahead in a thread, and a resumed training see
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from liverseg.core.volumes.grid import NetworkGrid, Size
 from liverseg.core.volumes.volume import Box, FloatArray, Mask, bounding_box
 from liverseg.errors import CaseError
 from liverseg.network import augmentation
+from liverseg.network.image_file import append, image_file, mapped
 from liverseg.network.sampled_case import PackedMask, SampledCase, Voxels
 from liverseg.settings import NetworkSettings, TrainingSettings
 
@@ -56,12 +57,14 @@ class PatchSampler:
         grid = NetworkGrid(network)
         self._patch, self._halo = training.patch, grid.halo
         self._output = grid.output_size(training.patch)
-        # One whole case in memory at a time.
-        self._cases = [self._kept(case) for case in cases]
-        self._with_lesion = [c for c in self._cases if c.lesion_voxels.size]
         self._training, self._seed = training, seed
-        if not self._with_lesion:
-            raise CaseError(f"none of the {len(self._cases)} training cases has a lesion voxel")
+        with image_file() as file:
+            # One whole case in memory at a time.
+            self._cases = [self._kept(case, file) for case in cases]
+            self._with_lesion = [c for c in self._cases if c.lesion_voxels.size]
+            if not self._with_lesion:
+                raise CaseError(f"none of the {len(self._cases)} training cases has a lesion voxel")
+            self._images = mapped(file)
 
     def batch(self, iteration: int) -> Batch:
         """Return the batch of the iteration (from 0)."""
@@ -87,15 +90,14 @@ class PatchSampler:
         change = augmentation.sample(rng, self._training)
         return self._cut(case, (start[0], start[1], start[2]), change)
 
-    def _kept(self, case: TrainingCase) -> SampledCase:
+    def _kept(self, case: TrainingCase, file: BinaryIO) -> SampledCase:
         """Keep of a case what patches can reach; lesions outside the loss mask cannot teach."""
         lesion_voxels = case.lesion & case.loss_mask
         reach = self._reach(lesion_voxels | case.liver)
-        shape, image = case.image.shape, case.image[reach]
+        z, y, x = case.image.shape
         return SampledCase(
-            (shape[0], shape[1], shape[2]),
-            # A part that is not copied would keep the whole in memory.
-            image if image.shape == shape else image.copy(),
+            (z, y, x),
+            append(file, case.image[reach]),
             (reach[0].start, reach[1].start, reach[2].start),
             PackedMask.of(case.lesion),
             PackedMask.of(case.loss_mask),
@@ -128,7 +130,8 @@ class PatchSampler:
             for f, p, n, flip in zip(first, self._patch, case.shape, change.flips, strict=True)
         ]
         inner = [i[h : len(i) - h] for i, h in zip(outer, self._halo, strict=True)]
-        image = gather(case.image, [i - s for i, s in zip(outer, case.start, strict=True)])
+        volume = case.image.view(self._images)
+        image = gather(volume, [i - s for i, s in zip(outer, case.start, strict=True)])
         return Patch(
             augmentation.change_grey_values(image, change),
             case.lesion.gather(inner).astype(np.float32),

@@ -1,7 +1,7 @@
-"""What a sampler keeps of a training case: all of them are in memory as long as a trainer runs.
+"""What a sampler keeps of a training case as long as a trainer runs.
 
-The image is kept as it is, masks as bits in their boxes, and voxels to draw from as runs: of a
-case of 400 x 400 x 80 voxels 51 MB of image and 1 MB of everything else.
+Images are mapped from a temporary file, masks are kept as bits in their boxes, and voxels to draw
+from as runs: of a case of 400 x 400 x 80 voxels 51 MB on disk and 1 MB in memory.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from liverseg.core.volumes.grid import Size
-from liverseg.core.volumes.volume import Box, FloatArray, Mask, bounding_box
+from liverseg.core.volumes.volume import Box, Mask, bounding_box
+from liverseg.network.image_file import StoredImage
 
 Indices = npt.NDArray[np.intp]
 """Voxel indices on one axis."""
@@ -83,7 +84,7 @@ class SampledCase:
 
     shape: Size
     """Of the whole volume."""
-    image: FloatArray
+    image: StoredImage
     """What patches can reach."""
     start: Size
     """Where `image` begins in the volume."""
