@@ -189,6 +189,6 @@ def numbers(module: ast.Module) -> list[int]:
 def test_the_seed_of_the_baseline_is_a_number_only_where_it_is_defined_and_pinned() -> None:
     lines = {path: at for path, tree in modules().items() if (at := numbers(tree))}
     assert {path: len(lines[path]) for path in sorted(lines)} == {
-        "liverseg/settings.py": 1,
+        "liverseg/settings/race.py": 1,
         "tests/test_settings.py": 1,
     }

@@ -115,10 +115,11 @@ def load_evaluation(store: ObjectStore, study: str) -> dict[str, Any]:
     """Return a study's evaluation; raises StudyError where there is none.
 
     Keys: `study`; `synthetic`; `test_evaluations`, how often this study looked at the test cases;
-    `prediction_version`, see settings.py; `evaluation_version`, see core/evaluation/measures.py;
-    `weights` by arm; `threshold`; `arms`, each with `mean_dice` (over cases of the mean over
-    raters) and `cases` with `dice`, `jaccard` and `detection` by rater; `document`, all measures
-    and tests as schemas/evaluation-1.json describes them, with the arms by their NAMES.
+    `prediction_version`, see settings/identity.py; `evaluation_version`, see
+    core/evaluation/measures.py; `weights` by arm; `threshold`; `arms`, each with `mean_dice` (over
+    cases of the mean over raters) and `cases` with `dice`, `jaccard` and `detection` by rater;
+    `document`, all measures and tests as schemas/evaluation-1.json describes them, with the
+    arms by their NAMES.
     """
     recorded = _known(store, study)
     if recorded is None:
