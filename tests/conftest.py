@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from liverseg.core.volumes.volume import Geometry, Volume
-from liverseg.imaging.files import write
+from tests.volume_files import write
 
 pytest_plugins = ["pytester", "tests.fast_lane"]
 

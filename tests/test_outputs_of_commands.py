@@ -14,7 +14,6 @@ import pytest
 
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
-from liverseg.imaging.files import write
 from liverseg.race.records import facts
 from liverseg.steps.results import predict
 from liverseg.storage import bundle
@@ -22,6 +21,7 @@ from liverseg.storage.folder import FolderStore
 from tests.conftest import CaseWriter, grid, tiny_volumes
 from tests.steps.tiny_study import finished_study
 from tests.test_cli import CommandLine, liverseg
+from tests.volume_files import write
 
 SMALL_DISK_KIB = 24
 

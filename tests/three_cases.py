@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from liverseg.core.volumes.volume import Geometry, Volume
-from liverseg.imaging.files import write
+from tests.volume_files import write
 
 SHAPE = (20, 84, 72)
 SPACING_MM = (3.5, 1.25, 1.6)

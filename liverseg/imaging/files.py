@@ -8,10 +8,8 @@ Coronal or sagittal slices (`preparation.slice_axis`) are brought to the first a
 """
 
 import gzip
-import os
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -27,7 +25,7 @@ from liverseg.imaging.axes import CORNER_TOLERANCE_MM, farthest_corner
 from liverseg.imaging.integrity import decoded_voxels, header_of, unpacked
 from liverseg.imaging.nifti import with_sform
 from liverseg.imaging.stored_file import StoredFile, load, load_beginning
-from liverseg.imaging.suffixes import NIFTI_SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
+from liverseg.imaging.suffixes import NIFTI_SUFFIXES, WRITABLE_SUFFIXES, suffix_of
 from liverseg.settings import SliceAxis
 
 ORIENTATIONS: dict[SliceAxis, str] = {"auto": "LPS", "z": "LPS", "y": "LIP", "x": "PIR"}
@@ -93,32 +91,6 @@ def voxels_of(path: Path) -> int:
         return 0
 
 
-def write(path: Path, volume: Volume) -> None:
-    """Write in the geometry's original orientation; the suffix chooses the format.
-
-    The file appears whole or not at all, and is read back first. Masks are stored as uint8.
-
-    Raises:
-        SettingsError: The suffix is unknown, or the format cannot hold the geometry.
-        StoreError: The file cannot be written (rights, disk).
-    """
-    suffix = check_writable(path)
-    part = path.with_name(f".{os.getpid()}.{stem_of(path)}.part{suffix}")
-    image = _image(volume)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(image, str(part), useCompression=True)
-        if suffix in NIFTI_SUFFIXES:
-            _write_exact_sform(part, image)
-        _check_written(path, part, image)
-        part.replace(path)
-    except (OSError, RuntimeError, CaseError) as error:
-        raise StoreError(f"cannot write '{path}': {_reason(error)}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
 def check_writable(path: Path) -> str:
     """Return the suffix that chooses a format to write.
 
@@ -137,25 +109,34 @@ def check_writable(path: Path) -> str:
 
 
 def nifti_bytes(volume: Volume) -> bytes:
-    """Return what `write` would put into a .nii.gz file; the same volume gives the same bytes."""
+    """Return a .nii.gz file, see `encoded`; the same volume gives the same bytes."""
     return encoded(Path("volume.nii.gz"), volume)
 
 
 def encoded(path: Path, volume: Volume) -> bytes:
-    """Return what `write` would put into a file with this suffix.
+    """Return a file in the geometry's original orientation; the name's suffix chooses the format.
 
-    SimpleITK writes files only: into the temporary folder or, where it has no room for it, into
-    one beside the file, where as much room is needed anyway. Raises as `write`.
+    It has been read back. Masks are stored as uint8. SimpleITK writes files only: into the
+    temporary folder or, where it has no room for it, into one beside `path`, where as much room is
+    needed anyway. The file itself is written by storage/files.py, whole or not at all.
+
+    Raises:
+        SettingsError: The suffix is unknown, or the format cannot hold the geometry.
+        StoreError: No folder takes the file (rights, disk), or it is not what was written.
     """
-    name = f"volume{check_writable(path)}"
+    suffix = check_writable(path)
+    image = _image(volume)
     for parent in (None, path.parent):
         try:
             with tempfile.TemporaryDirectory(dir=parent) as folder:
-                write(Path(folder) / name, volume)
-                return (Path(folder) / name).read_bytes()
-        except (OSError, StoreError) as error:
+                part = Path(folder) / f"volume{suffix}"
+                sitk.WriteImage(image, str(part), useCompression=True)
+                if suffix in NIFTI_SUFFIXES:
+                    _write_exact_sform(part, image)
+                return _checked(replace(load(part), path=path), image)
+        except (OSError, RuntimeError, CaseError, StoreError) as error:
             reason = error
-    raise StoreError(f"cannot write '{path}': {reason}") from reason
+    raise StoreError(f"cannot write '{path}': {_reason(reason)}") from reason
 
 
 def check_same_grid(
@@ -238,20 +219,19 @@ def _write_exact_sform(part: Path, image: sitk.Image) -> None:
         part.write_bytes(gzip.compress(changed, 6, mtime=0) if gzipped else changed)
 
 
-def _check_written(path: Path, part: Path, image: sitk.Image) -> None:
-    """Raise StoreError or SettingsError unless a file holds the image, voxel by voxel."""
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    back, _ = _decode(replace(load(part), path=path))
+def _checked(file: StoredFile, image: sitk.Image) -> bytes:
+    """Return a file's bytes; StoreError or SettingsError unless they hold the image, each voxel."""
+    back, _ = _decode(file)
     ours, theirs = (sitk.GetArrayViewFromImage(one) for one in (image, back))
     if ours.dtype != theirs.dtype or ours.tobytes() != theirs.tobytes():
-        raise StoreError(f"cannot write '{path}': read back, its voxels differ; is the disk sound?")
+        raise StoreError("read back, its voxels differ; is the disk sound?")
     _, distance = farthest_corner(image.GetSize(), _grid(image), _grid(back))
     if not distance <= CORNER_TOLERANCE_MM:
         raise SettingsError(
-            f"cannot write '{path}': its format moves a corner of the grid by {distance:.3g} mm; "
-            "choose another suffix, such as .nrrd"
+            f"cannot write '{file.path}': its format moves a corner of the grid by "
+            f"{distance:.3g} mm; choose another suffix, such as .nrrd"
         )
+    return file.content
 
 
 def _grid(image: sitk.Image) -> npt.NDArray[np.float64]:

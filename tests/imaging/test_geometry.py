@@ -10,8 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
-from liverseg.imaging.files import check_same_grid, read, voxels_of, write
+from liverseg.imaging.files import check_same_grid, read, voxels_of
 from liverseg.imaging.nifti import header
+from tests.volume_files import write
 
 SPACING = (0.8, 1.25, 6.1)
 ORIGIN = (-31.53, 12.251, 80.1)

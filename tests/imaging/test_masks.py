@@ -5,8 +5,9 @@ import pytest
 import SimpleITK as sitk
 
 from liverseg.errors import CaseError
-from liverseg.imaging.files import ORIENTATIONS, read, write
+from liverseg.imaging.files import ORIENTATIONS, read
 from liverseg.imaging.masks import MOST_LABELS, read_mask
+from tests.volume_files import write
 
 SHAPE = (4, 6, 5)
 

@@ -12,8 +12,9 @@ import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError
-from liverseg.imaging.files import read, voxels_of, write
+from liverseg.imaging.files import read, voxels_of
 from liverseg.imaging.suffixes import SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
+from tests.volume_files import write
 
 SHAPE = (3, 4, 5)
 GEOMETRY = Geometry(SHAPE, (6.0, 1.25, 0.8), (1.0, 2.0, 3.0), tuple(np.eye(3).ravel()), "LPS")

@@ -15,12 +15,12 @@ import pytest
 from liverseg.core.evaluation.overlap import dice
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, SettingsError
-from liverseg.imaging.files import write
 from liverseg.reporting import evaluation, evaluation_page
 from liverseg.steps.results import evaluate_external
 from liverseg.steps.results.case_discovery import Excluded, Patterns, find, one_case
 from liverseg.steps.results.evaluate_external import Options
 from tests.conftest import SHAPE, SPACING_MM, grid, tiny_volumes
+from tests.volume_files import write
 
 RATERS = {"R1": "tumor_R1.nii.gz", "R2": "tumor_R2.nii.gz"}
 PATTERNS = Patterns(RATERS, {"A1": "pred.nii.gz"})

@@ -9,7 +9,7 @@ import torch
 
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
-from liverseg.imaging.files import read, write
+from liverseg.imaging.files import read
 from liverseg.network.checkpoint import load_network
 from liverseg.race.records import facts
 from liverseg.steps.data.cases import load_case, load_probability
@@ -18,6 +18,7 @@ from liverseg.storage import bundle
 from liverseg.storage.memory import MemoryStore
 from tests.conftest import CaseWriter, grid
 from tests.steps.tiny_study import SETTINGS, finished_study, study_in
+from tests.volume_files import write
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import SettingsError
-from liverseg.imaging.files import read, write
+from liverseg.imaging.files import read
 from liverseg.race.records.study import open_study
 from liverseg.settings import Settings, from_mapping
 from liverseg.steps import tasks
@@ -22,6 +22,7 @@ from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
 from tests.conftest import SHAPE, grid, tiny_volumes
 from tests.file_opens import counted_opens
+from tests.volume_files import write
 
 SETTINGS = Settings()
 # The tiny livers have 24 ml.
