@@ -3,11 +3,12 @@
 import http.client
 import select
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.http_server import serving
 
 HOP_BY_HOP = ("connection", "proxy-authorization", "proxy-connection", "transfer-encoding")
 
@@ -37,14 +38,8 @@ class HttpProxy(ThreadingHTTPServer):
 
     @contextmanager
     def running(self) -> Iterator["HttpProxy"]:
-        thread = threading.Thread(target=self.serve_forever, args=(0.02,))
-        thread.start()
-        try:
+        with serving(self):
             yield self
-        finally:
-            self.shutdown()
-            thread.join()
-            self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
+
+from tests.http_server import RestartableServer
 
 PREFIX = "/apis/v2beta1/"
 Values = dict[str, Any]
@@ -40,7 +42,7 @@ class Refusal(Exception):
 
 
 @dataclass
-class KfpServer:
+class KfpServer(RestartableServer):
     """The server and what it holds.
 
     Args:
@@ -62,21 +64,7 @@ class KfpServer:
     def __post_init__(self) -> None:
         self._progress: dict[str, list[Values]] = {}
         self._lock = threading.RLock()
-        self._listen(0)
-
-    @property
-    def host(self) -> str:
-        """URL of the server."""
-        return f"http://127.0.0.1:{self._port}"
-
-    def start_again(self) -> None:
-        """Listen where it listened before, with everything it held."""
-        self._listen(self._port)
-
-    def stop(self) -> None:
-        """Refuse connections from now on."""
-        self._http.shutdown()
-        self._http.server_close()
+        self.listen(_handler(self))
 
     def progress(self, run: str, *looks: Values) -> None:
         """Let a run have these further values, one look after the other; the last ones stay."""
@@ -178,11 +166,6 @@ class KfpServer:
         spec = dict(zip(("pipeline_spec", "platform_spec"), documents, strict=False))
         values = {"display_name": query["name"], "pipeline_id": query["pipelineid"]}
         return self.add("versions", {**values, "pipeline_spec": spec})
-
-    def _listen(self, port: int) -> None:
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
 
 def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:

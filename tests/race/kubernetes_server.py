@@ -13,9 +13,11 @@ import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.http_server import RestartableServer
 
 Object = dict[str, Any]
 # A container's arguments to the seconds of each of its steps; what it returns is its exit code.
@@ -57,7 +59,7 @@ class _Container:
 
 
 @dataclass
-class KubernetesServer:
+class KubernetesServer(RestartableServer):
     """The server and what it holds.
 
     Args:
@@ -93,21 +95,7 @@ class KubernetesServer:
         self._begun: set[str] = set()
         self._snapshots: dict[str, tuple[list[Object], int]] = {}
         self._numbers = itertools.count()
-        self._listen(0)
-
-    @property
-    def host(self) -> str:
-        """URL of the server."""
-        return f"http://127.0.0.1:{self._port}"
-
-    def start_again(self) -> None:
-        """Listen where it listened before, with everything it held."""
-        self._listen(self._port)
-
-    def stop(self) -> None:
-        """Refuse connections from now on."""
-        self._http.shutdown()
-        self._http.server_close()
+        self.listen(_handler(self))
 
     def clock(self) -> float:
         """Return the virtual unix time."""
@@ -376,11 +364,6 @@ class KubernetesServer:
             raise Refusal(400, message)
         written = self.logs.get(pod["metadata"]["labels"][JOB_NAME], "")
         return "".join(written.splitlines(keepends=True)[-lines:])
-
-    def _listen(self, port: int) -> None:
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
 
 _ENDED = ("Succeeded", "Failed")

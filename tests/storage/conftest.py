@@ -1,10 +1,12 @@
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.s3_server import KINDS, S3Server
 from tests.storage.faulty_proxy import FaultyProxy
+from tests.storage.web_page import answering, make_certificate
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -22,6 +24,18 @@ def proxy(s3_server) -> Iterator[FaultyProxy]:
         pytest.skip("faults are put between client and server, which https does not allow")
     with FaultyProxy(s3_server.endpoint).running() as running:
         yield running
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    return make_certificate(tmp_path)
+
+
+@pytest.fixture
+def secure_page(certificate: Path) -> Iterator[str]:
+    """URL of a server that is no S3 server, with https."""
+    with answering(certificate=certificate) as url:
+        yield url
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.http_server import serving
+
 # Of one connection; the client opens a new one for the next request.
 _HOP = ("connection", "keep-alive", "transfer-encoding")
 
@@ -78,14 +80,8 @@ class FaultyProxy:
     @contextmanager
     def running(self) -> Iterator["FaultyProxy"]:
         """Answer requests in threads."""
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):

@@ -2,11 +2,7 @@
 
 import base64
 import os
-import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -92,42 +88,6 @@ def test_a_proxy_that_wants_credentials_gets_them(
             with pytest.raises(StoreError, match=said):
                 opened(tmp_path, "https://s3.internal.example").get("a")
     assert set(proxy.seen) == {("CONNECT", "s3.internal.example:443")}
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority, and its key beside it."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-keyout", tmp_path / "key.pem"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", tmp_path / "ca.pem"]
-    subprocess.run(command, check=True, capture_output=True)
-    return tmp_path / "ca.pem"
-
-
-class Page(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(404)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def secure_page(certificate: Path) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"https://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 # What answers is no S3 server: it is heard once its certificate is trusted.

@@ -1,17 +1,14 @@
 """What the S3 store says where no waiting helps: the server, the cause, what to do, no secret."""
 
-import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from liverseg.errors import SettingsError, StoreAway, StoreError
 from liverseg.storage.open import open_store
 from tests.s3_server import S3Server
+from tests.storage.web_page import answering
 
 
 def test_where_no_server_runs_the_message_says_what_to_look_at(tmp_path):
@@ -52,28 +49,11 @@ def test_credentials_that_are_wrong_are_named_but_not_shown(s3_server, variable,
         assert "something-wrong" not in str(caught.value)
 
 
-class Page(BaseHTTPRequestHandler):
-    """What a console for people answers."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if "list-type" in self.path else 404)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<html><br>" + b"x" * 10_000)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Log nothing."""
-
-
 @pytest.fixture
 def page() -> Iterator[str]:
     """URL of a server that is no S3 server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with answering() as url:
+        yield url
 
 
 def test_a_server_that_is_no_s3_server_is_reported_in_a_few_words(tmp_path, page):
@@ -98,16 +78,11 @@ class Balancer(BaseHTTPRequestHandler):
 
 
 def test_a_balancer_whose_servers_are_away_is_no_wrong_address(tmp_path):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Balancer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with answering(Balancer) as url:
         store = S3Server("versitygw", tmp_path).opened("s3://bucket", url, outage_seconds=0.1)
         for attempt in (lambda: store.get("a"), lambda: store.keys("")):
             with pytest.raises(StoreAway, match="502"):
                 attempt()
-        server.shutdown()
-        thread.join()
 
 
 def test_https_where_the_server_speaks_http_is_reported_at_once(tmp_path, page):
@@ -116,29 +91,6 @@ def test_https_where_the_server_speaks_http_is_reported_at_once(tmp_path, page):
     with pytest.raises(StoreError, match="no trusted https") as caught:
         store.get("a")
     assert secure in str(caught.value)
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority, and its key beside it."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-keyout", tmp_path / "key.pem"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", tmp_path / "ca.pem"]
-    subprocess.run(command, check=True, capture_output=True)
-    return tmp_path / "ca.pem"
-
-
-@pytest.fixture
-def secure_page(certificate: Path) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"https://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(("given", "said"), [(True, "is AWS_ENDPOINT_URL right"), (False, "self")])
