@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.pipelines.kfp_server import KfpServer
+from tests.waiting import until
 
 NEEDED = ("--param", "data=s3://bucket/data", "--param", "store=s3://bucket/store")
 CRON = ("--cron", "0 0 2 * * *")
@@ -58,11 +59,7 @@ def pipeline(server: KfpServer, tmp_path: Path) -> Commands:
 
 def until_run(server: KfpServer) -> str:
     """Return the id of the first run."""
-    deadline = time.monotonic() + 60
-    while not server.held["runs"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    identity: str = server.held["runs"][0]["run_id"]
+    identity: str = until(lambda: server.held["runs"])[0]["run_id"]
     return identity
 
 

@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liverseg.steps.data import phantom
+from tests.waiting import until
 
 # Long enough to be caught in the middle, small enough for a minute.
 SETTINGS = {
@@ -39,17 +38,6 @@ def status(store: Path) -> dict[str, Any]:
     line = [sys.executable, "-m", "liverseg.cli", "study", "status", "--store", store, "--json"]
     values: dict[str, Any] = json.loads(subprocess.check_output(line))
     return values
-
-
-def until(what: Callable[[], Any]) -> Any:
-    """Return the first true value of `what`."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError("nothing happened")
 
 
 def processes(*parts: str) -> list[int]:

@@ -1,10 +1,12 @@
 """A small race in virtual time: 4 seeds, rungs of 4, 2 and 1 at 2, 4 and 8 iterations."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from liverseg.core.data.dataset import CaseRecord, Dataset
 from liverseg.core.race.ledger import RungName
+from liverseg.errors import Fenced
 from liverseg.race.controller import Controller, Listener
 from liverseg.race.decide.reconcile import Capacity, Until
 from liverseg.race.records.job import Job, parse_job_name
@@ -115,6 +117,28 @@ class Rehearsal:
 
     def events_of(self, kind: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == kind]
+
+
+def run_beside_a_second(rehearsal: Rehearsal, write: int, parts: Sequence[str]) -> None:
+    """Let a second controller run to the end just before the first one's n-th write.
+
+    Writes of keys with one of `parts` count. Returns when the first one has noticed, or has had
+    nothing left to do.
+    """
+    store, written = rehearsal.store, 0
+
+    def begin(_number: int, key: str) -> None:
+        nonlocal written
+        if any(part in key for part in parts):
+            written += 1
+            if written == write:
+                store.before_write = None
+                rehearsal.run()
+
+    store.before_write = begin
+    with suppress(Fenced):
+        rehearsal.run()
+    assert written == write, "the race has fewer writes"
 
 
 def report_key(store: ObjectStore, study: str, rung: RungName, seed: int, attempt: int = 0) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from liverseg.core.race.ledger import OUTCOMES
-from liverseg.errors import Fenced, PlatformError, StoreAway, StoreError, StudyError, StudyHeld
+from liverseg.errors import Fenced, PlatformError, StoreError, StudyError, StudyHeld
 from liverseg.race.audit.replay import replay
 from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity
@@ -21,6 +21,7 @@ from liverseg.settings import from_mapping
 from liverseg.simulation.simulated_executor import BEGINNING
 from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
+from tests.away_store import AwayStore
 from tests.race.fault_script import (
     ApiAway,
     Crash,
@@ -41,34 +42,17 @@ EXIT_CODES = (-9, 1, 75, 78, 0, None)
 BEGUN_ANEW = (Crash, Fenced, KeyboardInterrupt, PlatformError, StoreError, StudyHeld)
 
 
-class Outage(MemoryStore):
+class Outage(AwayStore):
     """A store that is away at times, and that knows whether a key was ever changed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.away: Callable[[], bool] = lambda: False
         self.changed: list[str] = []
-
-    def get(self, key: str) -> bytes:
-        self._refuse()
-        return super().get(key)
-
-    def keys(self, prefix: str) -> list[str]:
-        self._refuse()
-        return super().keys(prefix)
 
     def put(self, key: str, data: bytes) -> None:
         if self.objects.get(key, data) != data and not key.endswith("heartbeat.json"):
             self.changed.append(key)
         super().put(key, data)
-
-    def _begin(self, key: str) -> int:
-        self._refuse()
-        return super()._begin(key)
-
-    def _refuse(self) -> None:
-        if self.away():
-            raise StoreAway("the store is away")
 
 
 @dataclass

@@ -37,7 +37,15 @@ from liverseg.storage import bundle, record
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Crash, Killed, SlowNode
 from tests.race.faulty_executor import FaultyExecutor
-from tests.race.rehearsal import DATASET, NONCE, SETTINGS, Rehearsal, report_key, rising
+from tests.race.rehearsal import (
+    DATASET,
+    NONCE,
+    SETTINGS,
+    Rehearsal,
+    report_key,
+    rising,
+    run_beside_a_second,
+)
 
 Outcome = tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], str, str]
 
@@ -362,24 +370,8 @@ CONTROLLERS_OWN = ("heartbeat", "/promotions/", "/decision.json", "/model/", "/r
 
 
 def second_controller_at(write: int) -> Rehearsal:
-    """A race in which a second controller runs to the end just before the first one's n-th write.
-
-    Returns it when the first one has noticed, or has had nothing left to do.
-    """
-    store, written = MemoryStore(), []
-    rehearsal = Rehearsal(store)
-
-    def begin(_number: int, key: str) -> None:
-        if any(part in key for part in CONTROLLERS_OWN):
-            written.append(key)
-            if len(written) == write:
-                store.before_write = None
-                rehearsal.run()
-
-    store.before_write = begin
-    with suppress(Fenced):
-        rehearsal.run()
-    assert len(written) == write, "the race has fewer writes"
+    rehearsal = Rehearsal()
+    run_beside_a_second(rehearsal, write, CONTROLLERS_OWN)
     return rehearsal
 
 

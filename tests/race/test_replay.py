@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liverseg.errors import Fenced
 from liverseg.race.audit import replay as audit
 from liverseg.race.audit.replay import replay
 from liverseg.race.records import facts
@@ -24,7 +23,7 @@ from liverseg.storage import record
 from liverseg.storage.bundle import MANIFEST, sha256
 from liverseg.storage.memory import MemoryStore
 from tests.race.fault_script import Crash, Killed
-from tests.race.rehearsal import SETTINGS, Rehearsal
+from tests.race.rehearsal import SETTINGS, Rehearsal, run_beside_a_second
 
 SEED_3 = r"of seed 3 is Input\(.*, expected None by the reports and failures that can be read"
 FAILED = {"attempt": None, "jaccard": None, "seed": 0, "sha256": None}
@@ -500,23 +499,11 @@ def test_a_race_with_faults_early_promotions_and_restarts_is_accepted(script):
     assert named(rehearsal) == {}
 
 
-@pytest.mark.parametrize("write", range(1, 10))
+@pytest.mark.parametrize("write", range(1, 9))
 def test_a_race_of_two_controllers_is_accepted(write):
-    store, written = MemoryStore(), []
-    rehearsal = Rehearsal(store, gpus=4, faults=[Killed(0, 0, 1)])
-
-    def begin(_number: int, where: str) -> None:
-        if any(
-            part in where for part in ("/promotions/", "/decision.json", "/model/", "/results/")
-        ):
-            written.append(where)
-            if len(written) == write:
-                store.before_write = None
-                rehearsal.run()
-
-    store.before_write = begin
-    with suppress(Fenced):
-        rehearsal.run()
+    rehearsal = Rehearsal(gpus=4, faults=[Killed(0, 0, 1)])
+    parts = ("/promotions/", "/decision.json", "/model/", "/results/")
+    run_beside_a_second(rehearsal, write, parts)
     assert named(rehearsal) == {}
 
 

@@ -6,10 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +18,7 @@ from liverseg.settings import from_mapping, to_mapping
 from liverseg.steps.data.cases import save_dataset
 from liverseg.storage.folder import FolderStore
 from tests.steps.tiny_study import SETTINGS, study_in
+from tests.waiting import until
 
 WAIT_SECONDS = 240.0
 # Long enough to be interrupted while it trains.
@@ -30,16 +29,6 @@ LONG = from_mapping(
     },
     SETTINGS,
 )
-
-
-def until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError("nothing happened")
 
 
 class Runs:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError, StoreAway, StoreError
+from liverseg.errors import IntegrityError, SettingsDiffer, SettingsError, StoreError
 from liverseg.exit_codes import ExitCode
 from liverseg.race.records import facts, lineage, spans
 from liverseg.race.records.job import Attempt
@@ -14,6 +14,7 @@ from liverseg.steps.training import train
 from liverseg.storage import bundle, record
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.memory import MemoryStore
+from tests.away_store import AwayStore
 from tests.race.rehearsal import CURVE_ENTRIES, report_key
 from tests.steps.tiny_study import study_in
 
@@ -201,29 +202,13 @@ def test_a_second_pod_of_one_attempt_ends_with_75_and_writes_nothing() -> None:
     assert train.run(store, study.id, 1, 0, 1, **first | {"pod": "second"}) == ExitCode.DONE
 
 
-class Outage(MemoryStore):
+class Outage(AwayStore):
     """A store that answers nobody while it is closed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.closed = False
-        self.error: type[StoreError] = StoreAway
-
-    def get(self, key: str) -> bytes:
-        self._refuse()
-        return super().get(key)
-
-    def keys(self, prefix: str) -> list[str]:
-        self._refuse()
-        return super().keys(prefix)
-
-    def _begin(self, key: str) -> int:
-        self._refuse()
-        return super()._begin(key)
-
-    def _refuse(self) -> None:
-        if self.closed:
-            raise self.error("the store is closed")
+        self.away = lambda: self.closed
 
 
 class Waits:
@@ -352,7 +337,7 @@ def test_what_the_store_refuses_for_good_ends_the_trainer_at_once_with_the_store
     store = Outage()
     study = study_in(store)
     store.error = StoreError
-    with pytest.raises(StoreError, match="closed") as caught:
+    with pytest.raises(StoreError, match="the store is away") as caught:
         train.run(
             store, study.id, 1, 1, 0, orphan_grace=1800, now=Clock(), scratch=tmp_path,
             progress=close_at(store, 1),
