@@ -16,7 +16,7 @@ from kfp import local
 
 from liverseg.errors import LiversegError, StoreError
 from liverseg.steps.race.race_logger import LOG_PREFIX
-from liverseg.steps.tasks import ERROR_FILE
+from liverseg.steps.task_errors import ERROR_FILE
 from pipelines.training import define
 
 LOG_FILE = "log.txt"

@@ -1,66 +1,28 @@
 """The steps as a pipeline calls them: plain values in, plain values out, one function per task.
 
 A component's body is one import and one call into this file. Whatever is large is in the store;
-tasks pass only addresses and digests to each other. An error of ours is logged as one line and ends
-the task with its own exit code. `_cache_token` is for KFP's cache alone (steps/cache_token.py).
+tasks pass only addresses and digests to each other. What an error does: steps/task_errors.py.
+`_cache_token` is for KFP's cache alone (steps/cache_token.py).
 """
 
-import functools
-import inspect
 import json
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from liverseg.errors import (
-    Fenced,
-    LiversegError,
-    SettingsError,
-    StudyError,
-    as_ours,
-)
+from liverseg.errors import SettingsError, StudyError
 from liverseg.race.decide.reconcile import Capacity, Until
 from liverseg.race.records import facts
-from liverseg.race.records.study import Study, load_study, open_study
+from liverseg.race.records.study import load_study, open_study
 from liverseg.settings import from_mapping, preset
 from liverseg.steps.cache_token import results_token
-from liverseg.steps.data.cases import require_prepared
 from liverseg.steps.data.transfer import local_file
+from liverseg.steps.race.logged_race import open_race_store, race_to
 from liverseg.steps.race.pod_overlay import overlaid
-from liverseg.steps.race.race_logger import RaceLogger, log, start_log
-from liverseg.steps.race.trainer_backend import LOCAL, TrainerBackend
+from liverseg.steps.race.race_logger import log
+from liverseg.steps.race.trainer_backend import TrainerBackend
+from liverseg.steps.task_errors import task
 from liverseg.storage.open import open_store
-from liverseg.storage.port import LocatedStore
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-# Where a task leaves its error for `liverseg pipeline run`, which sees only that a task failed.
-ERROR_FILE = "error.json"
-
-
-def task(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Log to standard output, and turn our errors into one line and their exit code."""
-
-    @functools.wraps(function)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        start_log()
-        log.info("== %s", function.__name__.replace("_", " "))
-        try:
-            return function(*args, **kwargs)
-        except (LiversegError, OSError, MemoryError, RuntimeError) as raised:
-            error = as_ours(raised)
-            if error is None:
-                raise
-            log.error("error: %s", error)
-            # Another run has taken the study over; what this one met is no error of that one.
-            if not isinstance(error, Fenced):
-                arguments = inspect.signature(function).bind(*args, **kwargs).arguments
-                _leave(arguments["store"], error)
-            sys.exit(error.exit_code)
-
-    return run
 
 
 @task
@@ -185,53 +147,6 @@ def _backend(executor: str, trainer_image: str, cluster_pods: str, pods: str) ->
     return TrainerBackend.chosen(executor, trainer_image, overlaid(cluster_pods, pods))
 
 
-def open_race_store(url: str) -> LocatedStore:
-    """Return the store for what precedes and follows a race, for `race_to` too.
-
-    An outage of its server may last as long there as during the race.
-    """
-    from liverseg.race.controller import OUTAGE_SECONDS
-
-    return open_store(url, outage_seconds=OUTAGE_SECONDS)
-
-
-def race_to(
-    store: LocatedStore,
-    study: Study,
-    until: Until,
-    capacity: Capacity,
-    backend: TrainerBackend = LOCAL,
-    take_over: bool = False,
-) -> dict[str, Any]:
-    """Run the race, logging its events; return its status.
-
-    `store` is from `open_race_store`.
-
-    Raises StudyError where a case is not prepared: else every trainer would wait for a GPU
-    only to find that out.
-    """
-    from liverseg.steps.race import race
-
-    require_prepared(store, study.dataset)
-    executor, poll_seconds = backend.executor(store, study)
-    logger = RaceLogger(study.rungs)
-    status = race.run(
-        # With the usual two minutes: the controller repeats what failed, and looks meanwhile.
-        open_store(store.url),
-        executor,
-        study,
-        until,
-        capacity,
-        take_over=take_over,
-        poll_seconds=poll_seconds,
-        on_event=logger,
-        status_store=store,
-    )
-    if not status["started"]:
-        log.info("nothing to train: every seed had been trained this far before")
-    return status
-
-
 @task
 def predict(store: str, study: str, _cache_token: str) -> None:
     """Predict the test cases with the winner, the baseline if there is one, and the ensemble."""
@@ -300,16 +215,6 @@ def summary(store: str) -> None:
         return
     decided = sum(rung["decided"] for rung in status["rungs"])
     log.info("study %s: %d of %d rungs decided", status["study"], decided, len(status["rungs"]))
-
-
-def _leave(store: str, error: LiversegError) -> None:
-    """Keep the error beside the store; the first of a run stays, later ones follow from it."""
-    text = json.dumps({"error": str(error), "exit_code": error.exit_code})
-    # A store that cannot be written to is the likeliest error of all.
-    with suppress(LiversegError, OSError):
-        path = open_store(store).work / "kfp" / ERROR_FILE
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
 
 
 def _json(text: str) -> Mapping[str, Any]:

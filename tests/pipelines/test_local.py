@@ -15,6 +15,7 @@ from liverseg.settings import BASELINE_SEED
 from liverseg.steps import tasks
 from liverseg.steps.data import phantom
 from liverseg.steps.race.race_logger import LOG_PREFIX
+from liverseg.steps.task_errors import ERROR_FILE
 from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
 from tests.file_opens import counted_opens
@@ -157,7 +158,7 @@ def test_the_first_error_of_a_run_is_the_one_that_is_reported(tmp_path: Path) ->
     with pytest.raises(SystemExit) as second:
         tasks.evaluate(store, "0123456789ab", "")
     assert (first.value.code, second.value.code) == (2, 6)
-    error = failure(work / tasks.ERROR_FILE, work / LOG_FILE)
+    error = failure(work / ERROR_FILE, work / LOG_FILE)
     assert error.exit_code == 2
     assert "nowhere" in str(error)
 

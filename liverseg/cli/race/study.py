@@ -84,12 +84,12 @@ def run(
     """
     from liverseg.race.decide.reconcile import Capacity, Until
     from liverseg.race.records.study import load_study, open_study
-    from liverseg.steps import tasks
     from liverseg.steps.data.cases import load_dataset
+    from liverseg.steps.race.logged_race import open_race_store, race_to
     from liverseg.steps.race.trainer_backend import TrainerBackend
 
     backend = TrainerBackend.chosen(executor, trainer_image, pods)
-    opened = tasks.open_race_store(store)
+    opened = open_race_store(store)
     if (dataset is None) == (study_id is None):
         raise SettingsError("give either --dataset, to open a study, or --study, to continue one")
     if study_id is not None:
@@ -101,7 +101,7 @@ def run(
     with shown_log(as_json):
         # One lease for both: in between, another controller would have taken the study.
         until: Until = "baseline" if compare_baseline else "end"
-        outcome = tasks.race_to(opened, opened_study, until, capacity, backend, take_over)
+        outcome = race_to(opened, opened_study, until, capacity, backend, take_over)
     if as_json:
         print_json(outcome)
     else:
