@@ -12,7 +12,7 @@ from hypothesis import settings
 from liverseg.core.volumes.volume import Geometry, Volume
 from tests.volume_files import write
 
-pytest_plugins = ["pytester", "tests.fast_lane"]
+pytest_plugins = ["pytester", "tests.command_line", "tests.fast_lane"]
 
 SHAPE = (6, 24, 20)
 # So far apart that the tiny liver has 24 ml: below plausibility.smallest_liver_ml it is refused.

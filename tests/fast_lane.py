@@ -32,7 +32,9 @@ FAST = (
     "race/test_study.py",
     "test_cli.py",
     "test_fast_lane.py",
+    "test_help.py",
     "test_settings.py",
+    "test_study_commands.py",
 )
 REFUSED = frozenset({"kfp", "monai", "torch"})
 SLOW_SECONDS = 1.0

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 
 from liverseg.race.records import facts
 from liverseg.storage import bundle
+from tests.command_line import CommandLine
 from tests.conftest import CaseWriter, tiny_volumes
 from tests.steps.tiny_study import finished_study
-from tests.test_cli import CommandLine
 
 
 @pytest.fixture

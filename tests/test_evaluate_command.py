@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CaseWriter
-from tests.test_cli import liverseg
-
-__all__ = ["liverseg"]
 
 WORDS = (
     "--reference", "R1=tumor_R1.nii.gz", "--reference", "R2=tumor_R2.nii.gz",

@@ -18,14 +18,12 @@ from liverseg.race.records import facts
 from liverseg.steps.results import predict
 from liverseg.storage import bundle
 from liverseg.storage.folder import FolderStore
+from tests.command_line import CommandLine
 from tests.conftest import CaseWriter, grid, tiny_volumes
 from tests.steps.tiny_study import finished_study
-from tests.test_cli import CommandLine, liverseg
 from tests.volume_files import write
 
 SMALL_DISK_KIB = 24
-
-__all__ = ["liverseg"]
 
 
 def digests(folder: Path) -> dict[str, str]:
