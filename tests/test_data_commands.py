@@ -139,7 +139,7 @@ def test_predict_warns_on_standard_error_and_in_json(
     warnings = json.loads(done.out)["warnings"]
     assert len(warnings) == 2
     assert "plausibility.liver_ml" in warnings[0]
-    assert "slice distance of 16 mm, the network was trained on 4 mm" in warnings[1]
+    assert "slice distance of 16 mm, the training cases have 4 mm" in warnings[1]
     lines = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert lines == [f"warning: {warning}" for warning in warnings]
     plain = liverseg(*words)

@@ -197,9 +197,9 @@ TRAINED = SpacingRange((2.0, 5.0), (0.8, 1.6))
     [
         ((3.0, 1.0, 1.0), []),
         ((7.5, 2.4, 2.4), []),
-        ((7.6, 1.0, 1.0), ["slice distance of 7.6 mm, the network was trained on 2 to 5 mm"]),
+        ((7.6, 1.0, 1.0), ["slice distance of 7.6 mm, the training cases have 2 to 5 mm"]),
         ((1.3, 1.0, 1.0), ["slice distance of 1.3 mm"]),
-        ((3.0, 1.0, 2.5), ["in-plane spacing of 1 to 2.5 mm, the network was trained on 0.8 to"]),
+        ((3.0, 1.0, 2.5), ["in-plane spacing of 1 to 2.5 mm, the training cases have 0.8 to"]),
         ((3.0, 0.5, 0.9), ["in-plane spacing of 0.5 to 0.9 mm"]),
         ((30.0, 9.0, 9.0), ["slice distance", "in-plane spacing"]),
     ],

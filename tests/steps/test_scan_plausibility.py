@@ -191,6 +191,48 @@ def test_what_is_unlikely_is_a_warning_and_changes_no_data_set(data, store, faul
     assert scan.run(data, MemoryStore(), loose).dataset.digest == result.dataset.digest
 
 
+@pytest.mark.parametrize(
+    ("spacing", "said_of_it"),
+    [
+        ((16.0, 1.25, 1.5), []),
+        ((24.0, 1.25, 1.5), []),
+        ((25.0, 1.25, 1.5), ["slice distance of 25 mm, the training cases have 16 mm"]),
+        ((16.0, 0.5, 0.5), ["in-plane spacing of 0.5 mm, the training cases have 1.25 to 1.5 mm"]),
+        ((9.0, 3.0, 3.0), ["slice distance of 9 mm", "in-plane spacing of 3 mm"]),
+    ],
+)
+@pytest.mark.parametrize("case", ["b", "c"])  # validates, tests
+def test_a_spacing_that_is_not_trained_on_is_warned_of(data, store, case, spacing, said_of_it):
+    for path in (data / case).iterdir():
+        write(path, replace(read(path), geometry=grid(spacing_mm=spacing)))
+    settings = from_mapping({"plausibility": {"smallest_liver_ml": 0, "liver_ml": [0, 6000]}})
+    result = scan.run(data, store, settings)
+    assert result.dataset is not None
+    assert {warning.case for warning in result.warnings} <= {case}
+    lines = said(result.warnings, case)
+    assert len(lines) == len(said_of_it), lines
+    for line, words in zip(lines, said_of_it, strict=True):
+        assert line.startswith("image.nii.gz: ")
+        assert words in line
+        assert "plausibility.spacing_factor is 1.5" in line
+    loose = from_mapping({"plausibility": {"spacing_factor": 5}}, settings)
+    assert scan.run(data, store, loose).warnings == []
+
+
+def test_only_training_cases_that_are_used_say_which_spacing_is_trained_on(data, store, write_case):
+    """The excluded case has the spacing of the validation case."""
+    write_case(data / "d", seed=3)
+    for case in ("b", "d"):
+        for path in (data / case).iterdir():
+            write(path, replace(read(path), geometry=grid(spacing_mm=(32.0, 1.25, 1.5))))
+    assert scan.run(data, store, QUIET).warnings == []
+    (data / "d" / "tumor_R1.nii.gz").unlink()
+    excluding = from_mapping({"data": {"refused_cases": "exclude"}}, QUIET)
+    result = scan.run(data, store, excluding)
+    assert result.excluded == ["d"]
+    assert "slice distance of 32 mm" in said(result.warnings, "b")[0]
+
+
 def test_nothing_is_said_of_good_cases(data, store):
     result = scan.run(data, store, QUIET)
     assert (result.findings, result.warnings) == ([], [])

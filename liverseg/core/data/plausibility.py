@@ -31,7 +31,7 @@ class Implausible:
 
 @dataclass(frozen=True)
 class SpacingRange:
-    """The smallest and the largest spacing (mm) of the cases that a network was trained on."""
+    """The smallest and the largest spacing (mm) of the cases that a network is trained on."""
 
     between_slices: Range
     in_plane: Range
@@ -93,7 +93,7 @@ def judge_slice_axis(spacing_mm: Spacing, slice_axis: SliceAxis) -> list[Implaus
 def judge_spacing(
     spacing_mm: Spacing, trained: SpacingRange | None, bounds: PlausibilitySettings
 ) -> list[Implausible]:
-    """Return warnings for a spacing (z, y, x) far from what a network was trained on."""
+    """Return warnings for a spacing (z, y, x) far from what a network is trained on."""
     if trained is None:
         return []
     z, y, x = spacing_mm
@@ -106,9 +106,9 @@ def judge_spacing(
         Implausible(
             "image",
             "warning",
-            f"the image has a {what} of {_range(present)} mm, the network was trained on "
-            f"{_range(range_mm)} mm, and plausibility.spacing_factor is {factor:g}: compare its "
-            "result with a rater's before it is used",
+            f"the image has a {what} of {_range(present)} mm, the training cases have "
+            f"{_range(range_mm)} mm, and plausibility.spacing_factor is {factor:g}: look at the "
+            "spacing in its file, and compare its result with a rater's before it is used",
         )
         for what, present, range_mm in pairs
         if present[0] < range_mm[0] / factor or present[1] > range_mm[1] * factor
