@@ -293,6 +293,37 @@ def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_p
     assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
 
 
+def test_what_lies_outside_the_reference_s_grid_is_counted(evaluate_one, tmp_path) -> None:
+    # Two slices more on either side, of half the width; 3 and 5 voxels are beyond.
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    larger = np.repeat(np.pad(lesion, ((2, 2), (0, 0), (0, 0))), 2, axis=2)
+    larger[0, 5, :3] = larger[-1, 7, 4:9] = True
+    path = put(
+        tmp_path / "l.nii.gz",
+        larger,
+        spacing_mm=(16.0, 1.25, 0.75),
+        origin_mm=(-10.0 - 0.375, 5.0, 30.0 - 2 * 16),
+    )
+    result = evaluate_one(path, resample_prediction=True)
+    (case,) = result["cases"]
+    assert case["outside_grid_voxels"] == {"A1": 8}
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 1  # as if they were not there
+    said = "A1 has 8 lesion voxels outside the reference's grid, left out."
+    assert any(note.endswith(said) for note in evaluation.notes(result))
+    larger[0] = larger[-1] = False
+    result = evaluate_one(
+        put(
+            tmp_path / "m.nii.gz",
+            larger,
+            spacing_mm=(16.0, 1.25, 0.75),
+            origin_mm=(-10.375, 5.0, -2.0),
+        ),
+        resample_prediction=True,
+    )
+    assert result["cases"][0]["outside_grid_voxels"] == {"A1": 0}
+    assert not any("outside the reference's grid" in note for note in evaluation.notes(result))
+
+
 def test_another_orientation_is_the_same_mask_without_resampling(evaluate_one, tmp_path) -> None:
     volume = tiny_volumes()["tumor_R1"]
     path = tmp_path / "ras.nii.gz"

@@ -62,7 +62,8 @@ _out_file = click.Path(path_type=Path)
     "--resample-prediction",
     is_flag=True,
     help="Bring a prediction on another grid to the reference's, nearest neighbour; the output "
-    "says so. Without it another grid is an error.",
+    "says so, and how many lesion voxels lie outside the reference's grid. Without it another grid "
+    "is an error.",
 )
 @click.option(
     "--csv",
