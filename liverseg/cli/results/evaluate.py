@@ -128,6 +128,7 @@ def evaluate(
     if not (references or predictions or cases):
         if store is None:
             raise SettingsError("give --reference and --prediction, or --store for a study")
+        _refuse_options_of_files(context)
         _study(store, study, as_json)
         return
     if context.get_parameter_source("store") == ParameterSource.COMMANDLINE or study:
@@ -136,6 +137,11 @@ def evaluate(
         raise SettingsError("a prediction needs something to compare with: give --reference")
     if not predictions:
         raise SettingsError("there is nothing to compare with the reference: give --prediction")
+    if liver_labels and liver is None:
+        shown = " ".join(f"--liver-label {label}" for label in liver_labels)
+        raise SettingsError(
+            f"{shown} chooses labels of the --liver file: give --liver, or leave it"
+        )
     from liverseg.steps.outputs import Output, check_outputs
     from liverseg.steps.results import case_discovery as files
     from liverseg.steps.results import evaluate_external as step
@@ -171,6 +177,21 @@ def evaluate(
     _write(result, csv_file, html_file)
     if result["excluded"]:
         sys.exit(ExitCode.CASES_EXCLUDED)
+
+
+def _refuse_options_of_files(context: click.Context) -> None:
+    """Raise SettingsError where a study is evaluated with options that it would pass over."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in ("store", "study", "as_json")
+        and context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise SettingsError(
+            f"{', '.join(given)} is for files: give --reference and --prediction, or leave it out "
+            "to evaluate a study of --store"
+        )
 
 
 def show(result: Mapping[str, Any]) -> None:
