@@ -100,8 +100,8 @@ def test_a_store_in_the_environment_does_not_get_in_the_way(liverseg, folder, mo
 def test_liver_labels_without_a_liver_are_refused(liverseg, folder) -> None:
     done = liverseg("evaluate", "--cases", folder, *WORDS, "--liver-label", 1, "--liver-label", 2)
     assert done.code == 2
-    assert "--liver-label 1 --liver-label 2 chooses labels of the --liver file" in done.err
-    assert "give --liver, or leave it" in done.err
+    assert "--liver-label 1 --liver-label 2: there is no --liver" in done.err
+    assert "give it, or leave them out" in done.err
 
 
 @pytest.mark.parametrize(

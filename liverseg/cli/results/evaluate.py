@@ -140,7 +140,7 @@ def evaluate(
     if liver_labels and liver is None:
         shown = " ".join(f"--liver-label {label}" for label in liver_labels)
         raise SettingsError(
-            f"{shown} chooses labels of the --liver file: give --liver, or leave it"
+            f"{shown}: there is no --liver whose labels these could be; give it, or leave them out"
         )
     from liverseg.steps.outputs import Output, check_outputs
     from liverseg.steps.results import case_discovery as files
