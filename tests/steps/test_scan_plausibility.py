@@ -249,7 +249,7 @@ def test_labels_choose_liver_and_lesion_and_a_healthy_case_is_reported(data, sto
     result = scan.run(data, store, settings, keep_prepared=True)
     assert result.findings == []
     assert [w.problem for w in result.warnings] == [
-        "the file has labels, and none of data.lesion_labels: its mask is empty"
+        "the mask is empty: the file has the label 1, and none of data.lesion_labels (2)"
     ]
     case = load_case(store, next(c.key for c in result.dataset.cases if c.name == "b"))
     assert np.array_equal(case.original_liver, LIVER)
@@ -260,6 +260,23 @@ def test_labels_choose_liver_and_lesion_and_a_healthy_case_is_reported(data, sto
         "data.liver_labels lacks the lesions' label"
         in said(scan.run(data, store, only_1).findings, "b")[0]
     )
+
+
+def test_a_liver_without_the_chosen_labels_is_one_finding_that_names_those_it_has(data, store):
+    put(data / "a" / "liver.nii.gz", LIVER.astype(np.uint8) * 6 + LESION)
+    (data / "b" / "liver.nii.gz").unlink()
+    put(data / "b" / "liver.nii.gz", np.zeros(SHAPE, np.uint8))
+    settings = from_mapping({"data": {"liver_labels": [1, 2]}}, QUIET)
+    for keep in (False, True):
+        result = scan.run(data, store, settings, keep_prepared=keep)
+        (of_a,) = said(result.findings)
+        assert of_a == (
+            "liver.nii.gz: the mask is empty: the file has the labels 6, 7, and none of "
+            "data.liver_labels (1, 2); say with --liver-label which of them are the liver"
+        )
+        (of_b,) = said(result.findings, "b")
+        assert "the liver mask is empty" in of_b
+        assert result.warnings == []
 
 
 def test_a_study_of_other_labels_than_those_of_the_scan_is_refused(data, store):
