@@ -116,10 +116,12 @@ def evaluate(
     """Compare lesion masks with every rater's: overlap, distances, lesions found, tests.
 
     Files from anywhere, one case or many, need --reference and --prediction. Reported are the
-    measures of docs/method.md section 13, and with two algorithms or more paired tests. --json
-    prints what liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated, also
-    one whose process is killed, is left out and named, and the exit code is 8. The files of --csv
-    and --html are written, both or neither, after the results are printed.
+    measures of docs/method.md section 13, and with two algorithms or more paired tests. With
+    --lesion-label, a reference that never has such a label, nor ever two, beside files that do is a
+    plain mask: its one label is taken, and the output says so. --json prints what
+    liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated, also one whose
+    process is killed, is left out and named, and the exit code is 8. The files of --csv and --html
+    are written, both or neither, after the results are printed.
 
     With --store and no files: a study's segmentations, beside the best single threshold; written
     to STORE/studies/ID/evaluation.json. JSON keys: study, synthetic, test_evaluations, weights,
