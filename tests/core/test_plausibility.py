@@ -29,13 +29,15 @@ def first(count, start=0):
     return voxels
 
 
-def judged(liver, voxel_ml=1.0, image=None, unlabelled=None, bounds=BOUNDS, labels=None, **raters):
+def judged(
+    liver, voxel_ml=1.0, image=None, other_labels=None, bounds=BOUNDS, labels=None, **raters
+):
     """(file, severity) and text of everything that is said."""
     measured = measure(
         None if image is None else volume(image),
         None if liver is None else volume(liver, voxel_ml),
         {name: volume(voxels) for name, voxels in raters.items()},
-        unlabelled,
+        other_labels,
     )
     return [((i.file, i.severity), i.text) for i in judge(measured, bounds, labels)]
 
@@ -143,10 +145,10 @@ def test_an_image_is_no_mask_because_a_lesion_has_one_grey_value():
 
 def test_chosen_labels_that_a_file_does_not_have_are_warned_of():
     labels = {"lesion": (2, 4), "liver": (1,)}
-    ((kind, text),) = judged(first(1000), R1=first(0), unlabelled={"R1": (1, 3)}, labels=labels)
+    ((kind, text),) = judged(first(1000), R1=first(0), other_labels={"R1": (1, 3)}, labels=labels)
     assert kind == ("R1", "warning")
     assert "has the labels 1, 3, and none of data.lesion_labels (2, 4)" in text
-    ((kind, text),) = judged(first(0), unlabelled={"liver": (255,)}, labels=labels)
+    ((kind, text),) = judged(first(0), other_labels={"liver": (255,)}, labels=labels)
     assert kind == ("liver", "error")
     assert "the mask is empty: the file has the label 255, and none of data.liver_labels" in text
     assert "(1); say with --liver-label" in text

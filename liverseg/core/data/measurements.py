@@ -25,7 +25,7 @@ class Measurements:
     same as the mask of the larger one."""
     apart: tuple[tuple[str, str], ...]
     """Pairs of raters who have both drawn, and share no voxel."""
-    unlabelled: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    other_labels: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """All labels of each file that has labels, none of which counts."""
 
 
@@ -33,7 +33,7 @@ def measure(
     image: Volume | None,
     liver: Volume | None,
     raters: Mapping[str, Volume],
-    unlabelled: Mapping[str, tuple[int, ...]] | None = None,
+    other_labels: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Measurements:
     """Measure a case; all volumes share one grid. What is None could not be read."""
     drawn = {name: volume.voxels for name, volume in raters.items() if volume.voxels.any()}
@@ -58,7 +58,7 @@ def measure(
         else {n: int(np.count_nonzero(v.voxels & ~liver.voxels)) for n, v in raters.items()},
         identical=tuple(identical),
         apart=tuple(apart),
-        unlabelled=dict(unlabelled or {}),
+        other_labels=dict(other_labels or {}),
     )
 
 

@@ -200,7 +200,7 @@ def _unlabelled(
     measured: Measurements, labels: Mapping[str, Sequence[int]]
 ) -> Iterator[Implausible]:
     """Yield an error for the liver, without which there is no case; a rater may see no lesion."""
-    for name, present in measured.unlabelled.items():
+    for name, present in measured.other_labels.items():
         kind = "liver" if name == "liver" else "lesion"
         have, count = (", ".join(map(str, values)) for values in (present, labels.get(kind, ())))
         text = (
