@@ -111,6 +111,35 @@ def test_labels_are_options_and_short_for_settings(
     assert liverseg(*words, "--lesion-label", 0).code == 2
 
 
+@pytest.mark.parametrize("command", ["scan", "preprocess", "push"])
+@pytest.mark.parametrize("kind", ["lesion", "liver"])
+def test_other_labels_by_set_than_by_the_option_are_refused(
+    liverseg: CommandLine, data: Path, tmp_path: Path, command: str, kind: str
+) -> None:
+    words: dict[str, tuple[object, ...]] = {
+        "scan": ("scan", data, "--store", tmp_path / "store"),
+        "preprocess": ("preprocess", "--data", data, "--store", tmp_path / "store"),
+        "push": ("dataset", "push", data, f"file://{tmp_path}/pushed"),
+    }
+    option = f"--{kind}-label"
+    for value in ("[2]", "[1, 2]", "[]", "1"):
+        done = liverseg(*words[command], option, 1, "--set", f"data.{kind}_labels={value}")
+        assert done.code == 2
+        for part in (f"{option} 1 ", f"--set 'data.{kind}_labels={value}'", "give one of them"):
+            assert part in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [data.name]
+
+
+def test_the_same_labels_may_be_given_twice_and_a_settings_file_is_overridden(
+    liverseg: CommandLine, data: Path, tmp_path: Path
+) -> None:
+    labelled(data)
+    words = ("scan", data, "--store", tmp_path / "store", "--lesion-label", 2, *QUIET)
+    words += ("--liver-label", 1, "--liver-label", 2, "--set", "data.liver_labels=[2, 1]")
+    assert liverseg(*words).code == 0
+    assert liverseg(*words, "--settings", '{"data": {"lesion_labels": [3]}}').code == 0
+
+
 @pytest.mark.parametrize("spelling", ["--label", "--lesion-label"])
 def test_evaluate_takes_both_spellings(liverseg: CommandLine, data: Path, spelling: str) -> None:
     labelled(data)
@@ -139,7 +168,7 @@ def test_predict_warns_on_standard_error_and_in_json(
     warnings = json.loads(done.out)["warnings"]
     assert len(warnings) == 2
     assert "plausibility.liver_ml" in warnings[0]
-    assert "slice distance of 16 mm, the network was trained on 4 mm" in warnings[1]
+    assert "slice distance of 16 mm, the training cases have 4 mm" in warnings[1]
     lines = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert lines == [f"warning: {warning}" for warning in warnings]
     plain = liverseg(*words)

@@ -92,3 +92,29 @@ def test_a_store_in_the_environment_does_not_get_in_the_way(liverseg, folder, mo
     monkeypatch.setenv("LIVERSEG_STORE", "/nowhere")
     file = folder / "a" / "tumor_R1.nii.gz"
     assert liverseg("evaluate", "--reference", file, "--prediction", file).code == 0
+
+
+def test_liver_labels_without_a_liver_are_refused(liverseg, folder) -> None:
+    done = liverseg("evaluate", "--cases", folder, *WORDS, "--liver-label", 1, "--liver-label", 2)
+    assert done.code == 2
+    assert "--liver-label 1 --liver-label 2: there is no --liver" in done.err
+    assert "give it, or leave them out" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--csv", "t.csv"),
+        ("--html", "t.html"),
+        ("--liver", "liver.nii.gz"),
+        ("--lesion-label", 1),
+        ("--liver-label", 1),
+        ("--resample-prediction",),
+        ("--jobs", 2),
+    ],
+)
+def test_options_of_files_are_refused_for_a_study(liverseg, tmp_path, words) -> None:
+    done = liverseg("evaluate", "--store", tmp_path / "store", *words)
+    assert done.code == 2
+    assert f"{words[0]} is for files: give --reference and --prediction" in done.err
+    assert list(tmp_path.iterdir()) == []

@@ -119,7 +119,7 @@ def label_option(kind: str, *spellings: str) -> Callable[[Function], Function]:
 def settings_options(function: Function) -> Function:
     """Add --preset, --settings, --set and, short for two settings, --lesion-label, --liver-label.
 
-    What the last two give is added to `assignments`.
+    What the last two give is added to `assignments`; SettingsError where --set says otherwise.
     """
 
     @functools.wraps(function)
@@ -132,7 +132,9 @@ def settings_options(function: Function) -> Function:
     ) -> Any:
         for kind, labels in (("lesion", lesion_labels), ("liver", liver_labels)):
             if labels:
-                assignments = (*assignments, f"data.{kind}_labels={sorted(set(labels))}")
+                setting = f"data.{kind}_labels"
+                _check_no_other(f"--{kind}-label", setting, labels, assignments)
+                assignments = (*assignments, f"{setting}={sorted(set(labels))}")
         return function(*args, assignments=assignments, **others)
 
     decorated = cast(Function, with_labels)
@@ -162,6 +164,21 @@ def settings_options(function: Function) -> Function:
     ):
         decorated = option(decorated)
     return decorated
+
+
+def _check_no_other(
+    option: str, setting: str, labels: tuple[int, ...], assignments: tuple[str, ...]
+) -> None:
+    """Refuse other labels that --set gives to the setting for which an option is short."""
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        other = _value(text)
+        same = isinstance(other, list) and set(map(str, other)) == set(map(str, labels))
+        if name == setting and not same:
+            given = " ".join(f"{option} {label}" for label in labels)
+            raise SettingsError(
+                f"{given} and --set '{assignment}' choose different labels; give one of them"
+            )
 
 
 def overrides(settings_text: str, assignments: tuple[str, ...]) -> dict[str, Any]:

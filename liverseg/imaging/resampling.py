@@ -68,6 +68,25 @@ def nearest(mask: Volume, target: Geometry) -> Volume:
     return Volume(sitk.GetArrayFromImage(resample.Execute(image)) > 0, target)
 
 
+def voxels_outside(mask: Volume, target: Geometry) -> int:
+    """Return how many voxels of a mask have their centre outside another grid's voxels.
+
+    `nearest` leaves them out.
+    """
+    z, y, x = np.nonzero(mask.voxels)
+    source = mask.geometry
+    position = _axes(source) @ np.stack([x, y, z]) + np.array(source.origin_mm)[:, None]
+    index = np.linalg.solve(_axes(target), position - np.array(target.origin_mm)[:, None])
+    last = np.array(target.shape[::-1])[:, None] - 0.5
+    within = (index >= -0.5 - _ROUNDING) & (index <= last + _ROUNDING)
+    return int(np.count_nonzero(~within.all(axis=0)))
+
+
+def _axes(grid: Geometry) -> npt.NDArray[np.float64]:
+    """Return the steps (mm) from voxel to voxel along x, y and z, as columns."""
+    return np.reshape(grid.direction, (3, 3)) * np.array(grid.spacing_mm[::-1])
+
+
 def in_plane(
     voxels: npt.NDArray[np.generic],
     spacing_mm: Plane,

@@ -101,6 +101,12 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             for name in case.get("resampled", ())
         ]
         lines += [
+            f"{case['case']}: {name} has {voxels} lesion voxels outside the reference's grid, left "
+            "out."
+            for name, voxels in case.get("outside_grid_voxels", {}).items()
+            if voxels
+        ]
+        lines += [
             f"{case['case']}: rater {name} is absent." for name in case.get("absent_raters", ())
         ]
         lines += [

@@ -19,8 +19,8 @@ class PlausibilitySettings:
     """More than this share of a rater's lesion voxels outside the liver is warned of; all of them
     are refused."""
     spacing_factor: float = 1.5
-    """At prediction, an image whose spacing is outside the training cases' range by more than this
-    factor is warned of."""
+    """An image to validate, test or predict whose spacing is outside the training cases' range by
+    more than this factor is warned of."""
     validation_patients: int = 5
     """Fewer patients that validate, where there is no split file, are warned of."""
 

@@ -38,7 +38,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     StoreError, naming the file, where it cannot be written.
     """
-    with _replacing([path]) as (temporary,):
+    with replacing([path]) as (temporary,):
         try:
             with temporary.open("xb+") as file:
                 yield file
@@ -54,7 +54,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     Their folders are made. StoreError, naming the file, and on a full disk how much room all of
     them need and how much there is.
     """
-    with _replacing(list(contents)) as temporaries:
+    with replacing(list(contents)) as temporaries:
         for (path, data), temporary in zip(contents.items(), temporaries, strict=True):
             try:
                 with temporary.open("xb") as file:
@@ -85,7 +85,7 @@ def flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield temporary names; at the end the files there replace the paths, all of them or none.
 
     A path that is a link stays one: the file that it leads to is replaced. Folders that are made

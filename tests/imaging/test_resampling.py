@@ -1,8 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from liverseg.core.volumes.volume import Geometry, Volume
-from liverseg.imaging.resampling import in_plane, probability_to_original, to_network_grid
+from liverseg.imaging.resampling import (
+    in_plane,
+    nearest,
+    probability_to_original,
+    to_network_grid,
+    voxels_outside,
+)
 from liverseg.settings import PreparationSettings
 
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -103,3 +111,31 @@ def test_another_network_spacing_is_respected():
     grey, _, spacing = to_network_grid(image, {}, PreparationSettings(in_plane_mm=2.0))
     assert grey.shape == (2, 6, 11)
     assert spacing == (4.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("moved_voxels", "outside"),
+    [
+        ((0, 0, 0), 0),
+        ((0.49, -0.49, 0.49), 0),
+        ((1, 0, 0), 5 * 6),  # along z: its last slice
+        ((0, 0.51, 0), 4 * 6),
+        ((0, 0, -2), 4 * 5 * 2),
+        ((1, 1, 1), 4 * 5 * 6 - 3 * 4 * 5),
+        ((90, 0, 0), 4 * 5 * 6),
+    ],
+)
+def test_voxels_are_outside_another_grid_where_their_centre_is(moved_voxels, outside):
+    """Of a full grid that is moved against an oblique one, as many as `nearest` cannot place."""
+    full = on_grid(np.ones((4, 5, 6), bool), (3.0, 0.75, 1.25))
+    steps = np.reshape(OBLIQUE, (3, 3)) * (1.25, 0.75, 3.0)
+    origin = np.array(full.geometry.origin_mm) + steps @ np.array(moved_voxels[::-1])
+    moved = Volume(full.voxels, replace(full.geometry, origin_mm=tuple(origin)))
+    assert voxels_outside(moved, full.geometry) == outside
+    assert np.count_nonzero(~nearest(moved, full.geometry).voxels) == outside
+
+
+def test_an_empty_mask_has_nothing_outside():
+    empty = on_grid(np.zeros((2, 3, 4), bool), (3.0, 1.0, 1.0))
+    far = replace(empty.geometry, origin_mm=(999.0, 0.0, 0.0))
+    assert voxels_outside(empty, far) == 0

@@ -3,7 +3,9 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from liverseg.errors import SettingsError
 from liverseg.steps.data.case_folder import case_names, find_case
@@ -77,6 +79,22 @@ def test_what_may_be_a_rater_s_contour_is_an_error(case, name):
         "0001.dcm",
         "brain.mgz",
         "segmentation.nhdr",
+        "series.tif",
+        "volume.npy",
+        "arrays.npz",
+        "IM0001",
+        "0001.IMA",
+        "slice.png",
+        "slice.jpeg",
+        "tumor_R1.png",
+        "tumor_R1.raw",
+        "tumor_R1.zraw",
+        "matlab.mat",
+        "segmentation.seg",
+        "archive.zip",
+        "case.json.bak",
+        "~",
+        "IM0001.npy",
     ],
 )
 def test_any_other_image_is_a_warning_with_what_was_expected(case, name):
@@ -92,16 +110,20 @@ def test_any_other_image_is_a_warning_with_what_was_expected(case, name):
     "name",
     [
         "README",
+        "Readme.first",
+        "LICENSE",
+        "notes",
         "notes about the tumour.txt",
         "lesion list.xlsx",
         "tumor_R1.json",
-        "tumor_R1.raw",
-        "tumor_R1.zraw",
+        "tumor_R1.nii.gz.md5",
+        "image.nii.gz~",
         "R2.pdf",
         "image.json",
         ".tumour_R2.nii.gz",
         "._tumor_R1.nii.gz",
-        "case.json.bak",
+        "table.csv",
+        "log.TXT",
     ],
 )
 def test_other_files_are_nobody_s_business(case, name):
@@ -112,8 +134,47 @@ def test_other_files_are_nobody_s_business(case, name):
 @pytest.mark.parametrize("name", ["dicom", "old", "Bilder"])
 def test_a_folder_in_a_case_is_not_used(case, name):
     put(case / name / "image.nii.gz")
+    ((file, warning),) = scanned(case).warnings
+    assert file == name
+    assert f"not used: '{name}' (a folder); expected" in warning
+
+
+def test_one_warning_names_all_that_is_not_used(case):
+    for name in ("arterial.nii", "slice.tif", "dicom/IM1", "notes.txt"):
+        put(case / name)
+    ((file, warning),) = scanned(case).warnings
+    assert file == ""
+    assert warning.startswith(
+        "not used: 'arterial.nii', 'dicom' (a folder), 'slice.tif'; expected image, liver"
+    )
+    for number in range(20):
+        put(case / f"IM{number:04}")
     ((_, warning),) = scanned(case).warnings
-    assert f"not used: '{name}' is a folder" in warning
+    assert "'IM0009', and 13 more; expected" in warning
+    assert "IM0010" not in warning
+
+
+def test_an_unused_copy_in_another_format_is_named_although_its_name_begins_alike(case):
+    put(case / "arterial.nii")
+    put(case / "arterial.nii.gz")
+    put(case / "IM0001")
+    put(case / "IM0001.npy")
+    ((_, warning),) = scanned(case).warnings
+    assert "not used: 'IM0001', 'IM0001.npy', 'arterial.nii', 'arterial.nii.gz'; " in warning
+
+
+@pytest.mark.parametrize(("suffix", "voxels"), [(".mhd", ".raw"), (".nhdr", ".raw.gz")])
+def test_the_voxels_of_a_header_are_used_and_those_of_none_are_not(case, suffix, voxels):
+    (case / "tumor_R1.nii.gz").unlink()
+    image = sitk.GetImageFromArray(np.ones((2, 3, 4), np.uint8))
+    sitk.WriteImage(image, str(case / f"tumor_R1{suffix}"), useCompression=voxels == ".raw.gz")
+    if suffix == ".nhdr":
+        (case / "tumor_R1.nhdr").rename(case / "tumor_R1.nrrd")
+    assert (case / f"tumor_R1{voxels}").exists()
+    assert (scanned(case).problems, scanned(case).warnings) == ((), ())
+    put(case / f"other{voxels}")
+    ((file, _),) = scanned(case).warnings
+    assert file == f"other{voxels}"
 
 
 @pytest.mark.parametrize("name", [".cache", "@eaDir", "__MACOSX"])

@@ -180,6 +180,63 @@ def test_files_in_flat_folders_are_found_by_the_cases_name(tmp_path) -> None:
         find(replace(patterns, algorithms={"A1": "x.nii.gz"}), None)
 
 
+def touch(folder: Path, *names: str) -> str:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return str(folder)
+
+
+@pytest.mark.parametrize("suffix", ["_pred", "-net.v2", " result"])
+@pytest.mark.parametrize("liver", [None, "{case}_liver.nii.gz"])
+def test_what_a_pattern_names_for_a_case_is_no_case(tmp_path, suffix, liver) -> None:
+    files = [f"{case}{end}.nii.gz" for case in ("c1", "c2") for end in ("", suffix, "_liver")]
+    here = touch(tmp_path, *files)
+    patterns = Patterns(
+        {"R1": here + "/{case}.nii.gz"},
+        {"A1": here + "/{case}" + suffix + ".nii.gz"},
+        None if liver is None else f"{here}/{liver}",
+    )
+    cases, excluded = find(patterns, None)
+    assert [case.name for case in cases] == ["c1", "c2"]
+    assert cases[0].algorithms["A1"].name == f"c1{suffix}.nii.gz"
+    # The liver is nobody's if no pattern names it.
+    assert [one.case for one in excluded] == ([] if liver else ["c1_liver", "c2_liver"])
+
+
+def test_what_is_missing_of_a_case_is_said_of_it_and_not_of_its_prediction(tmp_path) -> None:
+    here = touch(tmp_path, "c1_pred.nii.gz", "c2.nii.gz", "c3.nii.gz", "c3_pred.nii.gz")
+    patterns = Patterns({"R1": here + "/{case}.nii.gz"}, {"A1": here + "/{case}_pred.nii.gz"})
+    cases, excluded = find(patterns, None)
+    assert [case.name for case in cases] == ["c3"]
+    assert [(one.case, one.reason) for one in excluded] == [
+        ("c1", "no reference: 'c1.nii.gz' (R1) is not there"),
+        ("c2", "no prediction: 'c2_pred.nii.gz' (A1) is not there"),
+    ]
+
+
+def test_a_file_beside_a_case_s_own_is_left_out_with_what_to_do(tmp_path) -> None:
+    labels = touch(tmp_path / "labels", "c1.nii.gz", "c10.nii.gz")
+    results = touch(tmp_path / "results", "c1.nii.gz", "c1_pred.nii.gz", "c10.nii.gz", "d.nii.gz")
+    patterns = Patterns({"R1": labels + "/{case}.nii.gz"}, {"A1": results + "/{case}.nii.gz"})
+    cases, excluded = find(patterns, None)
+    assert [case.name for case in cases] == ["c1", "c10"]
+    (one, other) = excluded
+    assert one.case == "c1_pred"
+    assert one.reason.startswith("no reference: 'c1_pred.nii.gz' (R1) is not there; if ")
+    assert "belongs to the case 'c1', move it to another folder" in one.reason
+    assert "name it with '{case}_pred' in a pattern" in one.reason
+    assert other == Excluded("d", "no reference: 'd.nii.gz' (R1) is not there")
+
+
+def test_a_folder_that_holds_the_prediction_of_another_case_is_no_case(tmp_path) -> None:
+    data = touch(tmp_path, "c1/tumor_R1.nii.gz", "c1_pred/mask.nii.gz", "c2_pred/notes.txt")
+    patterns = Patterns({"R1": "tumor_R1.nii.gz"}, {"A1": data + "/{case}_pred/mask.nii.gz"})
+    cases, excluded = find(patterns, tmp_path)
+    assert [case.name for case in cases] == ["c1"]
+    assert [one.case for one in excluded] == ["c2_pred"]
+
+
 @pytest.fixture
 def evaluate_one(tmp_path) -> Callable[..., dict]:
     """Return a function that evaluates one case: rater 1 against a prediction, and options."""
@@ -291,6 +348,37 @@ def test_another_grid_is_an_error_unless_it_may_be_resampled(evaluate_one, tmp_p
         evaluate_one(doubled)
     result = evaluate_one(doubled, resample_prediction=True)
     assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+
+
+def test_what_lies_outside_the_reference_s_grid_is_counted(evaluate_one, tmp_path) -> None:
+    # Two slices more on either side, of half the width; 3 and 5 voxels are beyond.
+    lesion = tiny_volumes()["tumor_R1"].voxels
+    larger = np.repeat(np.pad(lesion, ((2, 2), (0, 0), (0, 0))), 2, axis=2)
+    larger[0, 5, :3] = larger[-1, 7, 4:9] = True
+    path = put(
+        tmp_path / "l.nii.gz",
+        larger,
+        spacing_mm=(16.0, 1.25, 0.75),
+        origin_mm=(-10.0 - 0.375, 5.0, 30.0 - 2 * 16),
+    )
+    result = evaluate_one(path, resample_prediction=True)
+    (case,) = result["cases"]
+    assert case["outside_grid_voxels"] == {"A1": 8}
+    assert case["algorithms"]["A1"]["dice"]["R1"] == 1  # as if they were not there
+    said = "A1 has 8 lesion voxels outside the reference's grid, left out."
+    assert any(note.endswith(said) for note in evaluation.notes(result))
+    larger[0] = larger[-1] = False
+    result = evaluate_one(
+        put(
+            tmp_path / "m.nii.gz",
+            larger,
+            spacing_mm=(16.0, 1.25, 0.75),
+            origin_mm=(-10.375, 5.0, -2.0),
+        ),
+        resample_prediction=True,
+    )
+    assert result["cases"][0]["outside_grid_voxels"] == {"A1": 0}
+    assert not any("outside the reference's grid" in note for note in evaluation.notes(result))
 
 
 def test_another_orientation_is_the_same_mask_without_resampling(evaluate_one, tmp_path) -> None:

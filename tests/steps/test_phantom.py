@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -79,6 +80,62 @@ def test_an_interrupted_run_is_finished_by_the_next(tmp_path):
     (part / "image.nii.gz").write_bytes(b"half")
     phantom.run(tmp_path, cases=2)
     assert {name: data for name, (data, _) in contents(tmp_path).items()} == whole
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "file", "said"),
+    [
+        (truncated, "image.nii.gz", "'image.nii.gz' is truncated"),
+        (truncated, "tumor_R2.nii.gz", "'tumor_R2.nii.gz' is truncated"),
+        (lambda path: path.write_bytes(b""), "liver.nii.gz", "'liver.nii.gz' is empty"),
+        (lambda path: path.unlink(), "image.nii.gz", "there is no 'image'"),
+        (lambda path: path.unlink(), "tumor_R3.nii.gz", "there is no 'R3'"),
+        (lambda path: path.unlink(), "case.json", "another case.json"),
+        (lambda path: path.write_bytes(b"{"), "case.json", "'case.json' cannot be read"),
+        (replaced_by_a_folder, "tumor_R1.nii.gz", "is a folder"),
+        (lambda path: shutil.rmtree(path.parent), "case.json", ""),
+        (
+            lambda path: shutil.copy(path, path.with_name("tumor_R4.nii.gz")),
+            "tumor_R1.nii.gz",
+            "it has other files",
+        ),
+    ],
+)
+def test_a_broken_case_is_refused_and_written_again_once_it_is_deleted(tmp_path, fault, file, said):
+    phantom.run(tmp_path, cases=1)
+    whole = {name: data for name, (data, _) in contents(tmp_path).items()}
+    folder = tmp_path / "phantom_01"
+    fault(folder / file)
+    before = contents(tmp_path)
+    if said:
+        with pytest.raises(SettingsError) as refused:
+            phantom.run(tmp_path, cases=1)
+        for part in ("1 of the phantom's cases", str(folder), said, "delete these folders"):
+            assert part in str(refused.value)
+        assert contents(tmp_path) == before
+        shutil.rmtree(folder)
+    phantom.run(tmp_path, cases=1)
+    assert {name: data for name, (data, _) in contents(tmp_path).items()} == whole
+
+
+def test_an_empty_folder_and_a_file_in_a_case_s_place_are_refused_together(tmp_path):
+    phantom.run(tmp_path, cases=1)
+    shutil.rmtree(tmp_path / "phantom_01")
+    (tmp_path / "phantom_01").mkdir()
+    (tmp_path / "phantom_03").touch()
+    with pytest.raises(SettingsError, match=r"2 of the phantom's .*phantom_01.*phantom_03"):
+        phantom.run(tmp_path, cases=3)
+    assert not (tmp_path / "phantom_02").exists()
 
 
 @pytest.mark.slow

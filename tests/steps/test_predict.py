@@ -220,8 +220,8 @@ def resaved(case: Path, change: Callable[[Volume], Volume]) -> None:
 @pytest.mark.parametrize(
     ("spacing", "words"),
     [
-        ((17.0, 1.25, 1.5), ["slice distance of 17 mm, the network was trained on 4 mm"]),
-        ((16.0, 4.5, 1.5), ["in-plane spacing of 1.5 to 4.5 mm, the network was trained on 1 mm"]),
+        ((17.0, 1.25, 1.5), ["slice distance of 17 mm, the training cases have 4 mm"]),
+        ((16.0, 4.5, 1.5), ["in-plane spacing of 1.5 to 4.5 mm, the training cases have 1 mm"]),
         ((16.0, 0.24, 4.1), ["in-plane spacing of 0.24 to 4.1 mm"]),
         ((90.0, 5.0, 5.0), ["slice distance of 90 mm", "in-plane spacing of 5 mm"]),
     ],

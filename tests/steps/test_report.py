@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from liverseg.errors import StudyError
+from liverseg.errors import StoreError, StudyError
 from liverseg.exit_codes import ExitCode
 from liverseg.steps.race import race
 from liverseg.steps.report import report, rung_page
@@ -253,6 +253,40 @@ def test_a_study_without_a_winner_or_an_evaluation_is_refused(tmp_path) -> None:
     with pytest.raises(StudyError, match="run `liverseg evaluate` first"):
         report.run(rehearsal.store, rehearsal.study.id, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_where_the_page_cannot_be_written_the_store_gets_nothing(finished, tmp_path) -> None:
+    store, study = finished
+    written = result_keys.publication_key(study.id, ""), result_keys.report_page_key(study.id)
+    for key in [key for key in store.keys("studies/") if key.startswith(written)]:
+        store.delete(key)
+    before = dict(store.objects)
+    (tmp_path / "file").touch()
+    (tmp_path / "in-the-way.html").mkdir()
+    (tmp_path / "page-files").touch()
+    for name in ("file/report.html", "in-the-way.html", "page.html"):
+        with pytest.raises(StoreError, match="cannot write"):
+            report.run(store, study.id, tmp_path / name)
+        assert store.objects == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "file", "in-the-way.html", "page-files",
+    ]  # fmt: skip
+
+
+def test_a_store_that_refuses_the_report_does_not_cost_the_page(finished, tmp_path) -> None:
+    store, study = finished
+
+    def full(_number: int, _key: str) -> None:
+        raise StoreError("disk full")
+
+    store.before_write = full
+    try:
+        with pytest.raises(StoreError, match="disk full"):
+            report.run(store, study.id, tmp_path / "report.html")
+    finally:
+        store.before_write = None
+    assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).rows
+    assert (tmp_path / "report-files" / "table-1.csv").exists()
 
 
 def test_a_rung_s_page_shows_the_rungs_so_far_and_its_metrics_are_numbers(tmp_path) -> None:

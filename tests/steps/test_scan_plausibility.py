@@ -192,6 +192,48 @@ def test_what_is_unlikely_is_a_warning_and_changes_no_data_set(data, store, faul
     assert scan.run(data, MemoryStore(), loose).dataset.digest == result.dataset.digest
 
 
+@pytest.mark.parametrize(
+    ("spacing", "said_of_it"),
+    [
+        ((16.0, 1.25, 1.5), []),
+        ((24.0, 1.25, 1.5), []),
+        ((25.0, 1.25, 1.5), ["slice distance of 25 mm, the training cases have 16 mm"]),
+        ((16.0, 0.5, 0.5), ["in-plane spacing of 0.5 mm, the training cases have 1.25 to 1.5 mm"]),
+        ((9.0, 3.0, 3.0), ["slice distance of 9 mm", "in-plane spacing of 3 mm"]),
+    ],
+)
+@pytest.mark.parametrize("case", ["b", "c"])  # validates, tests
+def test_a_spacing_that_is_not_trained_on_is_warned_of(data, store, case, spacing, said_of_it):
+    for path in (data / case).iterdir():
+        write(path, replace(read(path), geometry=grid(spacing_mm=spacing)))
+    settings = from_mapping({"plausibility": {"smallest_liver_ml": 0, "liver_ml": [0, 6000]}})
+    result = scan.run(data, store, settings)
+    assert result.dataset is not None
+    assert {warning.case for warning in result.warnings} <= {case}
+    lines = said(result.warnings, case)
+    assert len(lines) == len(said_of_it), lines
+    for line, words in zip(lines, said_of_it, strict=True):
+        assert line.startswith("image.nii.gz: ")
+        assert words in line
+        assert "plausibility.spacing_factor is 1.5" in line
+    loose = from_mapping({"plausibility": {"spacing_factor": 5}}, settings)
+    assert scan.run(data, store, loose).warnings == []
+
+
+def test_only_training_cases_that_are_used_say_which_spacing_is_trained_on(data, store, write_case):
+    """The excluded case has the spacing of the validation case."""
+    write_case(data / "d", seed=3)
+    for case in ("b", "d"):
+        for path in (data / case).iterdir():
+            write(path, replace(read(path), geometry=grid(spacing_mm=(32.0, 1.25, 1.5))))
+    assert scan.run(data, store, QUIET).warnings == []
+    (data / "d" / "tumor_R1.nii.gz").unlink()
+    excluding = from_mapping({"data": {"refused_cases": "exclude"}}, QUIET)
+    result = scan.run(data, store, excluding)
+    assert result.excluded == ["d"]
+    assert "slice distance of 32 mm" in said(result.warnings, "b")[0]
+
+
 def test_nothing_is_said_of_good_cases(data, store):
     result = scan.run(data, store, QUIET)
     assert (result.findings, result.warnings) == ([], [])
@@ -208,7 +250,7 @@ def test_labels_choose_liver_and_lesion_and_a_healthy_case_is_reported(data, sto
     result = scan.run(data, store, settings, keep_prepared=True)
     assert result.findings == []
     assert [w.problem for w in result.warnings] == [
-        "the file has labels, and none of data.lesion_labels: its mask is empty"
+        "the mask is empty: the file has the label 1, and none of data.lesion_labels (2)"
     ]
     case = load_case(store, next(c.key for c in result.dataset.cases if c.name == "b"))
     assert np.array_equal(case.original_liver, LIVER)
@@ -219,6 +261,23 @@ def test_labels_choose_liver_and_lesion_and_a_healthy_case_is_reported(data, sto
         "data.liver_labels lacks the lesions' label"
         in said(scan.run(data, store, only_1).findings, "b")[0]
     )
+
+
+def test_a_liver_without_the_chosen_labels_is_one_finding_that_names_those_it_has(data, store):
+    put(data / "a" / "liver.nii.gz", LIVER.astype(np.uint8) * 6 + LESION)
+    (data / "b" / "liver.nii.gz").unlink()
+    put(data / "b" / "liver.nii.gz", np.zeros(SHAPE, np.uint8))
+    settings = from_mapping({"data": {"liver_labels": [1, 2]}}, QUIET)
+    for keep in (False, True):
+        result = scan.run(data, store, settings, keep_prepared=keep)
+        (of_a,) = said(result.findings)
+        assert of_a == (
+            "liver.nii.gz: the mask is empty: the file has the labels 6, 7, and none of "
+            "data.liver_labels (1, 2); say with --liver-label which of them are the liver"
+        )
+        (of_b,) = said(result.findings, "b")
+        assert "the liver mask is empty" in of_b
+        assert result.warnings == []
 
 
 def test_a_study_of_other_labels_than_those_of_the_scan_is_refused(data, store):

@@ -133,13 +133,53 @@ def test_another_file_in_the_way_is_not_overwritten(data, store, tmp_path):
     assert contents(tmp_path / "back") == {"a/image.nii.gz": b"mine"}
 
 
-def test_a_damaged_blob_is_named_and_leaves_no_file(data, store, tmp_path):
+def test_everything_that_is_in_the_way_is_named_before_anything_is_fetched(data, store, tmp_path):
     transfer.push(data, store, SETTINGS)
-    key = f"blobs/{sha256((data / 'b' / 'image.nii.gz').read_bytes()).hexdigest()}"
+    back = tmp_path / "back"
+    (back / "a" / "image.nii.gz").mkdir(parents=True)
+    (back / "a" / "liver.nii.gz").write_bytes(b"mine")
+    (back / "a" / "tumor_R1.nii.gz").symlink_to(tmp_path / "nowhere")
+    (back / "b").write_bytes(b"mine too")
+    before = sorted(back.rglob("*"))
+    with pytest.raises(SettingsError) as refused:
+        transfer.pull(store, back)
+    said = str(refused.value)
+    assert said.startswith("4 in the way of the data set: ")
+    assert f"'{back / 'a' / 'image.nii.gz'}' is no file" in said
+    assert f"'{back / 'a' / 'liver.nii.gz'}' is another file (SHA-256 " in said
+    assert f"'{back / 'a' / 'tumor_R1.nii.gz'}' is no file" in said
+    assert f"'{back / 'b'}' is no folder" in said
+    assert sorted(back.rglob("*")) == before
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("damaged", ["image", "tumor_R2"])
+def test_a_damaged_blob_is_named_and_leaves_nothing_of_its_case(data, store, tmp_path, damaged):
+    pushed = transfer.push(data, store, SETTINGS)
+    bytes_of_it = (data / "b" / f"{damaged}.nii.gz").read_bytes()
+    key = f"blobs/{sha256(bytes_of_it).hexdigest()}"
+    whole = store.objects[key]
     store.objects[key] = b"damaged"
     with pytest.raises(IntegrityError, match=key):
+        transfer.pull(store, tmp_path / "back", names=["b"])
+    assert not (tmp_path / "back").exists()
+    transfer.pull(store, tmp_path / "back", names=["split.json"])
+    with pytest.raises(IntegrityError, match=key):
+        transfer.pull(store, tmp_path / "back", names=["b"])
+    assert [path.name for path in (tmp_path / "back").rglob("*")] == ["split.json"]
+    store.objects[key] = whole
+    assert transfer.pull(store, tmp_path / "back") == (pushed.files - 1, pushed.files)
+
+
+def test_files_that_a_case_has_survive_a_damaged_blob(data, store, tmp_path):
+    transfer.push(data, store, SETTINGS)
+    transfer.pull(store, tmp_path / "back")
+    (tmp_path / "back" / "b" / "image.nii.gz").unlink()
+    before = contents(tmp_path / "back")
+    store.objects[f"blobs/{sha256((data / 'b' / 'image.nii.gz').read_bytes()).hexdigest()}"] = b""
+    with pytest.raises(IntegrityError, match="is damaged"):
         transfer.pull(store, tmp_path / "back")
-    assert not any("image" in n for n in contents(tmp_path / "back") if n.startswith("b/"))
+    assert contents(tmp_path / "back") == before
 
 
 def test_voxels_beside_a_header_travel_with_it(tmp_path, store, tiny_case, write_case):

@@ -81,8 +81,8 @@ def push(
 def pull(url: str, folder: Path, as_json: bool) -> None:
     """Fetch the data set at URL (or URL@VERSION) into FOLDER, each file compared with its SHA-256.
 
-    Interrupted, the same command continues where it stopped. A file of FOLDER with other bytes is
-    an error: nothing of yours is overwritten.
+    Each case appears whole; interrupted, the same command continues with the next. A file of FOLDER
+    with other bytes is an error before anything is fetched: nothing of yours is overwritten.
     """
     from liverseg.steps.data import transfer
     from liverseg.steps.outputs import Output, check_apart, check_outside

@@ -62,7 +62,8 @@ _out_file = click.Path(path_type=Path)
     "--resample-prediction",
     is_flag=True,
     help="Bring a prediction on another grid to the reference's, nearest neighbour; the output "
-    "says so. Without it another grid is an error.",
+    "says so, and how many lesion voxels lie outside the reference's grid. Without it another grid "
+    "is an error.",
 )
 @click.option(
     "--csv",
@@ -115,10 +116,12 @@ def evaluate(
     """Compare lesion masks with every rater's: overlap, distances, lesions found, tests.
 
     Files from anywhere, one case or many, need --reference and --prediction. Reported are the
-    measures of docs/method.md section 13, and with two algorithms or more paired tests. --json
-    prints what liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated, also
-    one whose process is killed, is left out and named, and the exit code is 8. The files of --csv
-    and --html are written, both or neither, after the results are printed.
+    measures of docs/method.md section 13, and with two algorithms or more paired tests. With
+    --lesion-label, a reference that never has such a label, nor ever two, beside files that do is a
+    plain mask: its one label is taken, and the output says so. --json prints what
+    liverseg/schemas/evaluation-1.json describes. A case that cannot be evaluated, also one whose
+    process is killed, is left out and named, and the exit code is 8. The files of --csv and --html
+    are written, both or neither, after the results are printed.
 
     With --store and no files: a study's segmentations, beside the best single threshold; written
     to STORE/studies/ID/evaluation.json. JSON keys: study, synthetic, test_evaluations, weights,
@@ -127,6 +130,7 @@ def evaluate(
     if not (references or predictions or cases):
         if store is None:
             raise SettingsError("give --reference and --prediction, or --store for a study")
+        _refuse_options_of_files(context)
         _study(store, study, as_json)
         return
     if context.get_parameter_source("store") == ParameterSource.COMMANDLINE or study:
@@ -135,6 +139,11 @@ def evaluate(
         raise SettingsError("a prediction needs something to compare with: give --reference")
     if not predictions:
         raise SettingsError("there is nothing to compare with the reference: give --prediction")
+    if liver_labels and liver is None:
+        shown = " ".join(f"--liver-label {label}" for label in liver_labels)
+        raise SettingsError(
+            f"{shown}: there is no --liver whose labels these could be; give it, or leave them out"
+        )
     from liverseg.steps.outputs import Output, check_outputs
     from liverseg.steps.results import case_discovery as files
     from liverseg.steps.results import evaluate_external as step
@@ -170,6 +179,21 @@ def evaluate(
     _write(result, csv_file, html_file)
     if result["excluded"]:
         sys.exit(ExitCode.CASES_EXCLUDED)
+
+
+def _refuse_options_of_files(context: click.Context) -> None:
+    """Raise SettingsError where a study is evaluated with options that it would pass over."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in ("store", "study", "as_json")
+        and context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise SettingsError(
+            f"{', '.join(given)} is for files: give --reference and --prediction, or leave it out "
+            "to evaluate a study of --store"
+        )
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,15 +25,15 @@ class Measurements:
     same as the mask of the larger one."""
     apart: tuple[tuple[str, str], ...]
     """Pairs of raters who have both drawn, and share no voxel."""
-    unlabelled: tuple[str, ...] = ()
-    """Masks whose files have labels, none of which counts."""
+    other_labels: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """All labels of each file that has labels, none of which counts."""
 
 
 def measure(
     image: Volume | None,
     liver: Volume | None,
     raters: Mapping[str, Volume],
-    unlabelled: tuple[str, ...] = (),
+    other_labels: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Measurements:
     """Measure a case; all volumes share one grid. What is None could not be read."""
     drawn = {name: volume.voxels for name, volume in raters.items() if volume.voxels.any()}
@@ -58,7 +58,7 @@ def measure(
         else {n: int(np.count_nonzero(v.voxels & ~liver.voxels)) for n, v in raters.items()},
         identical=tuple(identical),
         apart=tuple(apart),
-        unlabelled=unlabelled,
+        other_labels=dict(other_labels or {}),
     )
 
 

@@ -3,7 +3,7 @@
 docs/method.md section 2. Files can be read without an error and still be the wrong ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Implausible:
 
 @dataclass(frozen=True)
 class SpacingRange:
-    """The smallest and the largest spacing (mm) of the cases that a network was trained on."""
+    """The smallest and the largest spacing (mm) of the cases that a network is trained on."""
 
     between_slices: Range
     in_plane: Range
@@ -50,14 +50,21 @@ class SpacingRange:
         return {"between_slices": list(self.between_slices), "in_plane": list(self.in_plane)}
 
 
-def judge(measured: Measurements, bounds: PlausibilitySettings) -> list[Implausible]:
-    """Return everything that is unlikely about a case's masks."""
+def judge(
+    measured: Measurements,
+    bounds: PlausibilitySettings,
+    labels: Mapping[str, Sequence[int]] | None = None,
+) -> list[Implausible]:
+    """Return everything that is unlikely about a case's masks.
+
+    `labels` are those that count by "lesion" and "liver", where settings say so.
+    """
     return [
         *_liver(measured, bounds),
         *_lesions(measured, bounds),
         *_identical(measured),
         *_apart(measured),
-        *_unlabelled(measured),
+        *_unlabelled(measured, labels or {}),
     ]
 
 
@@ -93,7 +100,7 @@ def judge_slice_axis(spacing_mm: Spacing, slice_axis: SliceAxis) -> list[Implaus
 def judge_spacing(
     spacing_mm: Spacing, trained: SpacingRange | None, bounds: PlausibilitySettings
 ) -> list[Implausible]:
-    """Return warnings for a spacing (z, y, x) far from what a network was trained on."""
+    """Return warnings for a spacing (z, y, x) far from what a network is trained on."""
     if trained is None:
         return []
     z, y, x = spacing_mm
@@ -106,9 +113,9 @@ def judge_spacing(
         Implausible(
             "image",
             "warning",
-            f"the image has a {what} of {_range(present)} mm, the network was trained on "
-            f"{_range(range_mm)} mm, and plausibility.spacing_factor is {factor:g}: compare its "
-            "result with a rater's before it is used",
+            f"the image has a {what} of {_range(present)} mm, the training cases have "
+            f"{_range(range_mm)} mm, and plausibility.spacing_factor is {factor:g}: look at the "
+            "spacing in its file, and compare its result with a rater's before it is used",
         )
         for what, present, range_mm in pairs
         if present[0] < range_mm[0] / factor or present[1] > range_mm[1] * factor
@@ -189,11 +196,20 @@ def _apart(measured: Measurements) -> Iterator[Implausible]:
         yield Implausible(second, "warning", text)
 
 
-def _unlabelled(measured: Measurements) -> Iterator[Implausible]:
-    for name in measured.unlabelled:
-        setting = "data.liver_labels" if name == "liver" else "data.lesion_labels"
-        text = f"the file has labels, and none of {setting}: its mask is empty"
-        yield Implausible(name, "warning", text)
+def _unlabelled(
+    measured: Measurements, labels: Mapping[str, Sequence[int]]
+) -> Iterator[Implausible]:
+    """Yield an error for the liver, without which there is no case; a rater may see no lesion."""
+    for name, present in measured.other_labels.items():
+        kind = "liver" if name == "liver" else "lesion"
+        have, count = (", ".join(map(str, values)) for values in (present, labels.get(kind, ())))
+        text = (
+            f"the mask is empty: the file has the label{'s' * (len(present) > 1)} {have}, and "
+            f"none of data.{kind}_labels ({count})"
+        )
+        if kind == "liver":
+            text += "; say with --liver-label which of them are the liver"
+        yield Implausible(name, "error" if kind == "liver" else "warning", text)
 
 
 def _mm(spacing_mm: Sequence[float]) -> str:

@@ -84,13 +84,16 @@ def phantom(seed: int, index: int) -> PhantomCase:
     geometry = _geometry(rng, grid, _ORIENTATIONS[index % len(_ORIENTATIONS)])
     # R3 is drawn and left out, so that a case differs from its neighbour in nothing else.
     contours = {r.name: _contour(rng, grid, placed, liver, r) for r in RATERS}
-    if index % _PERIOD == _WITHOUT_R3:
-        del contours["R3"]
     return PhantomCase(
         image=Volume(_acquired(rng, grid, image), geometry),
         liver=Volume(liver, geometry),
-        raters={name: Volume(mask, geometry) for name, mask in contours.items()},
+        raters={name: Volume(contours[name], geometry) for name in raters_of(index)},
     )
+
+
+def raters_of(index: int) -> tuple[str, ...]:
+    """Return who has contoured case `index`."""
+    return tuple(r.name for r in RATERS if r.name != "R3" or index % _PERIOD != _WITHOUT_R3)
 
 
 def _geometry(rng: np.random.Generator, grid: Grid, orientation: str) -> Geometry:

@@ -55,7 +55,7 @@ def check_case(
     problems += undecodable
     raters = {name: volumes[name] for name in case.raters if name in volumes}
     ready = None
-    if {"image", "liver"} <= volumes.keys():
+    if {"image", "liver"} <= volumes.keys() and "liver" not in unlabelled:
         try:
             ready = prepare(volumes["image"], volumes["liver"], raters if keep else {}, settings)
         except CaseError as error:
@@ -100,7 +100,7 @@ def _prepared_before(
 
 def _judged(case: ScannedCase, measured: Measurements, settings: Settings) -> ScannedCase:
     """Return a case with what its measurements say against it."""
-    remarks = judge(measured, settings.plausibility)
+    remarks = judge(measured, settings.plausibility, settings.data.labels)
     if case.spacing_mm is not None:
         remarks += judge_slice_axis(case.spacing_mm, settings.preparation.slice_axis)
     errors, warnings = (

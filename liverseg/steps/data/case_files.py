@@ -56,14 +56,14 @@ def copies_of_the_image(stored: Mapping[str, StoredFile]) -> dict[str, Problem]:
 
 def decode_files(
     stored: Mapping[str, StoredFile], settings: Settings
-) -> tuple[dict[str, Volume], tuple[str, ...], list[Problem]]:
+) -> tuple[dict[str, Volume], dict[str, tuple[int, ...]], list[Problem]]:
     """Return every volume of a case that can be used, and everything that is wrong.
 
     Masks must lie on the image's grid; without a readable image nothing is compared. Between the
-    two stand the names of the masks whose files have labels of which none counts.
+    two stand, by name, the labels of the masks' files that have some of which none counts.
     """
     volumes: dict[str, Volume] = {}
-    unlabelled: list[str] = []
+    unlabelled: dict[str, tuple[int, ...]] = {}
     problems: list[Problem] = []
     axis, labels = settings.preparation.slice_axis, settings.data.labels
     for name, file in stored.items():
@@ -81,13 +81,13 @@ def decode_files(
                     continue
             volumes[name] = on_grid
             if mask.labels and not mask.voxels.any():
-                unlabelled.append(name)
+                unlabelled[name] = mask.labels
         except CaseError as error:
             image = volumes.get("image")
             copied = name != "image" and image is not None and _has_voxels_of(image, file, axis)
             problem = file.path.name, str(error)
             problems.append(_copy(file, stored["image"]) if copied else problem)
-    return volumes, tuple(unlabelled), problems
+    return volumes, unlabelled, problems
 
 
 def _may_be(image: Volume, mask: LabelMask) -> bool:

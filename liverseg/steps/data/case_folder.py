@@ -5,13 +5,16 @@ data/case 01/image.nii.gz  liver.nii.gz  tumor_R1.nii.gz ...  case.json
 
 import json
 import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from liverseg.core.data.dataset import Role
 from liverseg.core.volumes.volume import Spacing
-from liverseg.errors import SettingsError
-from liverseg.imaging.suffixes import SUFFIXES, stem_of, suffix_of
+from liverseg.errors import LiversegError, SettingsError
+from liverseg.imaging.stored_file import data_file
+from liverseg.imaging.suffixes import NIFTI_SUFFIXES, SUFFIXES, stem_of, suffix_of
 from liverseg.platform.file_names import readable
 from liverseg.storage.record import Sha256
 
@@ -19,13 +22,16 @@ _STEM = re.compile(r"image|liver|tumor_(R[1-9][0-9]*)")
 # What a contour may be called: a rater would be lost if it were passed over. R0 and R01 are none.
 _LIKE_A_CONTOUR = re.compile(r"tumou?r|lesion|metasta|(?:^|[^a-z])r\d+(?:[^a-z0-9]|$)")
 _EXPECTED = "expected image, liver and tumor_R1, tumor_R2, ..., with " + ", ".join(SUFFIXES)
-# Formats that hold volumes and are not read.
-_OTHER_IMAGES = (".hdr", ".img", ".nhdr", ".mgh", ".mgz", ".mnc", ".gipl", ".dcm", ".ima")
-# What lies beside contours and is none: notes, tables, pictures, and the voxels of a header.
-_NO_CONTOURS = (
-    ".csv", ".docx", ".html", ".jpeg", ".jpg", ".json", ".log", ".md", ".pdf", ".png", ".raw",
-    ".rst", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml", ".zraw",
+# What people note beside the volumes, which nobody misses: texts and tables.
+_NOTES = (
+    ".csv", ".docx", ".html", ".json", ".log", ".md", ".pdf", ".rst", ".tsv", ".txt", ".xlsx",
+    ".xml", ".yaml", ".yml",
 )  # fmt: skip
+_NOTES_WITHOUT_SUFFIX = ("license", "notes", "readme")
+# Pictures, and the voxels of a header, are not taken for a rater's contour by their names.
+_NO_CONTOURS = (*_NOTES, ".jpeg", ".jpg", ".png", ".raw", ".zraw")
+_MOST_NAMES = 10
+"""Of files that are not used; a folder of DICOM slices has hundreds."""
 # What systems leave behind: of an archive, a NAS, a recycle bin, a repaired disk.
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 Problem = tuple[str, str]
@@ -95,7 +101,10 @@ def case_names(data: Path) -> list[str]:
 
 
 def find_case(data: Path, name: str) -> ScannedCase:
-    """Return the case with this name: which files it has, none of which but case.json is read."""
+    """Return the case with this name: which files it has, and all that it has and is not used.
+
+    Only case.json is read, and where other files are there the headers, which may name them.
+    """
     folder = data / name
     try:
         paths = sorted(path for path in folder.iterdir() if not is_hidden(path))
@@ -103,20 +112,19 @@ def find_case(data: Path, name: str) -> ScannedCase:
         problem = ("", f"the folder cannot be read: {error.strerror}")
         return ScannedCase(name, name, False, {}, (problem,))
     problems: list[Problem] = []
-    warnings: list[Problem] = []
     paths_by_name: dict[str, list[Path]] = {}
+    others: list[Path] = []
     for path in paths:
-        stem = _STEM.fullmatch(stem_of(path)) if suffix_of(path) else None
-        if stem:
+        if stem := _STEM.fullmatch(stem_of(path)) if suffix_of(path) else None:
             paths_by_name.setdefault(stem.group(1) or stem.group(), []).append(path)
-        elif _could_be_a_contour(path):
-            text = f"'{path.name}' is not understood and would be lost: {_EXPECTED}"
-            problems.append((path.name, text))
-        elif path.is_dir():
-            text = f"not used: '{path.name}' is a folder; a case's files lie beside each other"
-            warnings.append((path.name, text))
-        elif suffix_of(path) or path.name.lower().endswith(_OTHER_IMAGES):
-            warnings.append((path.name, f"not used: '{path.name}'; {_EXPECTED}"))
+        elif not _is_note(path):
+            others.append(path)
+    voxels = _voxels_beside(paths_by_name) if others else set()
+    others = [path for path in others if path not in voxels]
+    contours = [path for path in others if _could_be_a_contour(path)]
+    for path in contours:
+        text = f"'{path.name}' is not understood and would be lost: {_EXPECTED}"
+        problems.append((path.name, text))
     for same in (p for p in paths_by_name.values() if len(p) > 1):
         names = ", ".join(f"'{p.name}'" for p in same)
         problems.append((same[0].name, f"there are several: {names}; keep one"))
@@ -131,8 +139,46 @@ def find_case(data: Path, name: str) -> ScannedCase:
         synthetic,
         files,
         tuple(problems + in_description),
-        warnings=tuple(warnings),
+        warnings=_not_used([path for path in others if path not in contours]),
     )
+
+
+def _not_used(paths: Sequence[Path]) -> tuple[Problem, ...]:
+    """Return one warning that names what is in a case's folder and is not read, if there is any."""
+    if not paths:
+        return ()
+    names = [f"'{p.name}'" + (" (a folder)" if p.is_dir() else "") for p in paths[:_MOST_NAMES]]
+    if more := len(paths) - len(names):
+        names.append(f"and {more} more")
+    file = paths[0].name if len(paths) == 1 else ""
+    return ((file, f"not used: {', '.join(names)}; {_EXPECTED}"),)
+
+
+def _voxels_beside(paths_by_name: Mapping[str, Sequence[Path]]) -> set[Path]:
+    """Return the files that the headers among a case's files name."""
+    voxels = set()
+    for path in (path for paths in paths_by_name.values() for path in paths):
+        if suffix_of(path) not in NIFTI_SUFFIXES:
+            with suppress(LiversegError, OSError):  # what is wrong is told where it is read
+                voxels.add(data_file(path))
+    return {path for path in voxels if path is not None}
+
+
+def _is_note(path: Path) -> bool:
+    """Say whether a file is a text or a table, or goes with a volume, as its checksum does."""
+    if path.is_dir() or suffix_of(path):
+        return False
+    return (
+        path.name.lower().endswith(_NOTES)
+        or path.stem.lower() in _NOTES_WITHOUT_SUFFIX
+        or any(suffix_of(volume) for volume in _belongs_to(path))
+    )
+
+
+def _belongs_to(path: Path) -> list[Path]:
+    """Return the file with whose name a file's begins: of its checksum, or of its older version."""
+    beside = path.with_suffix(""), path.with_name(path.name.rstrip("~") or path.name)
+    return [file for file in beside if file != path and file.exists()]
 
 
 def _is_case(folder: Path) -> bool:
@@ -154,10 +200,9 @@ def is_hidden(path: Path) -> bool:
 
 def _could_be_a_contour(path: Path) -> bool:
     """Say whether a file that is no case's file may be a rater's contour under another name."""
+    if _belongs_to(path):
+        return False
     name = path.name.lower()
-    beside = path.with_suffix(""), path.with_name(path.name.rstrip("~"))
-    if any(file != path and file.exists() for file in beside):
-        return False  # what goes with another file: its checksum, its older version
     other = name.startswith(("image", "liver")) or name.endswith(_NO_CONTOURS) or "map" in name
     return not other and _LIKE_A_CONTOUR.search(name) is not None
 

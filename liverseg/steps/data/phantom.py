@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from liverseg.core.data.dataset import Role
-from liverseg.core.phantom.phantom import PHANTOM_VERSION, PhantomCase, phantom
+from liverseg.core.phantom.phantom import PHANTOM_VERSION, PhantomCase, phantom, raters_of
 from liverseg.errors import SettingsError, StoreError
 from liverseg.imaging.files import nifti_bytes
+from liverseg.settings import Settings
+from liverseg.steps.data.case_files import decode_files, load_files
+from liverseg.steps.data.case_folder import find_case
 from liverseg.storage.files import flush_folder, write_files
 
 Progress = Callable[[str, int, int], None]
@@ -37,13 +40,15 @@ def run(
     cases. `split.json` beside them names the validation and test cases.
 
     Raises:
-        SettingsError: `cases` < 1, or `out` holds something other than this phantom.
+        SettingsError: `cases` < 1, or `out` holds something other than this phantom, or a case of
+            it that lacks a file or has one that cannot be read.
         StoreError: `out` cannot be written.
     """
     if cases < 1:
         raise SettingsError(f"cases ({cases}) must be at least 1")
     description = {"phantom_version": PHANTOM_VERSION, "seed": seed}
     _check(out, description, cases)
+    _check_whole(out, cases)
     try:
         out.mkdir(parents=True, exist_ok=True)
         _write_json(out / DESCRIPTION_FILE, description)
@@ -94,6 +99,28 @@ def _check(out: Path, description: dict[str, Any], cases: int) -> None:
         raise SettingsError(
             f"'{out}' holds {contents}, not {cases} cases of the phantom {description}; choose "
             "another folder or empty it"
+        )
+
+
+def _check_whole(out: Path, cases: int) -> None:
+    """Refuse a case that is there and is not as it was written; nobody knows why it is not."""
+    broken = []
+    for index in range(cases):
+        case = find_case(out, _name(index))
+        if not (out / case.name).exists():
+            continue
+        expected = {"image", "liver", *raters_of(index)}
+        problems = [f"there is no '{name}'" for name in sorted(expected - case.files.keys())]
+        stored, unreadable = load_files({name: out / path for name, path in case.files.items()})
+        _, _, undecodable = decode_files(stored, Settings())
+        problems += [text for _, text in (*case.problems, *unreadable, *undecodable)]
+        if problems or case.files.keys() != expected or not case.synthetic:
+            what = problems[0] if problems else "it has other files or another case.json"
+            broken.append(f"'{out / case.name}': {what}")
+    if broken:
+        raise SettingsError(
+            f"{len(broken)} of the phantom's cases are broken: {'; '.join(broken[:5])}; delete "
+            "these folders, and the same command writes them again"
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liverseg.core.data.dataset import CaseRecord, Dataset, Role
+from liverseg.core.data.plausibility import SpacingRange, judge_spacing
 from liverseg.core.data.split import ROLES, assign
 from liverseg.core.volumes.grid import NetworkGrid
 from liverseg.errors import CaseError, IntegrityError, SettingsError, StoreError, reason
@@ -157,8 +158,8 @@ def collect(
 ) -> ScanResult:
     """Check what only all cases together show; write the data set only if it can be used.
 
-    That is each case's role and what it asks for, copies of an image that have two roles, and roles
-    that no case has.
+    That is each case's role and what it asks for, copies of an image that have two roles, roles
+    that no case has, and spacings far from those of the training cases.
     """
     roles, findings = _roles(cases, split, settings)
     images: dict[str, ScannedCase] = {}
@@ -171,6 +172,7 @@ def collect(
     left = usable if settings.data.refused_cases == "exclude" else judged
     findings += _missing_roles(left, split) if roles else []
     warnings = [Finding(case.name, *warning) for case in judged for warning in case.warnings]
+    warnings += _spacings_not_trained_on(left, settings)
     warnings += _few_validation_patients(usable, split, settings)
     dataset = None
     if not findings and (len(usable) == len(judged) or settings.data.refused_cases == "exclude"):
@@ -263,6 +265,18 @@ def _missing_roles(left: Sequence[ScannedCase], split: Split | None) -> list[Fin
     missing = [role for role in ROLES if role not in {case.role for case in left}]
     return [
         Finding("", "", f"no usable {role} case among {len(left)}: {advice}") for role in missing
+    ]
+
+
+def _spacings_not_trained_on(cases: Sequence[ScannedCase], settings: Settings) -> list[Finding]:
+    """Warn of each validation and test case whose spacing is far from the training cases'."""
+    known = [(case, case.spacing_mm) for case in cases if case.spacing_mm is not None]
+    trained = SpacingRange.of([spacing for case, spacing in known if case.role == "training"])
+    return [
+        Finding(case.name, Path(case.files[remark.file]).name, remark.text)
+        for case, spacing in known
+        if case.role in ("validation", "test")
+        for remark in judge_spacing(spacing, trained, settings.plausibility)
     ]
 
 

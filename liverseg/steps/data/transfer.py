@@ -8,6 +8,7 @@ A version never changes. An interrupted push continues where it stopped: no blob
 nobody sees a version before the store has all its blobs.
 """
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -21,7 +22,7 @@ from liverseg.steps.data.case_folder import ScannedCase, case_names
 from liverseg.steps.data.scan import SPLIT_FILE, Finding, check_cases
 from liverseg.storage import record
 from liverseg.storage.bundle import File
-from liverseg.storage.files import CHUNK_BYTES, flush_folder
+from liverseg.storage.files import CHUNK_BYTES, replacing
 from liverseg.storage.keys import is_key
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
@@ -118,7 +119,7 @@ def pull(
     """Write a version's files into a folder; return how many were fetched, and how many it has.
 
     A file that the folder has already is left alone; if its bytes are not the version's, that is an
-    error, and nothing is fetched.
+    error, and nothing is fetched. A case that was interrupted has none of its new files.
 
     Args:
         store: Where `push` has put it.
@@ -128,23 +129,21 @@ def pull(
         progress: Called before each file.
 
     Raises:
-        SettingsError: There is no such version, or another file is in the way.
+        SettingsError: There is no such version, or other files are in the way; all are named.
         IntegrityError: A blob is not what its name promises.
     """
     files = _version(store, version)
     if names is not None:
         files = {path: file for path, file in files.items() if path.split("/")[0] in names}
-    missing = {name: described for name, described in files.items() if not (folder / name).exists()}
-    for name in files.keys() - missing.keys():
-        existing = _described(folder / name)
-        if existing != files[name]:
-            raise SettingsError(
-                f"'{folder / name}' is another file (SHA-256 {existing['sha256']}) than the data "
-                f"set's ({files[name]['sha256']}); pull into an empty folder"
-            )
-    for number, (name, described) in enumerate(missing.items()):
-        progress(f"fetch {name}", number, len(missing))
-        _fetch(store, folder / name, described["sha256"])
+    missing = _missing(folder, files)
+    done = 0
+    for case in dict.fromkeys(name.split("/")[0] for name in missing):
+        names = [name for name in missing if name.split("/")[0] == case]
+        with replacing([folder / name for name in names]) as temporaries:
+            for name, temporary in zip(names, temporaries, strict=True):
+                progress(f"fetch {name}", done, len(missing))
+                _fetch(store, temporary, missing[name]["sha256"])
+                done += 1
     progress("fetch", len(missing), len(missing))
     return len(missing), len(files)
 
@@ -257,13 +256,35 @@ def _described(path: Path) -> dict[str, Any]:
     return {"sha256": state.hexdigest(), "bytes": size}
 
 
-def _fetch(store: ObjectStore, path: Path, promised: str) -> None:
-    # Under another name until it is known to be right, so that a wrong one never counts.
-    part = path.with_name(f".{path.name}.part")
-    store.get_file(f"blobs/{promised}", part)
-    fetched = _described(part)["sha256"]
+def _missing(folder: Path, files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the files that the folder lacks; SettingsError with all that others are in the way."""
+    missing, in_the_way = {}, []
+    for name, described in files.items():
+        path = folder / name
+        try:
+            if not os.path.lexists(path):
+                missing[name] = described
+            elif not path.is_file():
+                in_the_way.append(f"'{path}' is no file")
+            elif (existing := _described(path)) != described:
+                in_the_way.append(
+                    f"'{path}' is another file (SHA-256 {existing['sha256']}) than the data set's "
+                    f"({described['sha256']})"
+                )
+        except OSError as error:
+            in_the_way.append(f"'{path}' cannot be read: {error.strerror}")
+    parents = {parent for name in missing for parent in (folder / name).parents}
+    in_the_way += [f"'{p}' is no folder" for p in sorted(parents) if p.exists() and not p.is_dir()]
+    if in_the_way:
+        first = "; ".join(in_the_way[:5]) + ("; ..." if len(in_the_way) > 5 else "")
+        raise SettingsError(
+            f"{len(in_the_way)} in the way of the data set: {first}; pull into an empty folder"
+        )
+    return missing
+
+
+def _fetch(store: ObjectStore, temporary: Path, promised: str) -> None:
+    store.get_file(f"blobs/{promised}", temporary)
+    fetched = _described(temporary)["sha256"]
     if fetched != promised:
-        part.unlink()
         raise IntegrityError(f"'blobs/{promised}' is damaged: its SHA-256 is {fetched}")
-    part.replace(path)
-    flush_folder(path.parent)

@@ -34,9 +34,10 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
 
     Beside it, in a folder `<out>-files` and in the store: tables 1 and 2 as CSV and LaTeX, figures
     2, 3 and 5 as SVG and PNG, and all measures as schemas/evaluation-1.json describes them. These
-    files are written all or none.
+    files are written all or none, and before those in the store.
 
-    Raises StudyError where the study has no winner or has not been evaluated.
+    Raises StudyError where the study has no winner or has not been evaluated, and StoreError where
+    a file cannot be written.
     """
     study, status = load_study(store, study_id), race.status(store, study_id)
     if status["winner"] is None:
@@ -63,11 +64,12 @@ def run(store: ObjectStore, study_id: str, out: Path) -> Path:
     values |= {"tables": shown, "data": data, "by_rule": chosen, "figures": uris}
     text = page.render("report.html.jinja", values).encode()
     publication = _publication(shown, drawn | sliced, document)
+    beside = out.parent / f"{out.stem}-files"
+    # First, since it is what was asked for: where it cannot be written the store gets nothing.
+    write_files({beside / name: content for name, content in publication.items()} | {out: text})
     for name, content in publication.items():
         store.put(result_keys.publication_key(study_id, name), content)
     store.put(result_keys.report_page_key(study_id), text)
-    beside = out.parent / f"{out.stem}-files"
-    write_files({beside / name: content for name, content in publication.items()} | {out: text})
     return out
 
 

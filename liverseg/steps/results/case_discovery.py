@@ -63,7 +63,9 @@ def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list
     """Return the cases, sorted by name, and those that lack files.
 
     A rater may be absent in a case; a case without any rater, without one of the algorithms or
-    without its liver is left out.
+    without its liver is left out. Where all that a pattern has found of one is a file of another
+    case, as "c1_pred.nii.gz" is of c1 if "{case}.nii.gz" and "{case}_pred.nii.gz" lie in one
+    folder, it is no case at all.
 
     Raises:
         SettingsError: The folder does not exist, or a pattern has no {case} for the case's name.
@@ -75,12 +77,13 @@ def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list
         raise CaseError(f"{where}; a case is a folder, or {CASE} in a file's path")
     complete: list[CaseFiles] = []
     excluded: list[Excluded] = []
+    present = {name: _present(name, patterns, folder) for name in names}
     for name in names:
         case = _case(name, patterns, folder)
         if isinstance(case, CaseFiles):
             complete.append(case)
-        else:
-            excluded.append(case)
+        elif not _is_of_another(name, present, folder):
+            excluded.append(_with_advice(case, name, present))
     return complete, excluded
 
 
@@ -90,12 +93,53 @@ def paths_of(case: CaseFiles) -> list[Path]:
     return [*case.raters.values(), *case.algorithms.values(), *liver]
 
 
+def _path(name: str, pattern: str, folder: Path | None) -> Path:
+    if CASE in pattern:
+        return Path(pattern.replace(CASE, name))
+    assert folder is not None
+    return folder / name / pattern
+
+
+def _present(name: str, patterns: Patterns, folder: Path | None) -> set[Path]:
+    """Return the files of a case that are there."""
+    paths = {_path(name, pattern, folder) for pattern in _all(patterns)}
+    return {path for path in paths if path.exists()}
+
+
+def _is_of_another(name: str, present: Mapping[str, set[Path]], folder: Path | None) -> bool:
+    """Say whether all that is there under a name belongs to another case.
+
+    Of two names that stand for the same files the shorter one is the case's.
+    """
+    mine = present[name]
+    if not mine:
+        files = (path for files in present.values() for path in files)
+        return folder is not None and any(folder / name in path.parents for path in files)
+    return any(
+        mine <= files and (mine != files or len(other) < len(name))
+        for other, files in present.items()
+        if other != name
+    )
+
+
+def _with_advice(case: Excluded, name: str, present: Mapping[str, set[Path]]) -> Excluded:
+    """Return it with what to do where its name is that of another case and something after it."""
+    others = [n for n in present if name.startswith(n) and not name[len(n) :][:1].isalnum()]
+    others.remove(name)
+    if not others or not present[name]:
+        return case
+    files = ", ".join(f"'{path.name}'" for path in sorted(present[name]))
+    longest = max(others, key=len)
+    advice = (
+        f"; if {files} belongs to the case '{longest}', move it to another folder, or name it with "
+        f"'{CASE}{name.removeprefix(longest)}' in a pattern"
+    )
+    return Excluded(case.case, case.reason + readable(advice))
+
+
 def _case(name: str, patterns: Patterns, folder: Path | None) -> CaseFiles | Excluded:
     def path(pattern: str) -> Path:
-        if CASE in pattern:
-            return Path(pattern.replace(CASE, name))
-        assert folder is not None
-        return folder / name / pattern
+        return _path(name, pattern, folder)
 
     raters = {rater: path(pattern) for rater, pattern in patterns.raters.items()}
     present = {rater: file for rater, file in raters.items() if file.exists()}

@@ -16,7 +16,7 @@ from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, reason
 from liverseg.imaging.files import check_same_grid, voxels_of
 from liverseg.imaging.masks import read_mask
-from liverseg.imaging.resampling import nearest
+from liverseg.imaging.resampling import nearest, voxels_outside
 from liverseg.platform.file_names import readable
 from liverseg.platform.workers import Died, run_each
 from liverseg.steps.results.case_discovery import CaseFiles, Excluded
@@ -133,7 +133,8 @@ def one(case: CaseFiles, options: Options) -> Values:
     """Return one case's entry; raises CaseError where a file cannot be used."""
     masks: dict[str, Delineation] = {}
     predicted: dict[str, Delineation] = {}
-    resampled, label_absent = [], []
+    outside_grid: dict[str, int] = {}
+    label_absent = []
     labels: dict[str, list[int]] = {}
     first_name, first_path = next(iter(case.raters.items()))
     first = read_mask(first_path, options.labels_of(first_name))
@@ -147,11 +148,13 @@ def one(case: CaseFiles, options: Options) -> Values:
             volume = check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
             masks[name] = Delineation.of(volume.voxels, first.spacing_mm)
             continue
-        volume, moved = _prediction(volume, first, path.name, options)
-        resampled += [name] if moved else []
+        volume, outside = _prediction(volume, first, path.name, options)
+        if outside is not None:
+            outside_grid[name] = outside
         predicted[name] = Delineation.of(volume.voxels, first.spacing_mm)
     diagnostics: Values = {
-        "resampled": resampled,
+        "resampled": list(outside_grid),
+        "outside_grid_voxels": outside_grid,
         "absent_raters": list(case.absent_raters),
         "label_absent": label_absent,
         "labels": labels,
@@ -173,16 +176,21 @@ def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) ->
     return volume
 
 
-def _prediction(volume: Volume, first: Volume, name: str, options: Options) -> tuple[Volume, bool]:
-    """Return a prediction on the raters' grid, and whether it had to be brought there."""
+def _prediction(
+    volume: Volume, first: Volume, name: str, options: Options
+) -> tuple[Volume, int | None]:
+    """Return a prediction on the raters' grid, and how many of its voxels that does not reach.
+
+    None where it lies on that grid already.
+    """
     try:
-        return check_same_grid(first, volume, name, "the first reference"), False
+        return check_same_grid(first, volume, name, "the first reference"), None
     except CaseError as error:
         if not options.resample_prediction:
             raise CaseError(
                 f"{error}; --resample-prediction brings it there by its position in the patient"
             ) from error
-        return nearest(volume, first.geometry), True
+        return nearest(volume, first.geometry), voxels_outside(volume, first.geometry)
 
 
 def _results(
