@@ -84,7 +84,8 @@ def voxels_outside(mask: Volume, target: Geometry) -> int:
 
 def _axes(grid: Geometry) -> npt.NDArray[np.float64]:
     """Return the steps (mm) from voxel to voxel along x, y and z, as columns."""
-    return np.reshape(grid.direction, (3, 3)) * np.array(grid.spacing_mm[::-1])
+    axes: npt.NDArray[np.float64] = np.reshape(grid.direction, (3, 3)) * grid.spacing_mm[::-1]
+    return axes
 
 
 def in_plane(
