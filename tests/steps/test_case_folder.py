@@ -278,3 +278,13 @@ def test_a_folder_that_cannot_be_read_is_a_case_with_a_problem(case):
         assert "the folder cannot be read" in scanned(case).problems[0][1]
     finally:
         case.chmod(0o755)
+
+
+def test_voxels_of_another_name_than_their_header_are_used(case):
+    (case / "tumor_R1.nii.gz").unlink()
+    image = sitk.GetImageFromArray(np.ones((2, 3, 4), np.uint8))
+    sitk.WriteImage(image, str(case / "tumor_R1.mhd"))
+    header = case / "tumor_R1.mhd"
+    header.write_text(header.read_text().replace("tumor_R1.raw", "voxels.bin"))
+    (case / "tumor_R1.raw").rename(case / "voxels.bin")
+    assert (scanned(case).problems, scanned(case).warnings) == ((), ())

@@ -5,7 +5,7 @@ data/case 01/image.nii.gz  liver.nii.gz  tumor_R1.nii.gz ...  case.json
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ _NOTES = (
 _NOTES_WITHOUT_SUFFIX = ("license", "notes", "readme")
 # Pictures, and the voxels of a header, are not taken for a rater's contour by their names.
 _NO_CONTOURS = (*_NOTES, ".jpeg", ".jpg", ".png", ".raw", ".zraw")
+_RAW = (".raw", ".raw.gz", ".zraw")
 _MOST_NAMES = 10
 """Of files that are not used; a folder of DICOM slices has hundreds."""
 # What systems leave behind: of an archive, a NAS, a recycle bin, a repaired disk.
@@ -119,8 +120,8 @@ def find_case(data: Path, name: str) -> ScannedCase:
             paths_by_name.setdefault(stem.group(1) or stem.group(), []).append(path)
         elif not _is_note(path):
             others.append(path)
-    voxels = _voxels_beside(paths_by_name) if others else set()
-    others = [path for path in others if path not in voxels]
+    headers = [p for ps in paths_by_name.values() for p in ps if suffix_of(p) not in NIFTI_SUFFIXES]
+    others = _without_voxels(others, headers)
     contours = [path for path in others if _could_be_a_contour(path)]
     for path in contours:
         text = f"'{path.name}' is not understood and would be lost: {_EXPECTED}"
@@ -154,14 +155,19 @@ def _not_used(paths: Sequence[Path]) -> tuple[Problem, ...]:
     return ((file, f"not used: {', '.join(names)}; {_EXPECTED}"),)
 
 
-def _voxels_beside(paths_by_name: Mapping[str, Sequence[Path]]) -> set[Path]:
-    """Return the files that the headers among a case's files name."""
+def _without_voxels(paths: Sequence[Path], headers: Sequence[Path]) -> list[Path]:
+    """Return the files that are not the voxels of a header; it is read if its name does not say."""
+    stems = {stem_of(header) for header in headers}
+    left = [
+        path
+        for path in paths
+        if not (path.name.lower().endswith(_RAW) and path.name.partition(".")[0] in stems)
+    ]
     voxels = set()
-    for path in (path for paths in paths_by_name.values() for path in paths):
-        if suffix_of(path) not in NIFTI_SUFFIXES:
-            with suppress(LiversegError, OSError):  # what is wrong is told where it is read
-                voxels.add(data_file(path))
-    return {path for path in voxels if path is not None}
+    for header in headers if left else ():
+        with suppress(LiversegError, OSError):  # what is wrong is told where it is read
+            voxels.add(data_file(header))
+    return [path for path in left if path not in voxels]
 
 
 def _is_note(path: Path) -> bool:
