@@ -26,7 +26,7 @@ def prepared(
     masks = {rater: ellipsoid(shape, lesion_radius - 0.01 * n) for n, rater in enumerate(RATERS)}
     image = rng.standard_normal(shape, dtype=np.float32) * np.float32(0.2) + np.float32(0.5)
     image -= np.float32(0.4) * masks["R1"]
-    geometry = Geometry(shape, SPACING_MM, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
+    geometry = Geometry(shape, SPACING_MM, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), (1, 2, 3))
     return PreparedCase(image, liver, liver, masks, SPACING_MM, liver, masks, geometry)
 
 

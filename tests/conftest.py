@@ -32,7 +32,7 @@ def grid(**changes: Any) -> Geometry:
         "spacing_mm": SPACING_MM,
         "origin_mm": (-10.0, 5.0, 30.0),
         "direction": IDENTITY,
-        "orientation": "LPS",
+        "file_axes": (1, 2, 3),
     }
     return Geometry(**(values | changes))
 

@@ -41,7 +41,9 @@ def volumes(number: int) -> dict[str, Volume]:
     image[first] = 70
     image[(depth > 0.97) & (depth < 1.03) & (mm[..., 1] < _CENTRE_MM[1])] = 180
     image += rng.normal(0, 4, SHAPE)
-    geometry = Geometry(SHAPE, SPACING_MM, (-40.0, 12.5, 7.0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
+    geometry = Geometry(
+        SHAPE, SPACING_MM, (-40.0, 12.5, 7.0), (1, 0, 0, 0, 1, 0, 0, 0, 1), (1, 2, 3)
+    )
     return {
         "image": Volume(image.astype(np.float32), geometry),
         "liver": Volume(liver, geometry),

@@ -3,7 +3,8 @@
 Source: docs/method.md section 2.
 
 Any orientation is brought to the nearest LPS on reading, by flips and swaps of axes only: an
-oblique acquisition stays as oblique as it is. Writing goes back to the orientation of the file.
+oblique acquisition stays as oblique as it is. Writing undoes exactly these flips and swaps: axes
+between two directions of the patient, at 45 degrees, have no orientation to go back to.
 Coronal or sagittal slices (`preparation.slice_axis`) are brought to the first axis instead.
 """
 
@@ -187,9 +188,12 @@ def _in_order_of(reference: Geometry, other: Volume) -> Volume:
     x, y, z = (np.array(geometry.origin_mm) + steps @ moved).tolist()
     sz, sy, sx = spacing[::-1].tolist()
     direction = tuple((axes[:, order] * signs).ravel().tolist())
+    # Its own axes, flipped as they were, in the order of the new ones.
+    now = np.argsort(order) + 1
+    a, b, c = (int(np.sign(f) * signs[now[abs(f) - 1] - 1] * now[abs(f) - 1])
+               for f in geometry.file_axes)  # fmt: skip
     return Volume(
-        voxels,
-        Geometry((depth, height, width), (sz, sy, sx), (x, y, z), direction, geometry.orientation),
+        voxels, Geometry((depth, height, width), (sz, sy, sx), (x, y, z), direction, (a, b, c))
     )
 
 
@@ -241,17 +245,25 @@ def _grid(image: sitk.Image) -> npt.NDArray[np.float64]:
 
 
 def _oriented(image: sitk.Image, code: str) -> Volume:
-    """Flip and swap axes to what is nearest to a code; the geometry has the original one."""
-    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
-        image.GetDirection()
-    )
+    """Flip and swap axes to what is nearest to a code; the geometry says which."""
+    found = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
     image = sitk.DICOMOrient(image, code)
     x, y, z = image.GetSize()
     sx, sy, sz = image.GetSpacing()
     geometry = Geometry(
-        (z, y, x), (sz, sy, sx), image.GetOrigin(), image.GetDirection(), orientation
+        (z, y, x), (sz, sy, sx), image.GetOrigin(), image.GetDirection(), _file_axes(found, code)
     )
     return Volume(sitk.GetArrayFromImage(image), geometry)
+
+
+def _file_axes(found: str, code: str) -> tuple[int, int, int]:
+    """Return `Geometry.file_axes` of a file with one orientation code that was brought to another.
+
+    Letters are compared, as ITK does, and no cosines: every code has the axes of any other.
+    """
+    opposite = code.translate(str.maketrans("LRPASI", "RLAPIS"))
+    x, y, z = (code.find(c) + 1 or -opposite.index(c) - 1 for c in found)
+    return x, y, z
 
 
 def _image(volume: Volume) -> sitk.Image:
@@ -260,8 +272,10 @@ def _image(volume: Volume) -> sitk.Image:
     image.SetSpacing(volume.geometry.spacing_mm[::-1])
     image.SetOrigin(volume.geometry.origin_mm)
     image.SetDirection(volume.geometry.direction)
-    oriented: sitk.Image = sitk.DICOMOrient(image, volume.geometry.orientation)
-    return oriented
+    axes = volume.geometry.file_axes
+    permuted = sitk.PermuteAxes(image, [abs(axis) - 1 for axis in axes])
+    flipped: sitk.Image = sitk.Flip(permuted, [axis < 0 for axis in axes])
+    return flipped
 
 
 def _reason(error: Exception) -> str:

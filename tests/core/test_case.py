@@ -24,7 +24,7 @@ def case() -> PreparedCase:
         original_liver=next(masks),
         original_raters={"R1": next(masks), "R2": next(masks)},
         original_geometry=Geometry(
-            SHAPE, (3.0, 1.0, 1.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS"
+            SHAPE, (3.0, 1.0, 1.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), (1, 2, 3)
         ),
     )
 

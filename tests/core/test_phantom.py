@@ -62,7 +62,7 @@ def test_grids_are_anisotropic_tilted_and_stored_in_several_orientations(cases):
         direction = np.array(case.image.geometry.direction).reshape(3, 3)
         assert np.allclose(direction @ direction.T, np.eye(3))
         assert 0 < np.degrees(np.arccos(direction[2, 2])) < 15
-    assert {case.image.geometry.orientation for case in cases} == {"LPS", "RAS", "LAS"}
+    assert {case.image.geometry.file_axes for case in cases} == {(1, 2, 3), (-1, -2, 3), (1, -2, 3)}
 
 
 def test_lesions_are_darker_than_liver_but_vessels_are_as_dark(cases):

@@ -19,7 +19,7 @@ BOUNDS = PlausibilitySettings()
 
 def volume(voxels, voxel_ml=1.0):
     spacing = (voxel_ml * 10, 10.0, 10.0)
-    return Volume(voxels, Geometry(SHAPE, spacing, (0, 0, 0), tuple(np.eye(3).ravel()), "LPS"))
+    return Volume(voxels, Geometry(SHAPE, spacing, (0, 0, 0), tuple(np.eye(3).ravel()), (1, 2, 3)))
 
 
 def first(count, start=0):

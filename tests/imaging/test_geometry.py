@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
-from liverseg.imaging.files import check_same_grid, read, voxels_of
+from liverseg.imaging.files import _in_order_of, check_same_grid, read, voxels_of
 from liverseg.imaging.nifti import header
 from tests.volume_files import write
 
@@ -18,7 +18,9 @@ SPACING = (0.8, 1.25, 6.1)
 ORIGIN = (-31.53, 12.251, 80.1)
 SHAPE = (3, 4, 5)
 VOXELS = np.random.default_rng(0).integers(0, 900, SHAPE[::-1]).astype(np.int16)
-TILTS = {"straight": (0, 0, 0), "tilted": (23, 0, 0), "oblique": (11, 23, -7), "by 45": (0, 0, 45)}
+# By 45 degrees about two axes, an axis of the image is as near to one of the patient as to another.
+TILTS = {"straight": (0, 0, 0), "tilted": (23, 0, 0), "oblique": (11, 23, -7), "by 45": (0, 0, 45),
+         "by 45 about x and y": (45, 45, 0), "by 45 about x and z": (45, 0, 45)}  # fmt: skip
 ORIENTATIONS = [
     np.eye(3)[:, order] * signs
     for order in itertools.permutations(range(3))
@@ -59,7 +61,7 @@ def grid(image):
 def test_nibabel_finds_the_same_affine_in_what_is_written_for_every_orientation(
     tmp_path, tilt, codes
 ):
-    rotation = Rotation.from_euler("xyz", TILTS[tilt], degrees=True).as_matrix()
+    rotation = Rotation.from_euler("XYZ", TILTS[tilt], degrees=True).as_matrix()
     for orientation in ORIENTATIONS:
         made = affine(rotation @ orientation)
         sform, qform = (made if codes in (name, "both") else None for name in ("sform", "qform"))
@@ -80,7 +82,7 @@ def test_nibabel_finds_the_same_affine_in_what_is_written_for_every_orientation(
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize("tilt", TILTS)
 def test_every_orientation_survives_every_format(tmp_path, tilt, suffix):
-    rotation = Rotation.from_euler("xyz", TILTS[tilt], degrees=True).as_matrix()
+    rotation = Rotation.from_euler("XYZ", TILTS[tilt], degrees=True).as_matrix()
     original = sitk.GetImageFromArray(VOXELS.T)
     original.SetSpacing(SPACING)
     original.SetOrigin(ORIGIN)
@@ -94,6 +96,22 @@ def test_every_orientation_survives_every_format(tmp_path, tilt, suffix):
             exact = 2e-6 if suffix == ".nii.gz" else 1e-12
             np.testing.assert_allclose(grid(image), grid(original), rtol=0, atol=4 * exact)
             np.testing.assert_array_equal(sitk.GetArrayViewFromImage(image), VOXELS.T)
+
+
+@pytest.mark.parametrize("tilt", TILTS)
+def test_an_image_has_the_axes_of_its_mask_and_keeps_its_own_in_the_file(tmp_path, tilt):
+    """Brought to the grid of any other orientation of itself, and written from there."""
+    rotation = Rotation.from_euler("XYZ", TILTS[tilt], degrees=True).as_matrix()
+    path = nifti(tmp_path / "in.nii", affine(rotation))
+    volume, found = read(path), nibabel.load(path)
+    for orientation in ORIENTATIONS:
+        steps = affine(rotation @ orientation)
+        reference = read(nifti(tmp_path / "reference.nii", steps))
+        turned = _in_order_of(reference.geometry, volume)
+        write(tmp_path / "out.nii", turned)
+        back = nibabel.load(tmp_path / "out.nii")
+        np.testing.assert_allclose(back.affine, found.affine, rtol=1e-6, atol=1e-5)
+        np.testing.assert_array_equal(back.get_fdata(), found.get_fdata())
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
@@ -241,7 +259,7 @@ def sheared(path, cosine):
     return path
 
 
-GEOMETRY = Geometry(VOXELS.T.shape, SPACING[::-1], ORIGIN, tuple(np.eye(3).ravel()), "LPS")
+GEOMETRY = Geometry(VOXELS.T.shape, SPACING[::-1], ORIGIN, tuple(np.eye(3).ravel()), (1, 2, 3))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
@@ -269,9 +287,9 @@ def test_a_grid_that_cannot_be_read_back_is_not_written(tmp_path):
     skew = tuple(np.array([[1, 0.01, 0], [0, 1, 0], [0, 0, 1]]).ravel())
     with pytest.raises(StoreError, match=r"cannot write '.*out.nrrd': 'out.nrrd' is sheared"):
         write(tmp_path / "out.nrrd", Volume(VOXELS.T, Geometry(
-            GEOMETRY.shape, GEOMETRY.spacing_mm, GEOMETRY.origin_mm, skew, "LPS")))  # fmt: skip
+            GEOMETRY.shape, GEOMETRY.spacing_mm, GEOMETRY.origin_mm, skew, (1, 2, 3))))  # fmt: skip
     far = Volume(VOXELS.T, Geometry(
-        GEOMETRY.shape, GEOMETRY.spacing_mm, (400_000.015625, 0, 0), GEOMETRY.direction, "LPS"
+        GEOMETRY.shape, GEOMETRY.spacing_mm, (400_000.015625, 0, 0), GEOMETRY.direction, (1, 2, 3)
     ))  # fmt: skip
     with pytest.raises(SettingsError, match=r"out.nii.gz': its format moves .* 0.0156 mm; .*nrrd"):
         write(tmp_path / "out.nii.gz", far)

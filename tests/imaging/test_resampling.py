@@ -17,7 +17,7 @@ OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
 
 
 def on_grid(voxels, spacing_mm, direction=OBLIQUE):
-    geometry = Geometry(voxels.shape, spacing_mm, (7.0, -3.0, 11.0), direction, "LPS")
+    geometry = Geometry(voxels.shape, spacing_mm, (7.0, -3.0, 11.0), direction, (1, 2, 3))
     return Volume(voxels, geometry)
 
 

@@ -17,7 +17,7 @@ from liverseg.imaging.suffixes import SUFFIXES, WRITABLE_SUFFIXES, stem_of, suff
 from tests.volume_files import write
 
 SHAPE = (3, 4, 5)
-GEOMETRY = Geometry(SHAPE, (6.0, 1.25, 0.8), (1.0, 2.0, 3.0), tuple(np.eye(3).ravel()), "LPS")
+GEOMETRY = Geometry(SHAPE, (6.0, 1.25, 0.8), (1.0, 2.0, 3.0), tuple(np.eye(3).ravel()), (1, 2, 3))
 
 
 def volume(value, shape=SHAPE):

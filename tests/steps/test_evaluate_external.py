@@ -384,7 +384,7 @@ def test_what_lies_outside_the_reference_s_grid_is_counted(evaluate_one, tmp_pat
 def test_another_orientation_is_the_same_mask_without_resampling(evaluate_one, tmp_path) -> None:
     volume = tiny_volumes()["tumor_R1"]
     path = tmp_path / "ras.nii.gz"
-    write(path, Volume(volume.voxels, replace(volume.geometry, orientation="RAS")))
+    write(path, Volume(volume.voxels, replace(volume.geometry, file_axes=(-1, -2, 3))))
     result = evaluate_one(path)
     assert result["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
     assert result["cases"][0]["resampled"] == []

@@ -71,7 +71,7 @@ def data(tmp_path, write_case, tiny_case):
         write_case(tmp_path / "data" / name, seed=seed)
     # The test case is stored as "RAI" and tilted by 23 degrees.
     tilted = (1.0, 0.0, 0.0, 0.0, 0.9205, -0.3907, 0.0, 0.3907, 0.9205)
-    geometry = replace(tiny_case["image"].geometry, orientation="RAI", direction=tilted)
+    geometry = replace(tiny_case["image"].geometry, file_axes=(-1, -2, -3), direction=tilted)
     moved = {name: Volume(v.voxels, geometry) for name, v in tiny_case.items()}
     write_case(tmp_path / "data" / "d", replace=moved)
     (tmp_path / "split.json").write_text(json.dumps({"test": ["d"], "validation": ["c"]}))

@@ -345,7 +345,7 @@ def test_coronal_slices_are_segmented_as_axial_ones_where_the_model_takes_them(
     axial = read(tmp_path / "soft.nii.gz").voxels
     # LIP: array axis 0 (slices) along y, 1 (rows) downwards, 2 to the left.
     direction = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0)
-    resaved(case, lambda v: Volume(v.voxels, grid(direction=direction, orientation="LIP")))
+    resaved(case, lambda v: Volume(v.voxels, grid(direction=direction)))
     quieten(model, preparation={"slice_axis": "y"})
     one(case, model, tmp_path / "coronal.nii.gz", probabilities=tmp_path / "soft2.nii.gz")
     image = sitk.ReadImage(str(case / "image.nii.gz"))

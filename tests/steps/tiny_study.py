@@ -43,7 +43,7 @@ def prepared(seed: int, factor: float = 1.0) -> PreparedCase:
     lesion = (np.abs(z - 4) < 2) & ((y - 18) ** 2 + (x - 16) ** 2 < 16) & liver
     image = ((rng.normal(0.6, 0.1, SHAPE) - 0.4 * lesion) * factor).astype(np.float32)
     spacing = (4.0, 1.0, 1.0)
-    geometry = Geometry(SHAPE, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), "LPS")
+    geometry = Geometry(SHAPE, spacing, (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1), (1, 2, 3))
     return PreparedCase(
         image, liver, liver, {"R1": lesion}, spacing, liver, {"R1": lesion}, geometry
     )

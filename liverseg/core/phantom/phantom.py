@@ -27,7 +27,8 @@ from liverseg.core.volumes.volume import Geometry, Mask, Volume
 PHANTOM_VERSION = 1
 """Raised when the same seed would give other voxels."""
 
-_ORIENTATIONS = ("LPS", "RAS", "LAS")
+# LPS, RAS and LAS.
+_FILE_AXES = ((1, 2, 3), (-1, -2, 3), (1, -2, 3))
 _WITHOUT_LESION, _WITHOUT_R3, _PERIOD = 3, 2, 16
 _SIGNAL = 500.0
 _SOFT_EDGE_MM = 1.2
@@ -81,7 +82,7 @@ def phantom(seed: int, index: int) -> PhantomCase:
     _paint(image, np.maximum(walls, surface), float(rng.uniform(0.5, 0.7)))
     for lesion in placed:
         _paint_lesion(image, lesion, surface, 0.04 * grid.smooth(rng, (3.0, 2.0, 2.0)))
-    geometry = _geometry(rng, grid, _ORIENTATIONS[index % len(_ORIENTATIONS)])
+    geometry = _geometry(rng, grid, _FILE_AXES[index % len(_FILE_AXES)])
     # R3 is drawn and left out, so that a case differs from its neighbour in nothing else.
     contours = {r.name: _contour(rng, grid, placed, liver, r) for r in RATERS}
     return PhantomCase(
@@ -96,7 +97,7 @@ def raters_of(index: int) -> tuple[str, ...]:
     return tuple(r.name for r in RATERS if r.name != "R3" or index % _PERIOD != _WITHOUT_R3)
 
 
-def _geometry(rng: np.random.Generator, grid: Grid, orientation: str) -> Geometry:
+def _geometry(rng: np.random.Generator, grid: Grid, file_axes: tuple[int, int, int]) -> Geometry:
     """Tilt every case a little, as patients lie, about the middle of the image."""
     tilt = Rotation.from_euler("xz", rng.uniform(-10, 10, 2), degrees=True).as_matrix()
     z, y, x = (grid.positions(axis)[0] for axis in range(3))
@@ -106,7 +107,7 @@ def _geometry(rng: np.random.Generator, grid: Grid, orientation: str) -> Geometr
         grid.spacing_mm,
         (float(origin[0]), float(origin[1]), float(origin[2])),
         tuple(float(v) for v in tilt.ravel()),
-        orientation,
+        file_axes,
     )
 
 

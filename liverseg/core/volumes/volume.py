@@ -24,8 +24,9 @@ class Geometry:
     """Centre of voxel (0, 0, 0) as (x, y, z) in LPS, DICOM (0020,0032)."""
     direction: tuple[float, ...]
     """Row-major 3 x 3 direction matrix, columns are the x, y and z axis of the grid in LPS."""
-    orientation: str
-    """Orientation code of the file as it was read, such as "RAS"; writing goes back to it."""
+    file_axes: tuple[int, int, int]
+    """The axes (x, y, z) of the file that was read, each by the array's axis that it is: 1, 2 or 3
+    for x, y or z, negative where it runs the other way. Writing goes back to them."""
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> "Geometry":
