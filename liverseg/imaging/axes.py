@@ -13,7 +13,7 @@ SHEAR_TOLERANCE = 1e-4
 SPACING_TOLERANCE = 1e-3
 """Relative: what two fields may say about one spacing."""
 CORNER_TOLERANCE_MM = 0.01
-"""Where two fields may put one corner of the volume."""
+"""Where two fields may put one corner of the volume, or one end of an axis."""
 _FARTHEST_MM = 1e6
 
 Matrix = npt.NDArray[np.float64]
@@ -47,6 +47,25 @@ def check_axes(name: str, steps: Matrix, origin_mm: Matrix) -> None:
                 f"{degrees:.3f} degrees instead of 90, as with a tilted gantry; resample it to a "
                 "grid with right angles, image and masks alike"
             )
+
+
+def check_same_spacing(
+    name: str,
+    size: tuple[int, int, int],
+    fields: tuple[str, str],
+    spacings_mm: tuple[Matrix, Matrix],
+) -> None:
+    """Raise CaseError where two fields say another spacing (x, y, z), or end an axis elsewhere."""
+    one, other = spacings_mm
+    apart = np.abs(one - other)
+    over_axis = apart * (np.array(size) - 1)
+    if not ((apart <= SPACING_TOLERANCE * other) & (over_axis <= CORNER_TOLERANCE_MM)).all():
+        by_one, by_other = (", ".join(f"{v:.7g}" for v in values) for values in spacings_mm)
+        raise CaseError(
+            f"'{name}' contradicts itself: its spacing (x, y, z) is ({by_one}) mm by {fields[0]} "
+            f"and ({by_other}) mm by {fields[1]}, which is {over_axis.max():.3g} mm over the "
+            "volume; set both to the one that is right"
+        )
 
 
 def check_same_corners(

@@ -12,10 +12,10 @@ import numpy as np
 from liverseg.errors import CaseError
 from liverseg.imaging.axes import (
     CORNER_TOLERANCE_MM,
-    SPACING_TOLERANCE,
     Matrix,
     check_axes,
     check_same_corners,
+    check_same_spacing,
     farthest_corner,
     lengths_mm,
 )
@@ -193,12 +193,8 @@ def _grid(name: str, size: tuple[int, int, int], fields: np.void) -> tuple[Matri
     grid = _TO_LPS @ chosen
     check_axes(name, grid[:, :3], grid[:, 3])
     lengths = lengths_mm(grid[:, :3])
-    if (np.abs(pixdim - lengths) > SPACING_TOLERANCE * lengths).any():
-        raise CaseError(
-            f"'{name}' contradicts itself: its spacing (x, y, z) is {np.round(pixdim, 4).tolist()} "
-            f"mm by pixdim and {np.round(lengths, 4).tolist()} mm by its "
-            f"{'sform' if has_sform else 'qform'}; set both to the one that is right"
-        )
+    said_by = "pixdim", f"its {'sform' if has_sform else 'qform'}"
+    check_same_spacing(name, size, said_by, (pixdim, lengths))
     if has_qform and has_sform and not _qform_holds_sform(name, size, fields):
         both = _qform(name, fields), chosen
         check_same_corners(name, size, ("its qform", "its sform"), both)

@@ -1,6 +1,7 @@
 """Where voxels lie: one truth per file, the same for every reader, and kept by every format."""
 
 import itertools
+import re
 
 import nibabel
 import numpy as np
@@ -160,9 +161,18 @@ def test_a_qform_and_an_sform_that_disagree_are_refused_with_both(tmp_path, kind
         read(path)
 
 
-def test_a_qform_and_an_sform_within_tolerance_are_one(tmp_path):
-    path = nifti(tmp_path / "image.nii.gz", moved(0.005), affine())
-    assert read(path).geometry.origin_mm[0] == pytest.approx(-ORIGIN[0] - 0.005, abs=1e-5)
+@pytest.mark.parametrize("distance", [0.005, 0.0099, -0.0099, 0.0101, -0.0101])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_qform_and_an_sform_within_a_hundredth_of_a_millimetre_are_one(tmp_path, axis, distance):
+    away = distance * np.eye(3)[axis]
+    path = nifti(tmp_path / "image.nii.gz", moved(*away), affine())
+    if abs(distance) > 0.01:
+        with pytest.raises(CaseError, match=r"its qform and its sform disagree by 0\.0101 mm"):
+            read(path)
+    else:
+        # The sform's: x and y of LPS run the other way.
+        expected = (ORIGIN + away) * (-1, -1, 1)
+        assert read(path).geometry.origin_mm == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("degrees", [0.003, 0.01, 0.02, 0.03])
@@ -179,16 +189,47 @@ def test_what_a_quaternion_cannot_hold_is_no_contradiction(degrees):
         header("a.nii", image.header.binaryblock)
 
 
-@pytest.mark.parametrize(("factor", "accepted"), [(1.0005, True), (0.9995, True), (1.002, False)])
-@pytest.mark.parametrize("axis", range(3))
+FACTORS = [(1.0005, True), (0.9995, True), (1.002, False)]
+# Not along z, whose 12 mm reach 0.01 mm before that.
+AT_THE_BOUND = [(1.00099, True), (0.99901, True), (1.00101, False), (0.99899, False)]
+
+
+@pytest.mark.parametrize(("axis", "factor", "accepted"), [
+    *((axis, *factor) for axis in range(3) for factor in FACTORS),
+    *((axis, *factor) for axis in range(2) for factor in AT_THE_BOUND),
+])  # fmt: skip
 def test_a_pixdim_that_disagrees_with_the_affine_is_refused(tmp_path, axis, factor, accepted):
     pixdim = [mm * (factor if axis == i else 1) for i, mm in enumerate(SPACING)]
     path = nifti(tmp_path / "image.nii", affine(), pixdim=pixdim)
     if accepted:
         assert read(path).spacing_mm == pytest.approx(SPACING[::-1], rel=1e-6)
         return
-    with pytest.raises(CaseError, match=rf"contradicts.*{pixdim[axis]:.4g}.* by pixdim.*sform"):
+    with pytest.raises(CaseError, match=rf"contradicts.*{pixdim[axis]:.3g}.* by pixdim.*sform"):
         read(path)
+
+
+@pytest.mark.parametrize("form", ["sform", "qform"])
+@pytest.mark.parametrize("distance", [0.0098, -0.0098, 0.0102, -0.0102])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_pixdim_may_end_no_axis_a_hundredth_of_a_millimetre_away(axis, distance, form):
+    """Of 300 voxels, so that it is much less than a thousandth of a spacing."""
+    made = nibabel.Nifti1Image(VOXELS, affine()).header
+    made["magic"], made["vox_offset"] = b"n+1", 352
+    made["dim"][1:4] = np.where(np.arange(3) == axis, 300, 3)
+    made.set_sform(affine(), 1)
+    made.set_qform(affine(), 1)
+    made[{"sform": "qform_code", "qform": "sform_code"}[form]] = 0
+    made["pixdim"][1 + axis] += distance / 299
+    if form == "qform" or abs(distance) < 0.01:  # a qform has its spacing from pixdim
+        header("image.nii", made.binaryblock)
+    else:
+        with pytest.raises(CaseError) as caught:
+            header("image.nii", made.binaryblock)
+        text = str(caught.value)
+        by_pixdim, _, by_sform = text.partition(" mm by pixdim and (")
+        assert f"{made['pixdim'][1 + axis]:.7g}" in by_pixdim
+        assert f"{SPACING[axis]}" in by_sform
+        assert re.search(r"which is 0\.010[123] mm over the volume; set both to the one", text)
 
 
 AMBIGUOUS = {
