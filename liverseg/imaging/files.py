@@ -115,7 +115,7 @@ def nifti_bytes(volume: Volume) -> bytes:
 
 
 def encoded(path: Path, volume: Volume) -> bytes:
-    """Return a file in the geometry's original orientation; the name's suffix chooses the format.
+    """Return a file with the axes of the one that was read; the name's suffix chooses the format.
 
     It has been read back. Masks are stored as uint8. SimpleITK writes files only: into the
     temporary folder or, where it has no room for it, into one beside `path`, where as much room is

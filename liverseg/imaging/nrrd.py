@@ -4,6 +4,8 @@ An axis beside the three of the patient, such as a list of volumes or of colours
 value.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from liverseg.errors import CaseError
@@ -17,6 +19,7 @@ from liverseg.imaging.header import (
     volume_size,
     whole_numbers,
 )
+from liverseg.imaging.suffixes import is_segmentation
 
 DATA_FILE = "data file"
 _TYPES = {
@@ -140,6 +143,12 @@ def _spatial_axes(
         if in_space and kind in _SPATIAL_KINDS + _ONE_VOLUME_KINDS[1:]:
             spatial.append(axis)
         elif kind in _ONE_VOLUME_KINDS + _SPATIAL_KINDS and sizes[axis] > 1:
+            if is_segmentation(Path(name)):
+                raise CaseError(
+                    f"'{name}' has its segments in {sizes[axis]} layers, since they overlap, and "
+                    "one is needed; export the segment that counts from 3D Slicer as a label map "
+                    "of its own (Segmentations, Export to files)"
+                )
             raise CaseError(
                 f"'{name}' has {sizes[axis]} volumes (kind '{kind}'); one is needed: save it as a "
                 "file of its own"

@@ -7,6 +7,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Formats that are written: one file each, which a rename moves into place."""
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+SEGMENTATION_SUFFIX = ".seg.nrrd"
 
 _PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
@@ -18,8 +19,14 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Return a file's name without its format's suffix."""
-    return path.name[: len(path.name) - len(suffix_of(path))]
+    """Return a file's name without its format's suffix, which of a segmentation is .seg.nrrd."""
+    suffix = SEGMENTATION_SUFFIX if is_segmentation(path) else suffix_of(path)
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def is_segmentation(path: Path) -> bool:
+    """Say whether a file is a segmentation of 3D Slicer, by its name: an NRRD file of labels."""
+    return path.name.lower().endswith(SEGMENTATION_SUFFIX)
 
 
 def why_not_read(path: Path) -> str:

@@ -1,5 +1,7 @@
 """What is a mask, and what else may lie in the place of one."""
 
+import gzip
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -42,6 +44,57 @@ def test_one_label_is_the_mask_whatever_its_value(tmp_path, value, suffix):
     assert mask.voxels.dtype == bool
     assert np.array_equal(mask.voxels, box() == 1)
     assert mask.labels == (round(value),)
+
+
+SEGMENTS = """Segment0_ID:=Segment_1
+Segment0_LabelValue:=1
+Segment0_Name:=lesion: left lobe
+Segment0_Tags:=Segmentation.Status:inprogress|TerminologyEntry:Segmentation category
+Segmentation_ContainedRepresentationNames:=Binary labelmap|
+Segmentation_MasterRepresentation:=Binary labelmap
+"""
+
+
+def segmentation(path, sizes, kinds, directions, voxels):
+    """As 3D Slicer writes it."""
+    head = (
+        f"NRRD0004\ntype: unsigned char\ndimension: {len(sizes)}\n"
+        f"space: left-posterior-superior\nsizes: {' '.join(map(str, sizes))}\n"
+        f"space directions: {directions}\nkinds: {kinds}\nencoding: gzip\n"
+        f"space origin: (1,2,3)\n{SEGMENTS}\n"
+    )
+    path.write_bytes(head.encode() + gzip.compress(voxels.tobytes()))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".seg.nrrd", ".SEG.NRRD"])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_a_segmentation_of_3d_slicer_is_a_mask(tmp_path, suffix, layers):
+    path = segmentation(
+        tmp_path / f"tumor_R1{suffix}",
+        (*[1] * layers, *SHAPE[::-1]),
+        "list " * layers + "domain domain domain",
+        "none " * layers + "(0.8,0,0) (0,0.8,0) (0,0,4)",
+        box(),
+    )
+    mask = read_mask(path)
+    assert np.array_equal(mask.voxels, box() == 1)
+    assert (mask.spacing_mm, mask.labels) == ((4, 0.8, 0.8), (1,))
+    path = segmentation(path, SHAPE[::-1], "domain domain domain",
+                        "(0.8,0,0) (0,0.8,0) (0,0,4)", two_labels())  # fmt: skip
+    with pytest.raises(CaseError, match=f"'tumor_R1{suffix}' has the labels 1, 2; say which"):
+        read_mask(path)
+    assert np.array_equal(read_mask(path, [2]).voxels, two_labels() == 2)
+
+
+def test_segments_in_layers_are_refused_with_the_way_out(tmp_path):
+    path = segmentation(
+        tmp_path / "tumor_R1.seg.nrrd", (2, *SHAPE[::-1]), "list domain domain domain",
+        "none (0.8,0,0) (0,0.8,0) (0,0,4)", np.stack([box(), box()], -1),
+    )  # fmt: skip
+    said = r"'tumor_R1.seg.nrrd' has its segments in 2 layers, .*; export the segment .* label map"
+    with pytest.raises(CaseError, match=said):
+        read_mask(path)
 
 
 def test_a_scale_factor_of_the_header_may_round(tmp_path):

@@ -131,6 +131,33 @@ def test_other_files_are_nobody_s_business(case, name):
     assert (scanned(case).problems, scanned(case).warnings) == ((), ())
 
 
+def test_a_segmentation_of_3d_slicer_is_a_mask_and_no_image(case):
+    (case / "tumor_R1.nii.gz").unlink()
+    (case / "liver.nii.gz").rename(case / "liver.seg.nrrd")
+    for name in ("tumor_R1.seg.nrrd", "tumor_R2.SEG.NRRD"):
+        put(case / name)
+    found = scanned(case)
+    assert (found.problems, found.warnings) == ((), ())
+    assert found.files["liver"] == "case/liver.seg.nrrd"
+    assert found.files["R2"] == "case/tumor_R2.SEG.NRRD"
+    put(case / "tumor_R2.nii.gz")
+    ((_, problem),) = scanned(case).problems
+    assert problem == "there are several: 'tumor_R2.SEG.NRRD', 'tumor_R2.nii.gz'; keep one"
+    (case / "tumor_R2.nii.gz").unlink()
+    (case / "image.nii.gz").rename(case / "image.seg.nrrd")
+    assert scanned(case).problems == (("image", "there is no 'image' file"),)
+    assert "not used: 'image.seg.nrrd'" in scanned(case).warnings[0][1]
+
+
+@pytest.mark.parametrize(
+    "name", ["tumor_r2.seg.nrrd", "tumour_R2.seg.nrrd", "tumor_R2.seg.nii.gz", "tumor_R2.seg.mha"]
+)
+def test_a_segmentation_follows_the_rules_for_names(case, name):
+    put(case / name)
+    ((_, problem),) = scanned(case).problems
+    assert problem.startswith(f"'{name}' is not understood and would be lost")
+
+
 @pytest.mark.parametrize("name", ["dicom", "old", "Bilder"])
 def test_a_folder_in_a_case_is_not_used(case, name):
     put(case / name / "image.nii.gz")

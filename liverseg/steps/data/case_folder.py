@@ -14,7 +14,7 @@ from liverseg.core.data.dataset import Role
 from liverseg.core.volumes.volume import Spacing
 from liverseg.errors import LiversegError, SettingsError
 from liverseg.imaging.stored_file import data_file
-from liverseg.imaging.suffixes import NIFTI_SUFFIXES, SUFFIXES, stem_of, suffix_of
+from liverseg.imaging.suffixes import NIFTI_SUFFIXES, SUFFIXES, is_segmentation, stem_of, suffix_of
 from liverseg.platform.file_names import readable
 from liverseg.storage.record import Sha256
 
@@ -116,7 +116,8 @@ def find_case(data: Path, name: str) -> ScannedCase:
     paths_by_name: dict[str, list[Path]] = {}
     others: list[Path] = []
     for path in paths:
-        if stem := _STEM.fullmatch(stem_of(path)) if suffix_of(path) else None:
+        stem = _STEM.fullmatch(stem_of(path)) if suffix_of(path) else None
+        if stem and not (stem.group() == "image" and is_segmentation(path)):
             paths_by_name.setdefault(stem.group(1) or stem.group(), []).append(path)
         elif not _is_note(path):
             others.append(path)
