@@ -84,11 +84,12 @@ def fields(name: str, data: bytes) -> tuple[dict[str, str], int]:
         text = line.decode("latin-1").strip()
         if not text:
             break
-        field, colon, value = text.partition(":")
-        if text.startswith(("#", "NRRD000")) or value.startswith("="):
-            continue
+        field, _, value = text.partition(":")
         field = field.strip().lower().replace("datafile", DATA_FILE)
-        if not colon or field in result or field not in _FIELDS:
+        known = field in _FIELDS and not value.startswith("=")
+        if text.startswith(("#", "NRRD000")) or (not known and ":=" in text):
+            continue  # the second is a key of anybody's own, and both may have colons
+        if not known or ":" not in text or field in result:
             raise CaseError(f"'{name}' is damaged: its header has the line '{text[:60]}'")
         result[field] = value.strip()
     return result, position
@@ -245,9 +246,12 @@ def _offset(name: str, values: dict[str, str], end: int) -> int | None:
     lines = values.get("line skip", values.get("lineskip", "0"))
     text = values.get("byte skip", values.get("byteskip", "0"))
     skip = whole_numbers(name, "byte skip", text.split(), 1)[0]
-    from_end = skip == -1 and end == 0
-    if lines != "0" or (skip and _encoding(name, values) != "raw") or (skip < 0 and not from_end):
+    if lines != "0" or (skip and _encoding(name, values) != "raw") or skip < -1:
         raise CaseError(
             f"'{name}' skips {lines} lines and {skip} bytes before its voxels, which is not read"
         )
-    return None if from_end else end + skip
+    if skip == -1:
+        # After a header in the same file they begin at once: what else lay between the two could be
+        # voxels of which some are missing.
+        return end or None
+    return end + skip

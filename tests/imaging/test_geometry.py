@@ -204,7 +204,8 @@ def test_a_pixdim_that_disagrees_with_the_affine_is_refused(tmp_path, axis, fact
     if accepted:
         assert read(path).spacing_mm == pytest.approx(SPACING[::-1], rel=1e-6)
         return
-    with pytest.raises(CaseError, match=rf"contradicts.*{pixdim[axis]:.3g}.* by pixdim.*sform"):
+    stored = np.float32(pixdim[axis])
+    with pytest.raises(CaseError, match=rf"contradicts.*{stored:.7g}.* by pixdim.*sform"):
         read(path)
 
 
@@ -395,6 +396,55 @@ def test_one_volume_is_read_however_an_nrrd_file_says_it(tmp_path, kind):
     assert volume.spacing_mm == (4, 3, 2)
     assert volume.geometry.origin_mm == ((0, 0, 0) if "no kinds" in kind else (1, 2, 3))
     assert voxels_of(tmp_path / "a.nrrd") == 60
+
+
+@pytest.mark.parametrize("line", [
+    "seen by:=a reader: the second", "a key: with a colon:=1", "note:=", "type:=of nothing",
+    "Segment0_Tags:=Segmentation.Status:inprogress|x:y", "url:=http://localhost:80/a?b:=c",
+])  # fmt: skip
+def test_keys_of_anybody_s_own_may_have_colons_in_nrrd(tmp_path, line):
+    path = nrrd(tmp_path / "a.nrrd", f"{line}\nsizes: 5 4 3\nspacings: 2 3 4\n# a:b: c:=d\n")
+    np.testing.assert_array_equal(read(path).voxels, VOXELS.T)
+    assert read(path).spacing_mm == (4, 3, 2)
+
+
+@pytest.mark.parametrize("line", ["spaecings: 2 3 4", "spacings 2 3 4", "a key with nothing"])
+def test_a_line_that_is_neither_field_nor_key_is_refused_in_nrrd(tmp_path, line):
+    path = nrrd(tmp_path / "a.nrrd", f"{line}\nsizes: 5 4 3\n")
+    with pytest.raises(CaseError, match=f"'a.nrrd' is damaged: its header has the line '{line}'"):
+        read(path)
+
+
+def test_a_value_of_a_field_may_look_like_a_key_in_nrrd(tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", "content: a:=b\nsizes: 5 4 3\nspacings: 2 3 4\n")
+    assert read(path).spacing_mm == (4, 3, 2)
+
+
+@pytest.mark.parametrize("spelling", ["byte skip", "byteskip"])
+def test_voxels_at_the_end_of_an_nrrd_file_are_read_if_nothing_is_before_them(tmp_path, spelling):
+    path = nrrd(tmp_path / "a.nrrd", f"sizes: 5 4 3\n{spelling}: -1\n")
+    np.testing.assert_array_equal(read(path).voxels, VOXELS.T)
+    whole = path.read_bytes()
+    end = whole.index(b"\n\n") + 2
+    for changed, said in (
+        (whole[:-1], "is truncated: 119 bytes"),
+        (whole + b"\0", "has 1 bytes after its 120 bytes of voxels"),
+        (whole[:end] + b"xy" + whole[end:], "has 2 bytes after its 120 bytes of voxels"),
+        (whole.replace(b": raw", b": gzip"), "skips 0 lines and -1 bytes"),
+        (whole.replace(b": -1", b": -2"), "skips 0 lines and -2 bytes"),
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(CaseError, match=f"'a.nrrd' {said}"):
+            read(path)
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "bz2", "hex", ""])
+def test_an_encoding_that_is_not_read_is_named_with_those_to_choose(tmp_path, encoding):
+    path = nrrd(tmp_path / "a.nrrd", "sizes: 5 4 3\n")
+    path.write_bytes(path.read_bytes().replace(b": raw", f": {encoding}".encode()))
+    said = f"'a.nrrd' has the encoding '{encoding}', which is not read; save it as raw or gzip"
+    with pytest.raises(CaseError, match=said):
+        read(path)
 
 
 SEVERAL_NRRD = {
