@@ -4,6 +4,7 @@ What is decoded is what was hashed, even where the file changes meanwhile.
 """
 
 import os
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -52,6 +53,8 @@ def load(path: Path) -> StoredFile:
     if separate is None:
         return StoredFile(path, content)
     if not _is_file(separate):
+        if os.path.exists(separate) and not os.path.isdir(separate):  # noqa: PTH110, PTH112
+            raise CaseError(f"'{path.name}' cannot be read: {_why_no_file(separate)}")
         raise CaseError(
             f"'{path.name}' cannot be read: its raw file {_printable(separate.name)} is missing "
             f"in '{separate.parent}'; copy it there"
@@ -142,6 +145,8 @@ def _is_file(path: Path) -> bool:
 def _why_no_file(path: Path) -> str:
     if os.path.isdir(path):  # noqa: PTH112
         return f"'{path.name or path}' is a folder; give the file in it"
+    if os.path.exists(path):  # noqa: PTH110
+        return f"'{path.name}' is not a regular file, but {_kind(path)}; copy its content into one"
     if not os.path.islink(path):  # noqa: PTH114
         return f"'{path.name}' does not exist in '{path.parent}'"
     target = os.readlink(path)  # noqa: PTH115
@@ -151,6 +156,13 @@ def _why_no_file(path: Path) -> str:
             "`git annex get`"
         )
     return f"'{path.name}' is a link to '{target}', which does not exist"
+
+
+def _kind(path: Path) -> str:
+    mode = path.stat().st_mode
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def _printable(name: str) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import resource
+import socket
 from pathlib import Path
 
 import nibabel
@@ -137,16 +138,23 @@ def test_a_file_of_another_kind_says_of_which_it_is_not(tmp_path, suffix, conten
         read(path)
 
 
-def test_links_folders_and_files_that_are_not_there_are_distinguished(tmp_path):
+def test_links_folders_and_files_that_are_not_there_are_distinguished(tmp_path, monkeypatch):
     (tmp_path / "folder.nii.gz").mkdir()
     (tmp_path / "annex.nii").symlink_to(".git/annex/objects/aa/bb/MD5E-s1--0")
     (tmp_path / "link.nii").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.nii")
+    (tmp_path / "device.nii").symlink_to("/dev/null")
+    monkeypatch.chdir(tmp_path)  # the path of a socket may have 108 characters
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("socket.nii")
+    listening.close()
     for name, message in {
         "folder.nii.gz": "is a folder; give the file in it",
         "annex.nii": "was not downloaded: it is a git-annex link; .* `git annex get`",
         "link.nii": "is a link to 'nowhere', which does not exist",
-        "pipe.nii": "does not exist",
+        "pipe.nii": "is not a regular file, but a pipe; copy its content into one",
+        "device.nii": "is not a regular file, but a device",
+        "socket.nii": "is not a regular file, but a socket",
         "absent.nii": f"does not exist in '{tmp_path}'",
         "x" * 300 + ".nii": "does not exist",
     }.items():
@@ -159,6 +167,18 @@ def test_links_folders_and_files_that_are_not_there_are_distinguished(tmp_path):
 
 HEADER = "ObjectType = Image\nNDims = 3\nDimSize = 5 4 3\nElementType = MET_SHORT\n"
 NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nendian: little\nencoding: raw\n"
+
+
+def test_a_raw_file_that_is_a_pipe_is_named(tmp_path):
+    os.mkfifo(tmp_path / "voxels.raw")
+    (tmp_path / "a.mhd").write_text(f"{HEADER}ElementDataFile = voxels.raw\n")
+    (tmp_path / "a.nrrd").write_text(f"{NRRD}data file: voxels.raw\n")
+    for path in (tmp_path / "a.mhd", tmp_path / "a.nrrd"):
+        message = f"'{path.name}' cannot be read: 'voxels.raw' is not a regular file, but a pipe"
+        with pytest.raises(CaseError, match=message):
+            read(path)
+
+
 NAMES = ["elsewhere.raw", "no such folder/elsewhere.raw", "elsewhere" * 60, "else\xe9where.raw"]
 
 

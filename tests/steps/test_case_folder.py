@@ -158,6 +158,11 @@ def test_a_segmentation_follows_the_rules_for_names(case, name):
     assert problem.startswith(f"'{name}' is not understood and would be lost")
 
 
+def test_a_description_that_is_no_file_is_an_error_and_waits_for_nobody(case):
+    os.mkfifo(case / "case.json")
+    assert scanned(case).problems == (("case.json", "'case.json' is not a regular file"),)
+
+
 @pytest.mark.parametrize("name", ["dicom", "old", "Bilder"])
 def test_a_folder_in_a_case_is_not_used(case, name):
     put(case / name / "image.nii.gz")

@@ -232,6 +232,18 @@ def test_a_split_may_lie_in_a_store(tmp_path):
     assert scan.read_split(path) == scan.Split("mine.json", SPLIT)
 
 
+@pytest.mark.parametrize("name", ["list.json", "a list.json", "Größe?#.json"])
+def test_what_a_file_url_names_is_read_where_it_lies(tmp_path, name):
+    """A copy of a patient's image would stay for ever."""
+    (tmp_path / "st ore").mkdir()
+    (tmp_path / "st ore" / name).write_text("{}")
+    url = (tmp_path / "st ore" / name).as_uri()
+    assert transfer.local_file(url) == tmp_path / "st ore" / name
+    folder = transfer.local_bundle((tmp_path / "st ore").as_uri())
+    assert folder == tmp_path / "st ore"
+    assert [p.name for p in folder.iterdir()] == [name]
+
+
 def test_the_datas_own_split_is_taken_unless_another_is_given(data, store, tmp_path):
     roles = {c.name: c.role for c in scan.run(data, store, SETTINGS).dataset.cases}
     assert roles == {"a": "training", "b": "validation", "c": "test"}

@@ -219,6 +219,8 @@ def _description(folder: Path) -> tuple[str, bool, list[Problem]]:
     path = folder / "case.json"
     if not path.exists():
         return folder.name, False, []
+    if not path.is_file():
+        return folder.name, False, [(path.name, "'case.json' is not a regular file")]
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError
 from liverseg.imaging.stored_file import data_file
@@ -23,6 +24,7 @@ from liverseg.steps.data.scan import SPLIT_FILE, Finding, check_cases
 from liverseg.storage import record
 from liverseg.storage.bundle import File
 from liverseg.storage.files import CHUNK_BYTES, replacing
+from liverseg.storage.folder import FolderStore
 from liverseg.storage.keys import is_key
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.open import open_store
@@ -185,18 +187,20 @@ def local_folder(data: str, names: Collection[str] | None = None) -> Path:
 
 
 def local_file(path: str) -> Path:
-    """Return the path of a file, or of a URL's object after fetching it."""
+    """Return the path of a file, or of a URL's object after fetching it from a server."""
     if "://" not in path:
         return Path(path)
     url, _, name = path.rpartition("/")
     store = open_store(url)
+    if isinstance(store, FolderStore):
+        return store.root / unquote(name)
     target = store.work / "files" / name
     store.get_file(name, target)
     return target
 
 
 def local_bundle(path: str) -> Path:
-    """Return the path of a folder, or of one with all that lies below a URL after fetching it.
+    """Return the path of a folder, or of one with all that a server has below a URL, fetched.
 
     For a few files that belong together, such as a study's model. Raises SettingsError where
     there is nothing below the URL.
@@ -204,10 +208,12 @@ def local_bundle(path: str) -> Path:
     if "://" not in path:
         return Path(path)
     store = open_store(path)
-    folder = store.work / "files" / sha256(path.encode()).hexdigest()[:16]
     keys = store.keys("")
     if not keys:
         raise SettingsError(f"there is nothing at {path}")
+    if isinstance(store, FolderStore):
+        return store.root
+    folder = store.work / "files" / sha256(path.encode()).hexdigest()[:16]
     for key in keys:
         store.get_file(key, folder / key)
     return folder

@@ -212,8 +212,8 @@ def _check_outputs(
     if probabilities is not None:
         outputs.append(Output("--probabilities", probabilities, WRITABLE_SUFFIXES))
     inputs = [image, liver, *(f"{model}/{name}" for name in (WEIGHTS, DESCRIPTION))]
-    here = [str(path).removeprefix("file://") for path in inputs]
-    check_outputs(outputs, [Path(path) for path in here if "://" not in path])
+    here = [path for path in map(str, inputs) if path.startswith("file://") or "://" not in path]
+    check_outputs(outputs, [local_file(path) for path in here])
 
 
 def _warnings(
