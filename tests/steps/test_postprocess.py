@@ -91,12 +91,16 @@ def study(data, store):
 
 
 def predict(store, study):
-    (record,) = study.dataset.role("test")
+    for record in study.dataset.role("test"):
+        predict_case(store, record)
+    return record
+
+
+def predict_case(store, record):
     target = io.BytesIO()
     np.save(target, probability_of(load_case(store, record.key)), allow_pickle=False)
     prefix = prediction_prefix(WEIGHTS, record.key)
     bundle.commit(store, prefix, {"probability.npy": target.getvalue()})
-    return record
 
 
 def test_segmentations_lie_on_the_image_as_it_came(data, store, study, tmp_path):
@@ -121,6 +125,25 @@ def test_a_second_run_reuses_the_segmentations(store, study):
     result = postprocess.run(store, study, WEIGHTS)
     assert (result.done, result.reused) == ([], ["d"])
     assert store.objects == objects
+
+
+@pytest.mark.parametrize("error", [RuntimeError("ITK says no"), MemoryError("ITK says no")])
+def test_what_a_library_raises_at_a_case_costs_no_other_case(store, study, monkeypatch, error):
+    cases = tuple(replace(record, role="test") for record in study.dataset.cases)
+    study = replace(study, dataset=replace(study.dataset, cases=cases))
+    predict(store, study)
+    execute, left = sitk.ResampleImageFilter.Execute, [error]
+
+    def fail_once(*arguments):
+        if left:
+            raise left.pop()
+        return execute(*arguments)
+
+    monkeypatch.setattr(sitk.ResampleImageFilter, "Execute", fail_once)
+    with pytest.raises(CaseError, match=r"1 case cannot be segmented: a: .*ITK says no$"):
+        postprocess.run(store, study, WEIGHTS)
+    result = postprocess.run(store, study, WEIGHTS)
+    assert (result.done, result.reused) == (["a"], ["b", "c", "d"])
 
 
 def test_a_case_without_prediction_says_which_command_is_missing(store, study):

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from liverseg.core.volumes.volume import Volume
-from liverseg.errors import CaseError, IntegrityError, SettingsError, StudyError
+from liverseg.errors import CaseError, IntegrityError, PlatformError, SettingsError, StudyError
 from liverseg.imaging.files import read
 from liverseg.network.checkpoint import load_network
 from liverseg.race.records import facts
@@ -307,6 +308,71 @@ def test_an_input_that_is_named_by_its_url_is_no_output(case, model) -> None:
         with pytest.raises(SettingsError, match="is the same file as"):
             predict.one(f"file://{image}", f"file://{liver}", model, out)
     assert (image.read_bytes(), liver.read_bytes()) == before
+
+
+def test_inputs_that_are_named_by_their_urls_leave_no_copy(case, model, tmp_path) -> None:
+    (case / "image.nii.gz").rename(case / "an image.nii.gz")
+    image, liver = case / "an image.nii.gz", case / "liver.nii.gz"
+    before = sorted((*case.iterdir(), *model.iterdir()))
+    with pytest.raises(SettingsError, match="is the same file as"):
+        predict.one(image.as_uri(), liver.as_uri(), model.as_uri(), image)
+    predict.one(image.as_uri(), liver.as_uri(), model.as_uri(), tmp_path / "o.nii.gz")
+    assert sorted((*case.iterdir(), *model.iterdir())) == before
+
+
+FAILURES: dict[str, tuple[Exception, type[Exception], str]] = {
+    "a library": (
+        RuntimeError("mkldnn says no\nand more"),
+        CaseError,
+        "RuntimeError in .*: mkldnn",
+    ),
+    "memory": (MemoryError(), PlatformError, "out of memory"),
+    "memory of torch": (RuntimeError("CUDA out of memory."), PlatformError, "out of memory: CUDA"),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_what_a_library_raises_at_an_image_is_told_with_its_name(
+    case, model, tmp_path, monkeypatch, kind
+) -> None:
+    error, ours, message = FAILURES[kind]
+    for owner, name in ((torch.nn.Conv3d, "forward"), (sitk.ResampleImageFilter, "Execute")):
+        with monkeypatch.context() as planted:
+            planted.setattr(owner, name, failing(error))
+            with pytest.raises(ours, match=f"'.*image.nii.gz' cannot be used: {message}"):
+                one(case, model, tmp_path / "out" / "lesions.nii.gz")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_what_a_library_raises_at_a_case_costs_no_other_case(finished, monkeypatch, kind) -> None:
+    store, study = finished
+    cases = tuple(replace(record, role="test") for record in study.dataset.cases)
+    study = replace(study, dataset=replace(study.dataset, cases=cases))
+    copied = MemoryStore()
+    copied.objects.update(store.objects)
+    error, _, message = FAILURES[kind]
+    with monkeypatch.context() as planted:
+        whole = torch.nn.Conv3d.forward
+        planted.setattr(torch.nn.Conv3d, "forward", failing(error, once_before=whole))
+        with pytest.raises(CaseError, match=f"1 case cannot be predicted: training: {message}"):
+            predict.run(copied, study, "multi")
+    assert predict.run(copied, study, "multi") == ["training"]
+
+
+def failing(
+    error: Exception, once_before: Callable[..., object] | None = None
+) -> Callable[..., object]:
+    """Return a function that raises, each time or before it does once what another does."""
+    left = [error]
+
+    def fail(*arguments: object, **others: object) -> object:
+        if once_before is None or left:
+            left.clear()
+            raise error
+        return once_before(*arguments, **others)
+
+    return fail
 
 
 def test_an_option_says_how_the_slices_of_an_image_lie(case, model, tmp_path) -> None:

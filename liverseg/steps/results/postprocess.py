@@ -19,6 +19,7 @@ from liverseg.steps.data.cases import (
     load_probability,
     segmentation_prefix,
 )
+from liverseg.steps.results.case_errors import CaseErrors
 from liverseg.storage import bundle
 from liverseg.storage.port import ObjectStore
 
@@ -41,8 +42,10 @@ def run(
 ) -> PostprocessResult:
     """Write a segmentation of every test case for the network with these weights.
 
-    Raises StudyError if a test case has no prediction yet.
+    Raises StudyError if a test case has no prediction yet, and CaseError where one cannot be
+    segmented, after all others.
     """
+    errors = CaseErrors("segmented")
     records, result = study.dataset.role("test"), PostprocessResult()
     for number, record in enumerate(records):
         progress(f"segment {record.name}", number, len(records))
@@ -50,12 +53,14 @@ def run(
         if bundle.exists(store, prefix):
             result.reused.append(record.name)
             continue
-        probability = load_probability(store, weights_sha256, record.key)
-        case = load_case(store, record.key)
-        volume = Volume(segment(probability, case), case.original_geometry)
-        bundle.commit(store, prefix, {SEGMENTATION_FILE: nifti_bytes(volume)})
-        result.done.append(record.name)
+        with errors.of(record.name):
+            probability = load_probability(store, weights_sha256, record.key)
+            case = load_case(store, record.key)
+            volume = Volume(segment(probability, case), case.original_geometry)
+            bundle.commit(store, prefix, {SEGMENTATION_FILE: nifti_bytes(volume)})
+            result.done.append(record.name)
     progress("segment", len(records), len(records))
+    errors.check()
     return result
 
 

@@ -38,6 +38,7 @@ from liverseg.steps.data.preparation import prepare
 from liverseg.steps.data.transfer import local_bundle, local_file
 from liverseg.steps.outputs import Output, check_outputs
 from liverseg.steps.results import disagreement
+from liverseg.steps.results.case_errors import CaseErrors, as_error_of
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle
 from liverseg.storage.files import write_files
@@ -61,7 +62,8 @@ def run(
 ) -> list[str]:
     """Predict the test cases with an arm's model; return the names that were not there yet.
 
-    Raises StudyError where that arm has not ended.
+    Raises StudyError where that arm has not ended, and CaseError where a case cannot be predicted,
+    after all others.
     """
     result = facts.read_result(store, study.id, arm)
     if result is None:
@@ -120,14 +122,17 @@ def _predicted(
     if not cases:
         return []
     predictor = _predictor(study.settings, weights(), memory_mb)
+    errors = CaseErrors("predicted")
     for number, record in enumerate(cases):
         progress("predict", number, len(cases))
-        case = load_case(store, record.key)
-        target = io.BytesIO()
-        np.save(target, predictor.probabilities(case.image, case.liver), allow_pickle=False)
-        prefix = prediction_prefix(weights_sha256, record.key)
-        bundle.commit(store, prefix, {PROBABILITY_FILE: target.getvalue()})
+        with errors.of(record.name):
+            case = load_case(store, record.key)
+            target = io.BytesIO()
+            np.save(target, predictor.probabilities(case.image, case.liver), allow_pickle=False)
+            prefix = prediction_prefix(weights_sha256, record.key)
+            bundle.commit(store, prefix, {PROBABILITY_FILE: target.getvalue()})
     progress("predict", len(cases), len(cases))
+    errors.check()
     return [c.name for c in cases]
 
 
@@ -164,7 +169,8 @@ def one(
         unlikely about the input.
 
     Raises:
-        CaseError: An input cannot be used.
+        CaseError: An input cannot be used, or a library fails at it.
+        PlatformError: Memory does not suffice for it.
         SettingsError, IntegrityError: The folder is no model, or its weights were changed.
         SettingsError, StoreError: An output is an input or the other one, has an unknown suffix,
             or cannot be written; before anything is read.
@@ -185,14 +191,19 @@ def one(
         case = prepare(volume, mask, {}, settings)
     except CaseError as error:
         raise CaseError(f"'{image}' with '{liver}': {error}") from error
+    except (MemoryError, RuntimeError) as error:
+        raise as_error_of(f"'{image}'", error) from error
     warnings = _warnings(volume, mask, settings, _trained_spacing(described, model), image, liver)
     predictor = _predictor(settings, weights, memory_mb)
-    probability = predictor.probabilities(case.image, case.liver, progress)
-    lesion = segment(probability, case)
-    written = {out: Volume(lesion, volume.geometry)}
-    if probabilities is not None:
-        soft = probability_to_original(probability, case.spacing_mm, volume.geometry)
-        written[probabilities] = Volume(soft, volume.geometry)
+    try:
+        probability = predictor.probabilities(case.image, case.liver, progress)
+        lesion = segment(probability, case)
+        written = {out: Volume(lesion, volume.geometry)}
+        if probabilities is not None:
+            soft = probability_to_original(probability, case.spacing_mm, volume.geometry)
+            written[probabilities] = Volume(soft, volume.geometry)
+    except (MemoryError, RuntimeError) as error:
+        raise as_error_of(f"'{image}'", error) from error
     write_files({path: files.encoded(path, content) for path, content in written.items()})
     millilitres = float(np.prod(volume.spacing_mm)) * int(lesion.sum()) / 1000
     return {
