@@ -246,23 +246,23 @@ def _grid(image: sitk.Image) -> npt.NDArray[np.float64]:
 
 def _oriented(image: sitk.Image, code: str) -> Volume:
     """Flip and swap axes to what is nearest to a code; the geometry says which."""
-    found = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+    in_file = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
     image = sitk.DICOMOrient(image, code)
     x, y, z = image.GetSize()
     sx, sy, sz = image.GetSpacing()
     geometry = Geometry(
-        (z, y, x), (sz, sy, sx), image.GetOrigin(), image.GetDirection(), _file_axes(found, code)
+        (z, y, x), (sz, sy, sx), image.GetOrigin(), image.GetDirection(), _file_axes(in_file, code)
     )
     return Volume(sitk.GetArrayFromImage(image), geometry)
 
 
-def _file_axes(found: str, code: str) -> tuple[int, int, int]:
+def _file_axes(in_file: str, code: str) -> tuple[int, int, int]:
     """Return `Geometry.file_axes` of a file with one orientation code that was brought to another.
 
     Letters are compared, as ITK does, and no cosines: every code has the axes of any other.
     """
     opposite = code.translate(str.maketrans("LRPASI", "RLAPIS"))
-    x, y, z = (code.find(c) + 1 or -opposite.index(c) - 1 for c in found)
+    x, y, z = (code.find(c) + 1 or -opposite.index(c) - 1 for c in in_file)
     return x, y, z
 
 

@@ -104,15 +104,15 @@ def test_an_image_has_the_axes_of_its_mask_and_keeps_its_own_in_the_file(tmp_pat
     """Brought to the grid of any other orientation of itself, and written from there."""
     rotation = Rotation.from_euler("XYZ", TILTS[tilt], degrees=True).as_matrix()
     path = nifti(tmp_path / "in.nii", affine(rotation))
-    volume, found = read(path), nibabel.load(path)
+    volume, original = read(path), nibabel.load(path)
     for orientation in ORIENTATIONS:
         steps = affine(rotation @ orientation)
         reference = read(nifti(tmp_path / "reference.nii", steps))
         turned = _in_order_of(reference.geometry, volume)
         write(tmp_path / "out.nii", turned)
         back = nibabel.load(tmp_path / "out.nii")
-        np.testing.assert_allclose(back.affine, found.affine, rtol=1e-6, atol=1e-5)
-        np.testing.assert_array_equal(back.get_fdata(), found.get_fdata())
+        np.testing.assert_allclose(back.affine, original.affine, rtol=1e-6, atol=1e-5)
+        np.testing.assert_array_equal(back.get_fdata(), original.get_fdata())
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -136,10 +136,10 @@ def test_a_segmentation_of_3d_slicer_is_a_mask_and_no_image(case):
     (case / "liver.nii.gz").rename(case / "liver.seg.nrrd")
     for name in ("tumor_R1.seg.nrrd", "tumor_R2.SEG.NRRD"):
         put(case / name)
-    found = scanned(case)
-    assert (found.problems, found.warnings) == ((), ())
-    assert found.files["liver"] == "case/liver.seg.nrrd"
-    assert found.files["R2"] == "case/tumor_R2.SEG.NRRD"
+    case_files = scanned(case)
+    assert (case_files.problems, case_files.warnings) == ((), ())
+    assert case_files.files["liver"] == "case/liver.seg.nrrd"
+    assert case_files.files["R2"] == "case/tumor_R2.SEG.NRRD"
     put(case / "tumor_R2.nii.gz")
     ((_, problem),) = scanned(case).problems
     assert problem == "there are several: 'tumor_R2.SEG.NRRD', 'tumor_R2.nii.gz'; keep one"

@@ -332,7 +332,7 @@ FAILURES: dict[str, tuple[Exception, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_what_a_library_raises_at_an_image_is_told_with_its_name(
+def test_what_a_library_raises_at_an_image_names_it(
     case, model, tmp_path, monkeypatch, kind
 ) -> None:
     error, ours, message = FAILURES[kind]
