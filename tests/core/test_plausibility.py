@@ -81,7 +81,7 @@ def test_an_empty_liver_is_left_to_the_preparation():
 
 
 def test_a_volume_in_ml_is_that_of_its_voxels_whose_sides_differ():
-    geometry = Geometry(SHAPE, (5.0, 0.5, 0.8), (0, 0, 0), tuple(np.eye(3).ravel()), "LPS")
+    geometry = Geometry(SHAPE, (5.0, 0.5, 0.8), (0, 0, 0), tuple(np.eye(3).ravel()), (1, 2, 3))
     assert volume_ml(Volume(first(300), geometry)) == pytest.approx(300 * 2.0 / 1000)
 
 
