@@ -14,6 +14,8 @@ from liverseg.storage.keys import is_key
 from liverseg.storage.port import LocatedStore
 from liverseg.storage.s3.credentials import credentials_from
 
+FILE_URL = "file://"
+
 
 def open_store(
     url: str, environment: Mapping[str, str] | None = None, outage_seconds: float | None = None
@@ -37,15 +39,22 @@ def open_store(
         return _s3(url, rest, variables, outage_seconds)
     if scheme != "file":
         raise SettingsError(f"store '{url}': scheme '{scheme}' is unknown; known: file, s3")
+    return _folder(file_url_path(url))
+
+
+def file_url_path(url: str) -> Path:
+    """Return the path of a file or folder that a file:// URL names, else raise SettingsError."""
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise SettingsError(
-            f"store '{url}': a file URL needs three slashes and an absolute path, as in "
+            f"'{url}': a file URL needs three slashes and an absolute path, as in "
             "file:///data/store"
         )
     # "?" and "#" are ordinary characters of a path.
-    path = unquote_to_bytes(url[len("file://") + len(parts.netloc) :])
-    return _folder(Path(os.fsdecode(path)))
+    path = unquote_to_bytes(url[len(FILE_URL) + len(parts.netloc) :])
+    if b"\0" in path:
+        raise SettingsError(f"'{url}': no path has a NUL character (%00)")
+    return Path(os.fsdecode(path))
 
 
 def _folder(path: Path) -> FolderStore:

@@ -1,5 +1,7 @@
 import json
+import os
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -244,6 +246,15 @@ def test_what_a_file_url_names_is_read_where_it_lies(tmp_path, name):
     assert [p.name for p in folder.iterdir()] == [name]
 
 
+def test_a_file_url_names_any_file_of_the_machine():
+    assert transfer.local_file("file:///image.nii") == Path("/image.nii")
+    assert transfer.local_file("file:///data/%FF.nii") == Path(os.fsdecode(b"/data/\xff.nii"))
+    assert transfer.local_bundle("file:///") == Path("/")
+    for url in ("file://image.nii", "file://host/image.nii", "file://", "file:///a%00b"):
+        with pytest.raises(SettingsError, match=f"'{url}': "):
+            transfer.local_file(url)
+
+
 def test_the_datas_own_split_is_taken_unless_another_is_given(data, store, tmp_path):
     roles = {c.name: c.role for c in scan.run(data, store, SETTINGS).dataset.cases}
     assert roles == {"a": "training", "b": "validation", "c": "test"}
@@ -269,8 +280,8 @@ def test_what_lies_below_a_url_is_a_folder(tmp_path):
     folder = transfer.local_bundle(f"{store.url}/studies/1/model")
     assert contents(folder) == {"model.json": b"{}"}
     assert transfer.local_bundle(str(tmp_path)) == tmp_path
-    with pytest.raises(SettingsError, match="there is nothing at"):
-        transfer.local_bundle(f"{store.url}/studies/2/model")
+    nothing = tmp_path / "store" / "studies" / "2"  # what is not there is told where it is read
+    assert transfer.local_bundle(f"{store.url}/studies/2") == nothing
 
 
 @pytest.mark.parametrize("damaged", [b"{}", b'{"version": 3}', b'{"version": ""}', b"["])

@@ -27,6 +27,7 @@ def test_opening_makes_no_folder(tmp_path):
         ("ftp://host/x", "known: file, s3"),
         ("file://relative/path", "three slashes"),
         ("file://", "three slashes"),
+        ("file:///data/a%00b", "NUL"),
         ("", "empty"),
     ],
 )

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 from liverseg.errors import CaseError, IntegrityError, NotFound, SettingsError
 from liverseg.imaging.stored_file import data_file
@@ -24,10 +23,9 @@ from liverseg.steps.data.scan import SPLIT_FILE, Finding, check_cases
 from liverseg.storage import record
 from liverseg.storage.bundle import File
 from liverseg.storage.files import CHUNK_BYTES, replacing
-from liverseg.storage.folder import FolderStore
 from liverseg.storage.keys import is_key
 from liverseg.storage.memory import MemoryStore
-from liverseg.storage.open import open_store
+from liverseg.storage.open import FILE_URL, file_url_path, open_store
 from liverseg.storage.port import ObjectStore
 from liverseg.storage.record import Sha256
 
@@ -190,10 +188,10 @@ def local_file(path: str) -> Path:
     """Return the path of a file, or of a URL's object after fetching it from a server."""
     if "://" not in path:
         return Path(path)
+    if path.startswith(FILE_URL):
+        return file_url_path(path)
     url, _, name = path.rpartition("/")
     store = open_store(url)
-    if isinstance(store, FolderStore):
-        return store.root / unquote(name)
     target = store.work / "files" / name
     store.get_file(name, target)
     return target
@@ -203,16 +201,16 @@ def local_bundle(path: str) -> Path:
     """Return the path of a folder, or of one with all that a server has below a URL, fetched.
 
     For a few files that belong together, such as a study's model. Raises SettingsError where
-    there is nothing below the URL.
+    a server has nothing below the URL.
     """
     if "://" not in path:
         return Path(path)
+    if path.startswith(FILE_URL):
+        return file_url_path(path)
     store = open_store(path)
     keys = store.keys("")
     if not keys:
         raise SettingsError(f"there is nothing at {path}")
-    if isinstance(store, FolderStore):
-        return store.root
     folder = store.work / "files" / sha256(path.encode()).hexdigest()[:16]
     for key in keys:
         store.get_file(key, folder / key)
