@@ -198,7 +198,8 @@ def test_voxels_beside_a_header_travel_with_it(tmp_path, store, tiny_case, write
     assert contents(tmp_path / "back") == contents(tmp_path / "data")
 
 
-def test_voxels_outside_the_cases_folder_are_refused(tmp_path, store, write_case):
+@pytest.mark.parametrize("elsewhere", ["../", "{folder}/../../"])
+def test_voxels_outside_the_cases_folder_are_refused(tmp_path, store, write_case, elsewhere):
     import SimpleITK as sitk
 
     folder = tmp_path / "data" / "a"
@@ -208,9 +209,10 @@ def test_voxels_outside_the_cases_folder_are_refused(tmp_path, store, write_case
     sitk.WriteImage(image, folder / "image.nhdr")
     header = (folder / "image.nhdr").read_text()
     voxels = next(p for p in folder.iterdir() if p.name.startswith("image.raw"))
-    voxels.rename(tmp_path / "data" / voxels.name)
+    elsewhere = elsewhere.format(folder=folder)
+    voxels.rename(folder / elsewhere / voxels.name)
     (folder / "image.nhdr").unlink()
-    (folder / "image.nrrd").write_text(header.replace(voxels.name, f"../{voxels.name}"))
+    (folder / "image.nrrd").write_text(header.replace(voxels.name, elsewhere + voxels.name))
     with pytest.raises(CaseError, match="outside its case's folder"):
         transfer.push(tmp_path / "data", store, SETTINGS)
     assert store.objects == {}

@@ -87,7 +87,7 @@ def push(
     paths = [path for case in cases for path in _files(folder, case)]
     paths += [path for path in [folder / SPLIT_FILE] if path.is_file()]
     for path in paths:
-        if not is_key(path.relative_to(folder).as_posix()):
+        if not path.is_relative_to(folder) or not is_key(path.relative_to(folder).as_posix()):
             raise CaseError(f"'{path}' lies outside its case's folder; move it there")
     in_store = {key.removeprefix("blobs/") for key in store.keys("blobs/")}
     files, sent, sent_bytes = {}, 0, 0
