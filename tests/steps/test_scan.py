@@ -208,6 +208,7 @@ def test_patient_and_synthetic_come_from_case_json(data, store, split):
         ("{", "cannot be read"),
         ("[]", "must be a table"),
         ('{"patient": 7}', "'patient' must be a pseudonym in quotes, not 7"),
+        ('{"patient": "P\\ud800"}', r"'patient' must be a pseudonym in quotes, not 'P\ud800'"),
         ('{"synthetic": "yes"}', "'synthetic' must be true or false"),
     ],
 )

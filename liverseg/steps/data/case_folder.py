@@ -229,7 +229,8 @@ def _description(folder: Path) -> tuple[str, bool, list[Problem]]:
         return folder.name, False, [(path.name, "'case.json' must be a table of values")]
     patient, synthetic = values.get("patient", folder.name), values.get("synthetic", False)
     problems = []
-    if not isinstance(patient, str) or not patient:
+    # Half a character, which JSON can write, is not text.
+    if not isinstance(patient, str) or not patient or readable(patient) != patient:
         problems.append((path.name, f"'patient' must be a pseudonym in quotes, not {patient!r}"))
         patient = folder.name
     if not isinstance(synthetic, bool):
