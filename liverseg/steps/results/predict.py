@@ -42,6 +42,7 @@ from liverseg.steps.results.case_errors import CaseErrors, as_error_of
 from liverseg.steps.results.postprocess import segment
 from liverseg.storage import bundle
 from liverseg.storage.files import write_files
+from liverseg.storage.open import FILE_URL
 from liverseg.storage.port import ObjectStore
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -223,7 +224,7 @@ def _check_outputs(
     if probabilities is not None:
         outputs.append(Output("--probabilities", probabilities, WRITABLE_SUFFIXES))
     inputs = [image, liver, *(f"{model}/{name}" for name in (WEIGHTS, DESCRIPTION))]
-    here = [path for path in map(str, inputs) if path.startswith("file://") or "://" not in path]
+    here = [path for path in map(str, inputs) if path.startswith(FILE_URL) or "://" not in path]
     check_outputs(outputs, [local_file(path) for path in here])
 
 
@@ -274,15 +275,19 @@ def _predictor(settings: Settings, weights: bytes, memory_mb: int) -> Predictor:
 def _read_model(folder: Path) -> tuple[Settings, bytes, dict[str, Any]]:
     """Return settings, weights and description of a model folder, its hash checked."""
     try:
-        described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_bytes())
+        described = json.loads((folder / DESCRIPTION).read_bytes())
         weights = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise SettingsError(
             f"'{folder}' is no model: {error.strerror} ({error.filename}); give a folder with "
             f"{WEIGHTS} and {DESCRIPTION}, such as studies/<study>/model in a store"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"'{folder / DESCRIPTION}' is damaged: {error}") from error
+    if not isinstance(described, dict) or not isinstance(described.get("settings", {}), dict):
+        raise IntegrityError(
+            f"'{folder / DESCRIPTION}' is damaged: it and its settings must be tables"
+        )
     missing = {"seed", "settings", "weights_sha256"} - set(described)
     if missing:
         raise IntegrityError(f"'{folder / DESCRIPTION}' lacks {', '.join(sorted(missing))}")
