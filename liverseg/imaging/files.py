@@ -118,8 +118,9 @@ def encoded(path: Path, volume: Volume) -> bytes:
     """Return a file with the axes of the one that was read; the name's suffix chooses the format.
 
     It has been read back. Masks are stored as uint8. SimpleITK writes files only: into the
-    temporary folder or, where it has no room for it, into one beside `path`, where as much room is
-    needed anyway. The file itself is written by storage/files.py, whole or not at all.
+    temporary folder or, where it has no room for it, into one beside `path` or where its folder is
+    to be, where as much room is needed anyway. The file itself is written by storage/files.py,
+    whole or not at all.
 
     Raises:
         SettingsError: The suffix is unknown, or the format cannot hold the geometry.
@@ -127,8 +128,9 @@ def encoded(path: Path, volume: Volume) -> bytes:
     """
     suffix = check_writable(path)
     image = _image(volume)
-    for parent in (None, path.parent):
+    for beside in (False, True):
         try:
+            parent = _nearest_folder(path) if beside else None
             with tempfile.TemporaryDirectory(dir=parent) as folder:
                 part = Path(folder) / f"volume{suffix}"
                 sitk.WriteImage(image, str(part), useCompression=True)
@@ -212,6 +214,11 @@ def _decode(file: StoredFile) -> tuple[sitk.Image, int]:
     image.SetDirection(header.direction)
     not_finite = array.size - np.isfinite(array).sum() if array.dtype.kind == "f" else 0
     return image, int(not_finite)
+
+
+def _nearest_folder(path: Path) -> Path:
+    """Return the folder of a path, or the one above it that is there."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def _write_exact_sform(part: Path, image: sitk.Image) -> None:

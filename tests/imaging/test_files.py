@@ -1,4 +1,5 @@
 import resource
+import tempfile
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError, StoreError
-from liverseg.imaging.files import check_same_grid, nifti_bytes, read
+from liverseg.imaging.files import check_same_grid, encoded, nifti_bytes, read
 from tests.volume_files import write
 
 
@@ -153,6 +154,14 @@ def test_the_same_volume_gives_the_same_bytes():
         np.random.default_rng(0).random((3, 4, 5)) < 0.5, geometry(file_axes=(-1, -2, -3))
     )
     assert nifti_bytes(mask) == nifti_bytes(mask)
+
+
+def test_without_a_temporary_folder_a_file_is_written_where_no_folder_is_yet(tmp_path, monkeypatch):
+    """As on a root file system that is read-only: the output's rights were tried long before."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    path = tmp_path / "results" / "new" / "mask.nii.gz"
+    assert encoded(path, volume()) == nifti_bytes(volume())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
