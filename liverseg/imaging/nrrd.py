@@ -52,7 +52,7 @@ _SPACES = {
     "scanner-xyz": (1, 1, 1), "3d-right-handed": (1, 1, 1), "3d-left-handed": (1, 1, 1),
 }  # fmt: skip
 _OTHER_UNITS = frozenset({
-    "m", "cm", "dm", "um", "µm", "nm", "in", "inch", "inches", "micron", "microns", "meter",
+    "m", "cm", "dm", "um", "nm", "in", "inch", "inches", "micron", "microns", "meter",
     "meters", "metre", "metres", "centimeter", "centimeters", "centimetre", "centimetres",
     "micrometer", "micrometers", "micrometre", "micrometres",
 })  # fmt: skip
@@ -127,7 +127,8 @@ def _check_units(name: str, values: dict[str, str]) -> None:
     """Raise CaseError for lengths in another unit than millimetres."""
     for field in ("units", "space units"):
         for unit in values.get(field, "").split('"')[1::2]:
-            if unit.strip().lower() in _OTHER_UNITS:
+            # Of µm, whose first letter has two characters and several encodings, the m remains.
+            if unit.encode("ascii", "ignore").decode().strip().lower() in _OTHER_UNITS:
                 raise CaseError(f"'{name}' has '{field}' {unit}; store its lengths in mm")
 
 

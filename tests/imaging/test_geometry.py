@@ -570,6 +570,23 @@ def test_an_nrrd_file_in_another_unit_than_mm_is_refused(tmp_path, field, unit):
                 read(path)
 
 
+@pytest.mark.parametrize(
+    ("letter", "encoding"),
+    [
+        ("\N{MICRO SIGN}", "latin-1"),
+        ("\N{MICRO SIGN}", "utf-8"),
+        ("\N{GREEK SMALL LETTER MU}", "utf-8"),
+    ],
+)
+def test_micrometres_are_refused_however_their_letter_is_encoded(tmp_path, letter, encoding):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16)), str(path))
+    line = f'space units: "{letter}m" "{letter}m" "{letter}m"\n'.encode(encoding)
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + line + b"\n", 1))
+    with pytest.raises(CaseError, match=r"'a.nrrd' has 'space units' .*m; store"):
+        read(path)
+
+
 @pytest.mark.parametrize("unit", ["cm", "um", "m"])
 def test_a_metaimage_in_another_unit_than_mm_is_refused(tmp_path, unit):
     path = tmp_path / "a.mha"
