@@ -117,6 +117,8 @@ def _named_in(path: Path, header: bytes) -> Path | None:
         return None
     if name.upper().startswith("LIST") or "%" in name:
         raise CaseError(f"'{path.name}' spreads its voxels over several files; join them into one")
+    if "\0" in name:
+        raise CaseError(f"'{path.name}' is damaged: its raw file is called {name[:60]!r}")
     return path.parent / os.fsdecode(name.encode("latin-1"))
 
 

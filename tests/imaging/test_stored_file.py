@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from liverseg.core.volumes.volume import Geometry, Volume
 from liverseg.errors import CaseError, SettingsError
 from liverseg.imaging.files import read, voxels_of
+from liverseg.imaging.stored_file import data_file
 from liverseg.imaging.suffixes import SUFFIXES, WRITABLE_SUFFIXES, stem_of, suffix_of
 from tests.volume_files import write
 
@@ -106,6 +107,13 @@ def test_a_file_without_content_says_what_it_is(tmp_path, kind, suffix):
         read(path)
 
 
+def test_a_file_with_voxels_may_mention_where_it_came_from(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((20, 20, 20), np.uint8), np.eye(4))
+    image.header["descrip"] = b"copied from .git/annex/objects/x/y"
+    nibabel.save(image, tmp_path / "image.nii")
+    assert (read(tmp_path / "image.nii").voxels == 1).all()
+
+
 @pytest.mark.parametrize("content", [b"\\\1\0\0", b"<!DOCTYPE html>", b"PK\3\4", b"\0" * 400, b"x"])
 def test_a_nii_gz_file_that_is_not_compressed_says_so(tmp_path, content):
     (tmp_path / "image.nii.gz").write_bytes(content)
@@ -193,6 +201,15 @@ def test_a_raw_file_that_is_gone_is_named(tmp_path, name):
             read(path)
         str(e.value).encode("utf-8")
         (tmp_path / "elsewhere.raw").mkdir(exist_ok=True)
+
+
+def test_a_raw_file_that_no_file_can_be_called_is_damage(tmp_path):
+    (tmp_path / "a.mhd").write_text(f"{HEADER}ElementDataFile = voxels\0.raw\n")
+    (tmp_path / "a.nrrd").write_text(f"{NRRD}data file: voxels\0.raw\n")
+    for path in (tmp_path / "a.mhd", tmp_path / "a.nrrd"):
+        for reading in (read, data_file):
+            with pytest.raises(CaseError, match=rf"'{path.name}' is damaged: .*voxels\\x00"):
+                reading(path)
 
 
 @pytest.mark.parametrize(
