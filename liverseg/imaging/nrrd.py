@@ -51,6 +51,8 @@ _SPACES = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "scanner-xyz": (1, 1, 1), "3d-right-handed": (1, 1, 1), "3d-left-handed": (1, 1, 1),
 }  # fmt: skip
+# Without each axis's direction they do not say how the patient lies in the file.
+_PLACES = ("axis mins", "axismins", "space", "space origin")
 _OTHER_UNITS = frozenset({
     "m", "cm", "dm", "um", "nm", "in", "inch", "inches", "micron", "microns", "meter",
     "meters", "metre", "metres", "centimeter", "centimeters", "centimetre", "centimetres",
@@ -187,10 +189,11 @@ def _grid(
     if all(step is None for step in steps):
         words = values.get("spacings", "").split() or ["1"] * (max(axes) + 1)
         spacings = numbers(name, "spacings", words)
-        if "axis mins" in values or "axismins" in values:
+        placed = [field for field in _PLACES if field in values]
+        if placed:
             raise CaseError(
-                f"'{name}' says where it lies by 'axis mins', which is not read; save it with "
-                "'space directions' and 'space origin'"
+                f"'{name}' says where it lies by '{placed[0]}' without 'space directions', which "
+                "is not read; save it with 'space directions' and 'space origin'"
             )
         if len(spacings) <= max(axes):
             raise CaseError(f"'{name}' is damaged: 'spacings' has {len(spacings)} values")

@@ -462,7 +462,10 @@ SEVERAL_NRRD = {
     "twice": ("sizes: 5 4 3\nsizes: 5 4 3\n", "has the line 'sizes"),
     "words": ("sizes: 5 4 three\n", "'sizes' is '5 4 three'"),
     "underscores": ("sizes: 5 4 0_3\n", "'sizes' is '5 4 0_3'"),
-    "axis mins": ("sizes: 5 4 3\nspacings: 1 1 1\naxis mins: 1 1 1\n", "axis mins"),
+    "axis mins": ("sizes: 5 4 3\nspacings: 1 1 1\naxis mins: 1 1 1\n", "by 'axis mins' without"),
+    "axismins": ("sizes: 5 4 3\nspacings: 1 1 1\naxismins: 1 1 1\n", "by 'axismins' without"),
+    "a space": ("sizes: 5 4 3\nspacings: 1 1 1\nspace: RAS\n", "by 'space' without"),
+    "an origin": ("sizes: 5 4 3\nspace dimension: 3\nspace origin: (1,2,3)\n", "by 'space origin'"),
     "line skip": ("sizes: 5 4 3\nline skip: 2\n", "skips 2 lines"),
 }  # fmt: skip
 
