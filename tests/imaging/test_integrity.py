@@ -261,3 +261,21 @@ def test_a_meta_image_has_as_many_compressed_bytes_as_it_announces(tmp_path, ima
     path.write_bytes(data.replace(size[0], new))
     with pytest.raises(CaseError, match=f"'image.mha' {said}.*bytes of compressed voxels"):
         read(path)
+
+
+def test_a_header_may_lie_in_several_members_of_a_gzip_file(tmp_path):
+    voxels = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 1, 1])), tmp_path / "a.nii")
+    data = (tmp_path / "a.nii").read_bytes()
+    packed = b"".join(gzip.compress(part) for part in (data[:100], data[100:300], data[300:]))
+    (tmp_path / "a.nii.gz").write_bytes(packed)
+    np.testing.assert_array_equal(read(tmp_path / "a.nii.gz").voxels, voxels.T)
+
+
+def test_numbers_of_64_bits_are_scaled_with_64_bits(tmp_path):
+    voxels = np.full((5, 4, 3), 2.0**25 + 1)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<ff", data, 112, 1, -(2.0**25))  # scl_slope, scl_inter
+    (tmp_path / "a.nii").write_bytes(data)
+    assert (read(tmp_path / "a.nii").voxels == 1).all()
