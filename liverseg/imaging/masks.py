@@ -34,6 +34,8 @@ class LabelMask(Volume):
 
     labels: tuple[int, ...] = ()
     """All labels of the file, sorted; empty where it is 0 everywhere."""
+    labelled_ml: float = 0.0
+    """Volume of all labels of the file together."""
 
     def why_empty(self, chosen: Sequence[int]) -> str:
         """Return why no voxel is inside, `chosen` being the labels that count."""
@@ -78,6 +80,7 @@ def decode_mask(
     whole = _whole(volume.voxels[inside], name)
     inside[inside] = whole != 0
     present = np.unique(whole[whole != 0])
+    labelled_ml = np.count_nonzero(inside) * float(np.prod(volume.spacing_mm)) / 1000
     if present.size > most:
         raise CaseError(
             f"'{name}' has {present.size} different values from {present[0]:.0f} to "
@@ -97,7 +100,7 @@ def decode_mask(
             f"'{name}' has the labels {shown}; say which of them are {kind} with --{kind}-label or "
             f"data.{kind}_labels"
         )
-    return LabelMask(inside, volume.geometry, tuple(int(v) for v in present))
+    return LabelMask(inside, volume.geometry, tuple(int(v) for v in present), labelled_ml)
 
 
 def _whole(values: FloatArray, name: str) -> FloatArray:

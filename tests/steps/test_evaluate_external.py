@@ -285,6 +285,21 @@ def test_files_with_more_than_one_label_need_a_label_to_be_named(evaluate_one, t
     assert note in evaluation.notes(result)
 
 
+def test_a_reference_that_may_be_the_liver_is_no_plain_mask(evaluate_one, tmp_path) -> None:
+    volumes = tiny_volumes()
+    liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels
+    prediction = put(tmp_path / "prediction.nii.gz", liver.astype(np.uint8) + lesion)
+    put(tmp_path / "reference.nii.gz", liver.astype(np.uint8))
+    with pytest.raises(CaseError, match=r"'reference.nii.gz' lacks the label 2, .* has .* ml"):
+        evaluate_one(prediction, labels=(2,))
+    # A lesion that the prediction has missed is a plain mask; so is one beside a mask of lesions.
+    put(tmp_path / "reference.nii.gz", lesion.astype(np.uint8))
+    put(prediction, liver.astype(np.uint8) + np.roll(lesion, 3, 2))
+    assert evaluate_one(prediction, labels=(2,))["settings"]["plain_masks"] == ["R1"]
+    put(prediction, 2 * lesion.astype(np.uint8))
+    assert evaluate_one(prediction, labels=(2,))["cases"][0]["algorithms"]["A1"]["dice"]["R1"] == 1
+
+
 def test_a_prediction_of_the_liver_alone_has_no_lesion(evaluate_one, tmp_path) -> None:
     volumes = tiny_volumes()
     liver, lesion = volumes["liver"].voxels, volumes["tumor_R1"].voxels

@@ -15,7 +15,7 @@ from liverseg.core.evaluation.delineation import Delineation
 from liverseg.core.volumes.volume import Volume
 from liverseg.errors import CaseError, reason
 from liverseg.imaging.files import check_same_grid, voxels_of
-from liverseg.imaging.masks import read_mask
+from liverseg.imaging.masks import LabelMask, read_mask
 from liverseg.imaging.resampling import nearest, voxels_outside
 from liverseg.platform.file_names import readable
 from liverseg.platform.workers import Died, run_each
@@ -27,6 +27,8 @@ BYTES_PER_VOXEL = 26
 
 The distance transform of masks far apart comes later and takes half of it.
 """
+LARGEST_PLAIN_SHARE = 0.5
+"""A plain mask larger than this share of what a prediction has labelled may be the liver."""
 PROCESS_MB = 150
 """Of a process before it reads anything: numpy, scipy and SimpleITK."""
 
@@ -134,6 +136,7 @@ def one(case: CaseFiles, options: Options) -> Values:
     masks: dict[str, Delineation] = {}
     predicted: dict[str, Delineation] = {}
     outside_grid: dict[str, int] = {}
+    plain: list[tuple[str, LabelMask]] = []
     label_absent = []
     labels: dict[str, list[int]] = {}
     first_name, first_path = next(iter(case.raters.items()))
@@ -142,12 +145,16 @@ def one(case: CaseFiles, options: Options) -> Values:
         read = first if name == first_name else read_mask(path, options.labels_of(name))
         volume: Volume = read
         labels[name] = list(read.labels)
+        if name in options.plain_masks:
+            plain.append((path.name, read))
         if read.labels and not read.voxels.any():
             label_absent.append(name)
         if name in case.raters:
             volume = check_same_grid(first, volume, path.name, f"the reference '{first_path.name}'")
             masks[name] = Delineation.of(volume.voxels, first.spacing_mm)
             continue
+        for mask_name, mask in plain:
+            _check_plain(mask, mask_name, read, path.name, options.labels)
         volume, outside = _prediction(volume, first, path.name, options)
         if outside is not None:
             outside_grid[name] = outside
@@ -164,6 +171,19 @@ def one(case: CaseFiles, options: Options) -> Values:
         diagnostics |= outside_liver(masks | predicted, masks, liver.voxels)
         predicted = {name: drawn.within(liver.voxels) for name, drawn in predicted.items()}
     return evaluate_case(case.name, masks, predicted) | diagnostics
+
+
+def _check_plain(
+    mask: LabelMask, mask_name: str, other: LabelMask, other_name: str, chosen: Sequence[int]
+) -> None:
+    """Refuse a mask that may be the liver of a case without lesions, not its lesions."""
+    if len(other.labels) > 1 and mask.labelled_ml > LARGEST_PLAIN_SHARE * other.labelled_ml:
+        raise CaseError(
+            f"'{mask_name}' lacks the label {', '.join(map(str, chosen))}, and its label "
+            f"{mask.labels[0]} has {mask.labelled_ml:.1f} ml, where all labels of '{other_name}' "
+            f"have {other.labelled_ml:.1f} ml: it may be the liver. Give the lesions the chosen "
+            "label; a case without lesions needs an empty mask"
+        )
 
 
 def _liver(case: CaseFiles, options: Options, first: Volume, first_name: str) -> Volume | None:
