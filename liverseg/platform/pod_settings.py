@@ -33,6 +33,8 @@ class PodSettings:
     """Of one trainer; 0 trains on the CPU."""
     cpu: str = "4"
     memory: str = "16Gi"
+    disk: str = "4Gi"
+    """For /tmp, where the training images are: 4 bytes per voxel. Asked for, and no limit."""
     shared_memory: str = ""
     """Size of /dev/shm; empty: the runtime's 64 MiB, which is enough without loader processes."""
     service_account: str = "liverseg-trainer"
@@ -69,8 +71,13 @@ class PodSettings:
         pods._check()
         return pods
 
+    @property
+    def requests(self) -> dict[str, str]:
+        """What the scheduler sets aside for a trainer, besides its GPUs."""
+        return {"cpu": self.cpu, "memory": self.memory, "ephemeral-storage": self.disk}
+
     def _check(self) -> None:
-        for name in ("cpu", "memory", "shared_memory"):
+        for name in ("cpu", "memory", "disk", "shared_memory"):
             amount = getattr(self, name)
             if amount and not _QUANTITY.fullmatch(amount):
                 raise SettingsError(

@@ -6,6 +6,7 @@ nobody sees a part of it, and what lay there before survives an error and a powe
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -88,8 +89,8 @@ def flush_folder(folder: Path) -> None:
 def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield temporary names; at the end the files there replace the paths, all of them or none.
 
-    A path that is a link stays one: the file that it leads to is replaced. Folders that are made
-    are removed again after an error.
+    A path that is a link stays one: the file that it leads to is replaced. A file that is replaced
+    keeps its rights. Folders that are made are removed again after an error.
     """
     targets = [Path(os.path.realpath(path)) for path in paths]
     temporaries = [target.with_name(f".{uuid.uuid4().hex}") for target in targets]
@@ -101,6 +102,9 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
             except OSError as exc:
                 raise refusal(exc, "write", path) from exc
         yield temporaries
+        for temporary, target in zip(temporaries, targets, strict=True):
+            with suppress(OSError):  # nothing was there, or the file system knows no rights
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         _rename(temporaries, targets, paths)
         made = []
         for folder in {target.parent for target in targets}:

@@ -61,6 +61,12 @@ def test_gpus_tolerations_and_node_selectors_go_into_the_pod() -> None:
     assert "tolerations" not in on_cpu
 
 
+def test_a_trainer_asks_for_the_disk_that_its_images_need_and_has_no_limit_of_it() -> None:
+    (container,) = manifest(disk="9Gi")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["ephemeral-storage"] == "9Gi"
+    assert "ephemeral-storage" not in container["resources"]["limits"]
+
+
 def test_labels_of_ours_win_over_a_persons() -> None:
     labels = {"liverseg.io/seed": "mine", "app.kubernetes.io/name": "mine", "team": "liver"}
     made = manifest(labels=labels)

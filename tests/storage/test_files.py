@@ -103,6 +103,14 @@ def test_a_new_file_has_the_rights_of_any_new_file(tmp_path) -> None:
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_file_that_is_replaced_keeps_its_rights(tmp_path) -> None:
+    path = tmp_path / "private"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    write_files({path: b"new"})
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o600)
+
+
 def test_file_and_folder_are_flushed_around_the_rename(tmp_path, monkeypatch) -> None:
     """The kernel's part is watched, not replaced."""
     calls = []

@@ -135,7 +135,7 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
         "env": env,
         "envFrom": [{"secretRef": {"name": settings.store_secret}}],
         "resources": {
-            "requests": {"cpu": settings.cpu, "memory": settings.memory, **gpus},
+            "requests": settings.requests | gpus,
             "limits": {"memory": settings.memory, **gpus},
         },
         "securityContext": {
