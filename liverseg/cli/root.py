@@ -14,6 +14,7 @@ from liverseg import __version__
 from liverseg.cli.console import error_console
 from liverseg.cli.data.data import phantom, preprocess, scan
 from liverseg.cli.data.dataset import dataset
+from liverseg.cli.metrics import metrics
 from liverseg.cli.pipeline import pipeline
 from liverseg.cli.race.study import study
 from liverseg.cli.results.evaluate import evaluate
@@ -43,7 +44,7 @@ def root() -> None:
 
 for command in (
     phantom, dataset, scan, preprocess, train, predict, postprocess, evaluate, report, study,
-    pipeline,
+    pipeline, metrics,
 ):  # fmt: skip
     root.add_command(command)
 

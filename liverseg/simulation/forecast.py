@@ -106,7 +106,7 @@ def calibrated(store: ObjectStore, study: Study) -> Load | None:
     rates = [s / i for span in spans for i, s in span.stretches if i > 0]
     if not rates or not spans:
         return None
-    lost = sum(f.kind == "infrastructure" for f in read_failures(store, study.id))
+    lost = sum(f.kind in ("infrastructure", "stalled") for f in read_failures(store, study.id))
     hours = snapshot.spent_seconds / 3600
     return Load(
         median(rates),

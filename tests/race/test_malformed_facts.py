@@ -13,7 +13,7 @@ from liverseg.errors import IntegrityError
 from liverseg.race.audit.replay import replay
 from liverseg.race.records import facts
 from liverseg.race.records.decisions import Decision, Failure, Input, Promotion
-from liverseg.race.records.facts import CurvePoint, Heartbeat, Report, Result, Stop
+from liverseg.race.records.facts import ControllerStart, CurvePoint, Heartbeat, Report, Result, Stop
 from liverseg.race.records.key_forms import DECISION, FAILURE, PROMOTION, key_of
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Spec, load_study, open_study
@@ -33,6 +33,7 @@ GOOD: dict[type, Any] = {
         Report(7, 2, 0, 0.5, 19_500, 0.4, 20_000, {"a": 0.5}, "c/", SHA, SHA),
         CurvePoint(7, 2, 0, 500, 0.5, {"a": 0.5}, 0.4, 0.01, 0.1, 9.0, 1e9),
         Heartbeat(1, "owner", "0a1b2c3d", 1e9, waiting={"job": "a GPU"}),
+        ControllerStart(3, "ada", 4, 12.0, 2.5, "EUR", "0.1.0", 1e9),
         Result(7, 0.5, SHA, 20_000, 19_500, "m/"),
         Stop(True, 1e9),
         Failure(7, "baseline", 1, -9, "killed by signal 9", "infrastructure", 500, 3),
@@ -77,6 +78,11 @@ MALFORMED = [
     (Heartbeat, "owner", None, "expected `str`, got `null`"),
     (Heartbeat, "time", "soon", "expected `float`, got `str`"),
     (Heartbeat, "waiting", {"job": 1}, "expected `str`, got `int`"),
+    (ControllerStart, "user", None, "expected `str`, got `null`"),
+    (ControllerStart, "gpus", 0, "expected `int` >= 1"),
+    (ControllerStart, "max_gpu_hours", 0.0, "expected `float` > 0.0"),
+    (ControllerStart, "price_per_gpu_hour", -1, "expected `float` >= 0.0"),
+    (ControllerStart, "started", "now", "expected `float`, got `str`"),
     (Result, "jaccard", 2, "expected `float` <= 1.0"),
     (Result, "weights_sha256", "0", "matching regex"),
     (Stop, "stopped", "yes", "expected `bool`, got `str`"),

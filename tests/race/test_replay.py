@@ -111,6 +111,7 @@ def test_a_race_that_nobody_touched_is_accepted_and_everything_was_looked_at():
     assert done.checked == {
         "reports": 7, "failures": 2, "promotions": 1, "decisions": 3, "results": 2,
         "validations": 11, "checkpoints": 9, "files": 9 * 3 + 2 * 2, "models": 2, "stops": 0,
+            "controllers": 0,
     }  # fmt: skip
 
 

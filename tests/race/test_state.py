@@ -130,7 +130,7 @@ def test_a_job_that_stalls_for_too_long_has_failed_and_is_cancelled():
         return reconcile(STUDY, state, seen, jobs, Capacity(1, False), GENERATION, jobs)
 
     (failed,) = after().failures
-    assert (failed.exit_code, failed.kind) == (None, "infrastructure")
+    assert (failed.exit_code, failed.kind) == (None, "stalled")
     assert failed.reason == "has made no progress for too long; on node-1"
     assert after(failed).cancelled == (job(0).at,)
 

@@ -42,6 +42,8 @@ class Span:
     exit_code: int | None
     device: str = ""
     """The machine and what of it computes, as the process named them."""
+    pod: str = ""
+    """The uid of the pod that it ran in; empty: in none, or not known."""
 
     @cached_property
     def seconds(self) -> float:
@@ -182,19 +184,24 @@ def _stretch(
     stretch: range, seconds: float, done: set[range], covered: int
 ) -> Iterable[tuple[Outcome, Spent]]:
     """Yield the outcomes of executed iterations, their seconds shared out in proportion."""
-    again = {i for earlier in done for i in _common(stretch, earlier)}
-    done.add(stretch)
-    new = [i for i in stretch if i not in again]
-    useful = sum(i <= covered for i in new)
+    new = [stretch]
+    for earlier in done:
+        new = [part for whole in new for part in _without(whole, earlier)]
+    done.update(new)
+    first = sum(map(len, new))
+    useful = sum(len(range(part.start, min(part.stop, covered + 1))) for part in new)
     parts: list[tuple[Outcome, int]] = [
         ("useful", useful),
-        ("repeated", len(again)),
-        ("startup", len(new) - useful),
+        ("repeated", len(stretch) - first),
+        ("startup", first - useful),
     ]
     for outcome, iterations in parts:
         if iterations:
             yield outcome, Spent(iterations, seconds * iterations / len(stretch))
 
 
-def _common(one: range, other: range) -> range:
-    return range(max(one.start, other.start), min(one.stop, other.stop))
+def _without(whole: range, other: range) -> list[range]:
+    """Return what of a range lies before and behind another one."""
+    before = range(whole.start, min(whole.stop, other.start))
+    behind = range(max(whole.start, other.stop), whole.stop)
+    return [part for part in (before, behind) if part]

@@ -11,7 +11,7 @@ from typing import Any
 from liverseg.race.audit.decisions import check
 from liverseg.race.audit.recorded import Audit, Entry, Finding, RungFacts
 from liverseg.race.records import facts
-from liverseg.race.records.facts import Arm, CurvePoint, Heartbeat, Result, Stop
+from liverseg.race.records.facts import Arm, ControllerStart, CurvePoint, Heartbeat, Result, Stop
 from liverseg.race.records.lineage import ids
 from liverseg.race.records.result import describe, result_of
 from liverseg.race.records.study import Spec, Study, load_study, recorded_id
@@ -45,6 +45,7 @@ def _once(store: ObjectStore, id_: str) -> Replay:
     if study is not None:
         audit.read(facts.heartbeat_key(id_), Heartbeat)
         audit.read_all("stops", store.keys(facts.stops_prefix(id_)), Stop)
+        audit.read_all("controllers", store.keys(facts.controllers_prefix(id_)), ControllerStart)
         # Results are read before what they rest on, which is written before them.
         keys = store.keys(facts.study_prefix(id_) + "results/")
         results = audit.read_all("results", keys, Result)

@@ -126,7 +126,7 @@ def _failures(
             continue
         span = snapshot.spans.get(at)
         code: int | None = None
-        kind: Literal["infrastructure", "model", "straggler"] = "infrastructure"
+        kind: Literal["infrastructure", "model", "stalled", "straggler"] = "infrastructure"
         if not job.running:
             code = span.exit_code if span and job.exit_code is None else job.exit_code
             kind = "model" if code == ExitCode.NOT_FINITE else kind
@@ -134,7 +134,7 @@ def _failures(
         elif at in evicted:
             code, reason = ASKED_TO_END, "its Job was suspended after it had begun"
         elif at in stalled:
-            reason = f"has made no progress for too long; {job.message}"
+            kind, reason = "stalled", f"has made no progress for too long; {job.message}"
         elif at in slow:
             kind, reason = "straggler", slow[at]
         else:

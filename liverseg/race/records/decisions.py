@@ -23,9 +23,9 @@ class Failure(Fact):
     exit_code: ProcessExitCode | None
     """None: not known; negative: killed by that signal."""
     reason: str
-    kind: Literal["infrastructure", "model", "straggler"]
-    """A model failure is final, the others are followed by another attempt; a straggler is ended
-    because its node is slow, which says nothing of the seed."""
+    kind: Literal["infrastructure", "model", "stalled", "straggler"]
+    """A model failure is final, the others are followed by another attempt; a stalled one has made
+    no progress; a straggler is ended because its node is slow, which says nothing of the seed."""
     iteration: Count = 0
     """The furthest iteration that any attempt of this seed had recorded by then."""
     generation: Count = 0

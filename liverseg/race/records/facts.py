@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from liverseg.race.records.key_forms import CHECKPOINT, CURVE, REPORT, key_of, named
+from liverseg.race.records.key_forms import CHECKPOINT, CONTROLLER, CURVE, REPORT, key_of, named
 from liverseg.settings import BASELINE_SEED
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
-from liverseg.storage.record import Count, Sha256
+from liverseg.storage.record import Count, Sha256, Time
 
 Arm = Literal["multi", "baseline"]
 ARMS: tuple[Arm, Arm] = ("multi", "baseline")
@@ -74,6 +74,11 @@ def model_prefix(study: str, arm: Arm = "multi") -> str:
     return study_prefix(study) + ("model/" if arm == "multi" else "baseline-model/")
 
 
+def controllers_prefix(study: str) -> str:
+    """Return where every controller says who started it, and what it may spend."""
+    return study_prefix(study) + "controllers/"
+
+
 def stops_prefix(study: str) -> str:
     """Numbered stop and resume requests; written by `liverseg study`."""
     return study_prefix(study) + "stops/"
@@ -116,6 +121,26 @@ class Heartbeat(Fact):
     """Which process the owner is (platform/process_identity.py); empty: not known."""
     released: bool = False
     """The owner has ended and said so: nobody has to wait for it."""
+
+
+@dataclass(frozen=True)
+class ControllerStart(Fact):
+    """Who started a controller, and what it may spend; written once it holds the lease."""
+
+    form: ClassVar[str] = CONTROLLER
+    generation: Count
+    """Of its lease."""
+    user: str
+    gpus: Annotated[int, Meta(ge=1)]
+    """Trainers at a time."""
+    max_gpu_hours: Annotated[float, Meta(gt=0)] | None
+    """None: no limit."""
+    price_per_gpu_hour: Annotated[float, Meta(ge=0)] | None
+    """None: not known."""
+    currency: str
+    version: str
+    """Of liverseg."""
+    started: Time
 
 
 @dataclass(frozen=True)

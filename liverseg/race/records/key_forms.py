@@ -12,6 +12,7 @@ from typing import Any
 from liverseg.errors import IntegrityError
 
 CHECKPOINT = "checkpoints/<seed>/<iteration>-a<attempt>/<file>"
+CONTROLLER = "controllers/<generation>.json"
 CURVE = "curves/<seed>/<iteration>-a<attempt>_<jaccard>.json"
 DECISION = "rungs/<rung>/decision.json"
 EVENT = "rungs/<rung>/attempts/<seed>-a<attempt>-<nonce>/<event>.json"
@@ -25,7 +26,7 @@ REPORT = (
 # A second spelling of a key would be a second fact; and int() refuses thousands of digits.
 _NUMBER = r"0|[1-9]\d{0,15}"
 _NUMBERS = {"rung": _NUMBER + "|baseline", "seed": r"\d{4}"}
-_NUMBERS |= {"iteration": _NUMBER, "attempt": _NUMBER}
+_NUMBERS |= {"iteration": _NUMBER, "attempt": _NUMBER, "generation": _NUMBER}
 _PARTS = _NUMBERS | {"jaccard": r"none|\d+(?:\.\d+)?(?:e-\d+)?", "event": "[^/]+"}
 
 

@@ -99,6 +99,10 @@ class SnapshotReader:
             stopped=bool(stops) and self._record(stops[-1], Stop).stopped,
         )
 
+    def failures(self) -> list[Failure]:
+        """Return every failure that `read` has seen, those of decided rungs included."""
+        return [self._record(key, Failure) for r in self._rungs.values() for key in r.failures]
+
     def _list(self, asked: frozenset[Attempt]) -> None:
         """Look at every rung that can have changed."""
         if not self._rungs:

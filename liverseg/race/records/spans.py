@@ -123,8 +123,11 @@ def span_of(attempt: Attempt, keys: Iterable[str]) -> Span | None:
         return None
     rung, seed, number = attempt
     last = ended or seen
-    code, device = last.exit_code if last else None, begun.device if begun else ""
-    return Span(seed, rung, number, tuple(samples), last is not None, code, device)
+    code, (device, pod) = (
+        last.exit_code if last else None,
+        (begun.device, begun.pod) if begun else ("", ""),
+    )
+    return Span(seed, rung, number, tuple(samples), last is not None, code, device, pod)
 
 
 def _framed(

@@ -12,17 +12,19 @@ from typing import Any
 from liverseg.core.race.halving import rank
 from liverseg.errors import LiversegError
 from liverseg.race.controller import Controller, Listener
-from liverseg.race.decide import cost, progress
+from liverseg.race.decide import cost
 from liverseg.race.decide.reconcile import Capacity, Until
 from liverseg.race.decide.state import RungState, fold
 from liverseg.race.executors.port import Executor
 from liverseg.race.records import facts
 from liverseg.race.records.facts import Arm
-from liverseg.race.records.lease import HEARTBEAT_TIMEOUT_SECONDS, RENEW_SECONDS
+from liverseg.race.records.lease import RENEW_SECONDS
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study, load_study
 from liverseg.storage.caching import CachingStore
 from liverseg.storage.port import ObjectStore
+from liverseg.telemetry import progress
+from liverseg.telemetry.study_state import controller_state, is_alive
 
 
 def run(
@@ -95,8 +97,8 @@ def status(store: ObjectStore, study_id: str, now: float | None = None) -> dict[
     first; at the last rung the winner), `pruned`, `failed`, `waiting`, `decided` and `reports`
     (best first: seed, attempt, jaccard, best_iteration); `winner` and `baseline`, each with `seed`,
     `jaccard`, `sha256`, `best_iteration`, `iterations` and `model`, or None; `ledger` (see
-    race/decide/cost.py); `seeds`, a row per seed (decide/progress.py); `remaining_seconds` of the
-    whole race, None before any rate is known; `heard`, unix time of the controller's last
+    race/decide/cost.py); `seeds`, a row per seed (telemetry/progress.py); `remaining_seconds` of
+    the whole race, None before any rate is known; `heard`, unix time of the controller's last
     heartbeat, or None; `state`, what it does or did last: "not started", "running", "not
     running" (its controller has ended, or written no heartbeat for a minute before `now`),
     "ended" (there is a winner), "stopped: by hand", "stopped: budget", "resumed" (nobody has run
@@ -123,32 +125,9 @@ def status(store: ObjectStore, study_id: str, now: float | None = None) -> dict[
         "seeds": [asdict(row) for row in rows],
         "remaining_seconds": progress.remaining_seconds(state, rows, spans),
         "heard": heartbeat.time if heartbeat else None,
-        "controller": heartbeat.owner if heartbeat and _is_alive(heartbeat, now) else None,
+        "controller": heartbeat.owner if heartbeat and is_alive(heartbeat, now) else None,
         "state": controller_state(heartbeat, snapshot.stopped, "multi" in snapshot.results, now),
     }
-
-
-def controller_state(
-    heartbeat: facts.Heartbeat | None, stopped: bool, ended: bool, now: float
-) -> str:
-    """Return what the controller does at unix time `now`, or did last; see `status`."""
-    if heartbeat is None:
-        return "not started"
-    if heartbeat.state == facts.STOPPED_BY_HAND and not stopped:
-        return "resumed"
-    if heartbeat.state == "running" and ended:
-        return "ended"
-    if heartbeat.state == "running" and not _is_alive(heartbeat, now):
-        return "not running"
-    return heartbeat.state
-
-
-def _is_alive(heartbeat: facts.Heartbeat, now: float) -> bool:
-    """Return whether a controller runs the study, as far as two machines' clocks can tell.
-
-    Good enough to be shown; who may take the study over is decided by one clock alone.
-    """
-    return not heartbeat.released and now - heartbeat.time < HEARTBEAT_TIMEOUT_SECONDS
 
 
 def caching(store: ObjectStore) -> ObjectStore:

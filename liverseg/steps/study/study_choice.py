@@ -8,9 +8,10 @@ from liverseg.errors import IntegrityError, LiversegError, SettingsError, StudyE
 from liverseg.race.records import facts
 from liverseg.race.records.study import Spec, load_study, require_known, study_ids
 from liverseg.settings import NOT_IN_IDS, Settings, to_mapping
-from liverseg.steps.race.race import caching, controller_state
+from liverseg.steps.race.race import caching
 from liverseg.storage import record
 from liverseg.storage.port import ObjectStore
+from liverseg.telemetry.study_state import controller_state
 
 
 def latest_study(

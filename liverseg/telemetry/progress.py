@@ -99,21 +99,30 @@ def remaining_seconds(
 
     Counted rung by rung on as many trainers as have ever run at once, longest first.
     """
+    lengths, trainers = remaining_by_rung(state, rows), max(1, most_at_once(spans))
+    return None if lengths is None else sum(makespan(rung, trainers) for rung in lengths)
+
+
+def remaining_by_rung(state: RaceState, rows: Collection[Row]) -> list[list[float]] | None:
+    """Return, for every rung, the GPU seconds of each training that is still to end there.
+
+    None before any rate is known. The baseline is not counted.
+    """
     rates = [row.iterations_per_second for row in rows if row.iterations_per_second]
     if not rates:
         return None
-    usual, trainers = fmean(rates), max(1, most_at_once(spans))
+    usual = fmean(rates)
     by_seed = {row.seed: row for row in rows}
-    whole, before = 0.0, 0
+    rungs, before = [], 0
     for rung in state.rungs:
         target = rung.rung.iterations
         lengths = [(target - before) / usual] * rung.coming
         for row in (by_seed[seed] for seed in rung.waiting):
             left = (target - row.iteration) / (row.iterations_per_second or usual)
             lengths.append(left if row.remaining_seconds is None else row.remaining_seconds)
-        whole += makespan(lengths, trainers)
+        rungs.append(lengths)
         before = target
-    return whole
+    return rungs
 
 
 def _state(rung: RungState, seed: int, live: Span | None, begun: bool, last: bool) -> State:

@@ -1,0 +1,63 @@
+"""Reads the facts of a study again and again, and asks the store for as little as it can."""
+
+from collections.abc import Callable
+
+from liverseg.race.records import facts
+from liverseg.race.records.facts import ControllerStart
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.race.records.study import Study, load_study
+from liverseg.storage import record
+from liverseg.storage.caching import CachingStore
+from liverseg.storage.port import ObjectStore
+from liverseg.telemetry.study_facts import StudyFacts
+
+# How often a study that has ended is looked at: somebody may train its baseline, or delete it.
+RESTING_SECONDS = 60.0
+
+
+class StudyReader:
+    """Reads one study. `monotonic` gives seconds."""
+
+    def __init__(self, store: ObjectStore, study: str, monotonic: Callable[[], float]) -> None:
+        self._store, self._id, self._monotonic = store, study, monotonic
+        self._opened: _Opened | None = None
+        self._at = 0.0
+        self.last: StudyFacts | None = None
+        """What was read last; None before the first time, and once another study has this id."""
+
+    def read(self) -> StudyFacts:
+        """Return the facts as they are; of a study that has ended as they were up to 60 s ago.
+
+        Raises NotFound where it was deleted, and what else the store raises.
+        """
+        now = self._monotonic()
+        if self.last is not None and self.last.rests and now - self._at < RESTING_SECONDS:
+            return self.last
+        spec = self._store.get(facts.spec_key(self._id))
+        if self._opened is None or self._opened.spec != spec:
+            # A store that was emptied may have another study of the same id.
+            self._opened, self.last = _Opened(self._store, self._id, spec), None
+        opened = self._opened
+        snapshot = opened.reader.read()
+        starts = opened.store.keys(facts.controllers_prefix(self._id))
+        # In order of generations, which is not that of the keys' texts.
+        newest = max(starts, key=lambda key: (len(key), key), default=None)
+        self.last = StudyFacts(
+            study=opened.study,
+            snapshot=snapshot,
+            heartbeat=facts.read_heartbeat(opened.store, self._id),
+            failures=tuple(opened.reader.failures()),
+            controller=record.read(opened.store, newest, ControllerStart) if newest else None,
+        )
+        self._at = now
+        return self.last
+
+
+class _Opened:
+    """A study as its spec describes it, and what reads its facts."""
+
+    def __init__(self, store: ObjectStore, study: str, spec: bytes) -> None:
+        self.spec = spec
+        self.store = CachingStore(store, lambda key: key.endswith("/heartbeat.json"))
+        self.study: Study = load_study(self.store, study)
+        self.reader = SnapshotReader(self.store, study)

@@ -1,0 +1,168 @@
+"""What the exporter says of a store is what the ledger says, for every study that can be read."""
+
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from liverseg.core.race.ledger import OUTCOMES
+from liverseg.race.decide.cost import ledger
+from liverseg.race.records import facts
+from liverseg.race.records.snapshot import SnapshotReader
+from liverseg.settings import from_mapping
+from liverseg.storage.memory import MemoryStore
+from liverseg.telemetry.metrics import METRICS
+from liverseg.telemetry.study_collector import StudyCollector, openmetrics
+from liverseg.telemetry.study_reader import RESTING_SECONDS
+from tests.race.fault_script import Killed
+from tests.race.rehearsal import SETTINGS, Rehearsal
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def parsed(text: bytes) -> Series:
+    """Every value by its name and labels, as prometheus_client's own parser reads OpenMetrics."""
+    values: Series = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in values, f"{key} is there twice"
+            values[key] = sample.value
+    return values
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    return series["liverseg_" + name, frozenset(labels.items())]
+
+
+def by_label(series: Series, name: str, label: str, **labels: str) -> dict[str, float]:
+    """The sum of the values of a name by one of its labels."""
+    sums: dict[str, float] = {}
+    for (other, of), number in series.items():
+        named = dict(of)
+        if other == "liverseg_" + name and labels.items() <= named.items():
+            sums[named[label]] = sums.get(named[label], 0.0) + number
+    return sums
+
+
+def spent(rehearsal: Rehearsal) -> dict[str, Any]:
+    """What the ledger says the race and the baseline spent, by outcome."""
+    snapshot = SnapshotReader(rehearsal.store, rehearsal.study.id).read()
+    cost = ledger(rehearsal.study, snapshot)
+    return {o: cost[o]["seconds"] + cost["baseline"][o]["seconds"] for o in OUTCOMES}
+
+
+def test_gpu_seconds_by_outcome_and_rung_are_those_of_the_ledger():
+    rehearsal = Rehearsal(compare_baseline=True, faults=(Killed(2, 1, 4),))
+    rehearsal.run("baseline")
+    series = parsed(openmetrics(rehearsal.store))
+    assert by_label(series, "gpu_seconds_total", "outcome") == pytest.approx(spent(rehearsal))
+    assert spent(rehearsal)["repeated"] > 0
+    rungs = by_label(series, "gpu_seconds_total", "rung")
+    assert set(rungs) == {"0", "1", "2", "baseline"}
+    assert rungs["0"] == pytest.approx(4 * 3.0)
+    assert rungs["baseline"] == pytest.approx(9.0)
+
+
+def test_a_race_that_has_ended_says_so():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    series, study = parsed(openmetrics(rehearsal.store)), rehearsal.study.id
+    assert by_label(series, "study_state", "state", study=study)["ended"] == 1
+    assert by_label(series, "seeds", "state")["winner"] == 1
+    assert by_label(series, "seeds", "state")["pruned"] == 3
+    assert by_label(series, "promotions_total", "rung") == {"0": 2, "1": 1, "2": 1}
+    assert value(series, "rung", study=study) == value(series, "rungs", study=study) == 3
+    assert value(series, "decisions_total", study=study) == 3
+    assert value(series, "remaining_gpu_seconds", study=study) == 0
+    assert by_label(series, "attempts_total", "cause")["completed"] == 7
+    # 2 seeds would train on from 2 to 8 iterations, one from 4, at 17 iterations in 23 s.
+    assert value(series, "saved_gpu_seconds", study=study) == pytest.approx(16 * 23 / 16)
+    assert not any("expected_end" in name for name, _ in series)
+
+
+def test_a_restarted_and_a_second_controller_count_nothing_twice():
+    rehearsal = Rehearsal()
+    rehearsal.run(0)
+    before = parsed(openmetrics(rehearsal.store))
+    for _ in range(2):
+        rehearsal.run(0)
+    after, study = parsed(openmetrics(rehearsal.store)), rehearsal.study.id
+    assert value(after, "lease_generation", study=study) == 3
+    counted = {key for key in before if key[0].endswith("_total")}
+    assert {key: after[key] for key in counted} == {key: before[key] for key in counted}
+
+
+def test_a_damaged_study_hides_no_other_and_keeps_its_last_values():
+    store = MemoryStore()
+    first = Rehearsal(store)
+    first.run()
+    second = Rehearsal(store, settings=from_mapping({"race": {"seeds": 2}}, SETTINGS))
+    second.run(0)
+    collector = StudyCollector(store, monotonic=lambda: next(clock))
+    clock = iter(range(0, 10_000, 100))
+    collector.collect()
+    key = facts.heartbeat_key(second.study.id)
+    store.put(key, b"{}")
+    # One that was never read says nothing but that it cannot be.
+    store.put(facts.spec_key("unreadable"), b"{}")
+    values: dict[tuple[str, str], float] = {}
+    for family in collector.collect():
+        for sample in family.samples:
+            values[sample.name, sample.labels["study"]] = sample.value
+    errors = {s: v for (name, s), v in values.items() if name.endswith("scrape_errors")}
+    assert errors == {first.study.id: 0, second.study.id: 1, "unreadable": 1}
+    assert values["liverseg_decisions_total", first.study.id] == 3
+    assert values["liverseg_decisions_total", second.study.id] == 1
+    assert ("liverseg_decisions_total", "unreadable") not in values
+
+
+def test_a_deleted_study_is_gone_at_the_next_look():
+    rehearsal = Rehearsal()
+    rehearsal.run()
+    now = [0.0]
+    collector = StudyCollector(rehearsal.store, monotonic=lambda: now[0])
+    assert collector.collect()
+    for key in rehearsal.store.keys("studies/"):
+        rehearsal.store.delete(key)
+    now[0] = RESTING_SECONDS + 1
+    assert collector.collect() == []
+
+
+def test_a_study_that_has_ended_is_asked_for_nothing_within_a_minute():
+    class Counting(MemoryStore):
+        calls = 0
+
+        def get(self, key: str) -> bytes:
+            self.calls += 1
+            return super().get(key)
+
+        def keys(self, prefix: str) -> list[str]:
+            self.calls += 1
+            return super().keys(prefix)
+
+    store = Counting()
+    rehearsal = Rehearsal(store)
+    rehearsal.run()
+    now = [0.0]
+    collector = StudyCollector(store, monotonic=lambda: now[0])
+    collector.collect()
+    store.calls = 0
+    for now[0] in (2.0, 20.0, RESTING_SECONDS - 1):
+        collector.collect()
+    # One listing of the folders, which this store answers from its keys.
+    assert store.calls == 3
+    # Somebody trains the baseline after all.
+    rehearsal.capacity = type(rehearsal.capacity)(2, True)
+    rehearsal.run("baseline")
+    now[0] = 2 * RESTING_SECONDS
+    samples = [s for f in collector.collect() for s in f.samples]
+    named = [s.value for s in samples if s.labels.get("rung") == "baseline"]
+    assert sum(named) > 0
+
+
+def test_every_name_is_one_that_promtool_accepts():
+    for name, (kind, text) in METRICS.items():
+        assert name.startswith("liverseg_")
+        assert name.endswith("_total") == (kind == "counter")
+        assert text.endswith(".")
