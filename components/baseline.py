@@ -13,6 +13,9 @@ def baseline(
     max_gpu_hours: float,
     compare_baseline: bool,
     take_over: bool,
+    user: str,
+    gpu_price: float,
+    currency: str,
     executor: str,
     trainer_image: str,
     cluster_pods: str,
@@ -25,4 +28,5 @@ def baseline(
         study,
         (gpus, max_gpu_hours, compare_baseline, take_over),
         (executor, trainer_image, cluster_pods, pods),
+        (user, gpu_price, currency),
     )

@@ -14,6 +14,9 @@ def rung(
     max_gpu_hours: float,
     compare_baseline: bool,
     take_over: bool,
+    user: str,
+    gpu_price: float,
+    currency: str,
     executor: str,
     trainer_image: str,
     cluster_pods: str,
@@ -30,6 +33,7 @@ def rung(
             until,
             (gpus, max_gpu_hours, compare_baseline, take_over),
             (executor, trainer_image, cluster_pods, pods),
+            (user, gpu_price, currency),
             rung_report.path,
         )
     )

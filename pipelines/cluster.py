@@ -62,6 +62,8 @@ class Cluster:
         if self.ca is not None:
             kubernetes.use_config_map_as_volume(task, self.ca.name, CA_FOLDER)
             task.set_env_variable("AWS_CA_BUNDLE", f"{CA_FOLDER}/{self.ca.key}")
+        # Where the task serves its metrics (liverseg/steps/race/trainer_backend.py).
+        kubernetes.use_field_path_as_env(task, "POD_IP", "status.podIP")
         resources = self.predict_resources if predicts else self.task_resources
         task.set_cpu_request(resources.cpu)
         # A pod that uses more than it requests is the first that its node evicts.

@@ -66,6 +66,9 @@ def define(cluster: Cluster | None) -> BaseComponent:
         shards: int = 4,
         compare_baseline: bool = True,
         take_over: bool = False,
+        user: str = "",
+        gpu_price: float = 0.0,
+        currency: str = "EUR",
         pods: str = "{}",
     ) -> None:
         """Train, choose, apply and evaluate.
@@ -88,6 +91,10 @@ def define(cluster: Cluster | None) -> BaseComponent:
             compare_baseline: Also train the baseline, one network without a race.
             take_over: Take the study from a controller that still holds it, instead of waiting for
                 it. What that one does then fails.
+            user: Who pays, as the metrics of GPU-hours name it; empty for the namespace of the
+                pods, or on one machine the login name.
+            gpu_price: Price of a GPU-hour, for the metrics; 0: not known.
+            currency: Its currency, as in ISO 4217.
             pods: JSON of settings of the trainers' pods, such as {"queue": "liverseg",
                 "memory": "32Gi"}, laid over those that the pipeline was compiled with; the keys
                 are those of `liverseg study run --pods`.
@@ -112,6 +119,9 @@ def define(cluster: Cluster | None) -> BaseComponent:
                 "max_gpu_hours": max_gpu_hours,
                 "compare_baseline": compare_baseline,
                 "take_over": take_over,
+                "user": user,
+                "gpu_price": gpu_price,
+                "currency": currency,
                 "pods": pods,
                 **trainers,
             }

@@ -26,7 +26,7 @@ ALL = dict(commands())
 def test_the_commands_are_those_that_are_promised() -> None:
     assert set(ALL) == {
         "phantom", "dataset push", "dataset pull", "scan", "preprocess", "train", "predict",
-        "postprocess", "evaluate", "report",
+        "postprocess", "evaluate", "report", "metrics",
         "study run", "study status", "study plan", "study replay", "study stop", "study resume",
         "study extend", "study prune-checkpoints", "study delete",
         "pipeline compile", "pipeline run", "pipeline upload", "pipeline submit",

@@ -10,11 +10,11 @@ import click
 from liverseg.cli.console import console
 from liverseg.cli.options import example, store_option
 from liverseg.errors import SettingsError
+from liverseg.platform.pod_settings import METRICS_PORT
 
 if TYPE_CHECKING:
     from liverseg.telemetry.study_collector import StudyCollector
 
-PORT = 9464
 # Prometheus waits for a scrape for 10 s: no request is repeated for longer.
 STORE_OUTAGE_SECONDS = 5.0
 
@@ -30,7 +30,7 @@ STORE_OUTAGE_SECONDS = 5.0
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=PORT,
+    default=METRICS_PORT,
     show_default=True,
     help="Where Prometheus scrapes; 0: any port that is free, which is printed.",
 )

@@ -79,6 +79,29 @@ budget_option = click.option(
 )
 
 
+def billing_options(function: Function) -> Function:
+    """Add --user, --gpu-price and --currency."""
+    for option in (
+        click.option(
+            "--currency", default="EUR", show_default=True, help="Of --gpu-price, as in ISO 4217."
+        ),
+        click.option(
+            "--gpu-price",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            help="Price of a GPU-hour, for the metrics [default: not known].",
+        ),
+        click.option(
+            "--user",
+            default="",
+            help="Who pays, as the metrics of GPU-hours name it [default: the login name; in a "
+            "pod its namespace].",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def backend_options(function: Function) -> Function:
     """Add --executor, --trainer-image and --pods."""
     for option in (

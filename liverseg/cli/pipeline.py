@@ -10,6 +10,7 @@ import click
 from liverseg.cli.console import console, print_json
 from liverseg.cli.kfp import compile_, schedule, submit, upload
 from liverseg.cli.options import (
+    billing_options,
     budget_option,
     data_option,
     example,
@@ -49,6 +50,7 @@ for command in (compile_, upload, submit, schedule):
 @split_option
 @gpus_option()
 @budget_option
+@billing_options
 @click.option(
     "--compare-baseline/--no-compare-baseline", default=True, help="Also train the baseline."
 )
@@ -63,6 +65,9 @@ def run(
     split: str | None,
     gpus: int,
     max_gpu_hours: float | None,
+    user: str,
+    gpu_price: float,
+    currency: str,
     compare_baseline: bool,
     take_over: bool,
     as_json: bool,
@@ -79,6 +84,7 @@ def run(
     `prepared`, `reused` and `trained`; the log then goes to standard error.
     """
     from liverseg.steps.outputs import check_apart
+    from liverseg.steps.race.billing import Billing
     from liverseg.steps.race.race import status
     from liverseg.steps.results.evaluate import load_evaluation
     from liverseg.steps.study.study_choice import latest_study
@@ -87,6 +93,7 @@ def run(
 
     changed = overrides(settings_text, assignments)
     chosen = from_mapping(changed, preset(preset_name))  # a wrong setting is better told now
+    Billing.chosen(user, gpu_price, currency)
     opened = open_store(store)
     check_apart(opened, data)
     before = frozenset(opened.keys("cases/") + opened.keys("studies/"))
@@ -100,6 +107,9 @@ def run(
         "max_gpu_hours": max_gpu_hours or 0.0,
         "compare_baseline": compare_baseline,
         "take_over": take_over,
+        "user": user,
+        "gpu_price": gpu_price,
+        "currency": currency,
     }
     run_here(arguments, opened.work / "kfp", sys.stderr if as_json else None)
     # Another run may work on another study in the same store.

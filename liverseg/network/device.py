@@ -26,6 +26,13 @@ def device_name(device: torch.device) -> str:
     return f"{device} {torch.cuda.get_device_name(device)}"
 
 
+def gpu_uuid(device: torch.device) -> str | None:
+    """Return the UUID of a GPU, by which its driver knows it; None for the CPU."""
+    if device.type != "cuda":
+        return None
+    return str(torch.cuda.get_device_properties(device).uuid)
+
+
 def use_available_cores() -> None:
     """Let PyTorch start no more threads than there are cores for them.
 

@@ -10,6 +10,8 @@ from liverseg.settings import overlay
 
 # apimachinery's resource.Quantity, without a sign.
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
+# Of every pod that serves metrics; OpenTelemetry's exporters for Prometheus have it, too.
+METRICS_PORT = 9464
 QUEUE = "kueue.x-k8s.io/queue-name"
 # By these labels Jobs and pods are found, selected by network policies, and queued.
 _OUR_LABELS = re.compile(

@@ -61,8 +61,9 @@ class Controller:
     `monotonic` (seconds; all deadlines, so that no step of the machine's clock moves one), `clock`
     (unix time, for people who read the heartbeat) and `sleep` are the only way time comes in.
     `listener` is told what happens, as {"event": "started" | "reported" | "failed" | "promoted" |
-    "decided" | "finished" | "cancelled" | "waits" | "away" | "back" | "held", "seed", "rung", ...};
-    "away" and "back" have "what": "platform" or "store".
+    "decided" | "finished" | "cancelled" | "waits" | "away" | "back" | "held" | "acquired", "seed",
+    "rung", ...}; "away" and "back" have "what": "platform" or "store". Where it raises StoreAway of
+    "acquired" it is told again.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Controller:
         """
         with self.lease.released_at_the_end():
             self._retried(lambda: self.lease.acquire(self._sleep, take_over, self._tell_holder))
+            self._retried(lambda: self._tell("acquired", generation=self.lease.generation))
             try:
                 while True:
                     over, acted = self._retried(lambda: self.reconcile(until))

@@ -17,6 +17,7 @@ from liverseg.race.records.study import load_study, open_study
 from liverseg.settings import from_mapping, preset
 from liverseg.steps.cache_token import results_token
 from liverseg.steps.data.transfer import local_file
+from liverseg.steps.race.billing import Billing
 from liverseg.steps.race.logged_race import open_race_store, race_to
 from liverseg.steps.race.pod_overlay import overlaid
 from liverseg.steps.race.race_logger import log
@@ -91,6 +92,7 @@ def rung(
     until: str,
     limits: tuple[int, float, bool, bool],
     where: tuple[str, str, str, str],
+    bill: tuple[str, float, str],
     page: str,
 ) -> dict[str, float]:
     """Run the race until a rung is decided ("end": to its end); return the rung's metrics.
@@ -103,6 +105,8 @@ def rung(
             whether the study is taken from a controller that still holds it.
         where: Executor, trainer image, the cluster's settings of the trainers' pods, and the
             run's own, which are laid over them (steps/race/pod_overlay.py).
+        bill: Who pays (empty: the pod's namespace, or the login name), the price of a GPU-hour (0:
+            not known), its currency.
         page: Where an HTML page goes that shows who leads and how the seeds have learned so far.
     """
     from liverseg.steps.report import rung_page
@@ -111,7 +115,8 @@ def rung(
     loaded = load_study(opened, study)
     last = len(loaded.rungs) - 1
     goal: Until = "end" if until == "end" else int(until)
-    status = race_to(opened, loaded, goal, _capacity(limits), _backend(*where), limits[3])
+    capacity, billing = _capacity(limits), Billing.chosen(*bill)
+    status = race_to(opened, loaded, goal, capacity, _backend(*where), limits[3], billing)
     index = last if goal == "end" else min(int(until), last)
     rung_page.write(opened, loaded, status, index, Path(page))
     return rung_page.metrics(status, index)
@@ -123,6 +128,7 @@ def baseline(
     study: str,
     limits: tuple[int, float, bool, bool],
     where: tuple[str, str, str, str],
+    bill: tuple[str, float, str],
 ) -> str:
     """Train the baseline to its end, if wanted; return the results' token (steps/cache_token.py).
 
@@ -132,7 +138,8 @@ def baseline(
     loaded = load_study(opened, study)
     capacity = _capacity(limits)
     if capacity.compare_baseline:
-        race_to(opened, loaded, "baseline", capacity, _backend(*where), limits[3])
+        billing = Billing.chosen(*bill)
+        race_to(opened, loaded, "baseline", capacity, _backend(*where), limits[3], billing)
     else:
         log.info("no baseline requested")
     return results_token(opened, loaded)

@@ -4,12 +4,13 @@
 the process that is measured: threads are daemons, connections are few and live for seconds.
 """
 
+import logging
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from liverseg.errors import reason
 
+log = logging.getLogger("liverseg")
 MOST_CONNECTIONS = 16
 # A new connection waits so long for another one to end, and one that has not sent its request for
 # so long makes room.
@@ -63,6 +65,34 @@ class MetricsServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+@contextmanager
+def serving(
+    collector: Collector, host: str, port: int, ready: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """Serve a process's metrics while the block runs; at port 0, or a port in use, do not.
+
+    What is measured is worth more than its metrics, so that a port in use is only logged: that of
+    a controller that was killed may still be taken when the next one starts.
+    """
+    if not port:
+        yield
+        return
+    try:
+        server = MetricsServer(collector, host, port, ready)
+    except OSError as error:
+        log.warning(
+            "no metrics: cannot listen at port %d of %s: %s; choose another --metrics-port",
+            port,
+            host,
+            error.strerror or error,
+        )
+        yield
+        return
+    with server:
+        log.info("metrics: %s", server.url)
+        yield
 
 
 class _Server(HTTPServer):

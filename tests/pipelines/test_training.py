@@ -110,6 +110,7 @@ def test_every_parameter_is_described_and_all_but_two_have_a_default(
         "data": "STRING", "store": "STRING", "preset": "STRING", "split": "STRING",
         "settings": "STRING", "gpus": "NUMBER_INTEGER", "max_gpu_hours": "NUMBER_DOUBLE",
         "shards": "NUMBER_INTEGER", "compare_baseline": "BOOLEAN", "take_over": "BOOLEAN",
+        "user": "STRING", "gpu_price": "NUMBER_DOUBLE", "currency": "STRING",
         "pods": "STRING",
     }  # fmt: skip
     assert {name: p["parameterType"] for name, p in parameters.items()} == expected
@@ -373,5 +374,5 @@ def test_a_compiled_race_runs_as_pods_of_the_trainer_image_with_what_the_form_sa
     given = all_tasks(compiled)[task]["inputs"]["parameters"]
     assert given["executor"]["runtimeValue"]["constant"] == "kubernetes"
     assert given["trainer_image"]["runtimeValue"]["constant"] == IMAGES["trainer"]
-    for name in ("take_over", "compare_baseline", "pods"):
+    for name in ("take_over", "compare_baseline", "pods", "user", "gpu_price", "currency"):
         assert given[name] == {"componentInputParameter": f"pipelinechannel--{name}"}

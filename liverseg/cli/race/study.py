@@ -5,6 +5,7 @@ import click
 from liverseg.cli.console import print_json, shown_log
 from liverseg.cli.options import (
     backend_options,
+    billing_options,
     budget_option,
     chosen_settings,
     example,
@@ -20,6 +21,7 @@ from liverseg.cli.race.replay import replay
 from liverseg.cli.race.retention import delete, extend, prune_checkpoints
 from liverseg.cli.race.status import show, status
 from liverseg.errors import SettingsError
+from liverseg.platform.pod_settings import METRICS_PORT
 
 
 @click.group()
@@ -52,11 +54,18 @@ study.add_command(stop)
 @settings_options
 @gpus_option()
 @budget_option
+@billing_options
 @backend_options
 @click.option(
     "--compare-baseline/--no-compare-baseline", default=True, help="Also train the baseline."
 )
 @take_over_option
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve the metrics of the race to Prometheus here; 0: do not [default: "
+    f"{METRICS_PORT} in a pod, else 0]. `liverseg metrics` serves all studies of a store.",
+)
 @json_option
 def run(
     store: str,
@@ -67,11 +76,15 @@ def run(
     assignments: tuple[str, ...],
     gpus: int,
     max_gpu_hours: float | None,
+    user: str,
+    gpu_price: float,
+    currency: str,
     executor: str,
     trainer_image: str,
     pods: str,
     compare_baseline: bool,
     take_over: bool,
+    metrics_port: int | None,
     as_json: bool,
 ) -> None:
     """Race the seeds of a scanned and preprocessed data set to one.
@@ -85,9 +98,11 @@ def run(
     from liverseg.race.decide.reconcile import Capacity, Until
     from liverseg.race.records.study import load_study, open_study
     from liverseg.steps.data.cases import load_dataset
+    from liverseg.steps.race.billing import Billing
     from liverseg.steps.race.logged_race import open_race_store, race_to
     from liverseg.steps.race.trainer_backend import TrainerBackend
 
+    billing = Billing.chosen(user, gpu_price, currency)
     backend = TrainerBackend.chosen(executor, trainer_image, pods)
     opened = open_race_store(store)
     if (dataset is None) == (study_id is None):
@@ -101,7 +116,9 @@ def run(
     with shown_log(as_json):
         # One lease for both: in between, another controller would have taken the study.
         until: Until = "baseline" if compare_baseline else "end"
-        outcome = race_to(opened, opened_study, until, capacity, backend, take_over)
+        outcome = race_to(
+            opened, opened_study, until, capacity, backend, take_over, billing, metrics_port
+        )
     if as_json:
         print_json(outcome)
     else:

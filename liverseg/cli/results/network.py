@@ -57,6 +57,13 @@ from liverseg.settings import BASELINE_SEED, SliceAxis
     hidden=True,
     help="Unix time minus the monotonic clock, as the executor on this machine has read both.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Serve the trainer's metrics to Prometheus here, at POD_IP in a pod; 0: do not.",
+)
 @click.option("--pod", default="", help="Its uid: another pod of the same attempt ends with 75.")
 def train(
     store: str,
@@ -68,6 +75,7 @@ def train(
     orphan_grace: float,
     device_index: int,
     clock_offset: float | None,
+    metrics_port: int,
     pod: str,
 ) -> None:
     """Train one seed of a study up to a rung, report, and end.
@@ -78,6 +86,7 @@ def train(
     """
     from liverseg.errors import SettingsError
     from liverseg.platform.clock import Clock
+    from liverseg.steps.race.trainer_backend import metrics_address
     from liverseg.steps.training import train as step
     from liverseg.storage.open import open_store
 
@@ -97,6 +106,7 @@ def train(
             orphan_grace=orphan_grace,
             device_index=device_index,
             pod=pod,
+            metrics_at=metrics_address(metrics_port),
             now=clock,
             progress=report,
         )

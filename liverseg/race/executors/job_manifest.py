@@ -7,7 +7,7 @@ Sources: batch/v1 Job (backoffLimit, podReplacementPolicy, ttlSecondsAfterFinish
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liverseg.platform.pod_settings import QUEUE, PodSettings
+from liverseg.platform.pod_settings import METRICS_PORT, QUEUE, PodSettings
 from liverseg.race.executors.port import arguments
 from liverseg.race.records.job import Job
 from liverseg.settings import digest
@@ -111,6 +111,7 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     env: list[Manifest] = [
         {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         # A file in the working directory hides no module of Python's own.
         {"name": "PYTHONSAFEPATH", "value": "1"},
     ]
@@ -129,10 +130,12 @@ def _pod(job: Job, store: str, settings: PodSettings) -> Manifest:
             f"--store={store}",
             *arguments(job),
             f"--orphan-grace={settings.orphan_grace:g}",
+            f"--metrics-port={METRICS_PORT}",
             # Kueue, and whoever suspends a Job by hand, makes another pod for it.
             "--pod=$(POD_UID)",
         ],
         "env": env,
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
         "envFrom": [{"secretRef": {"name": settings.store_secret}}],
         "resources": {
             "requests": settings.requests | gpus,

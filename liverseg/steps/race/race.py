@@ -3,11 +3,11 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from liverseg.core.race.halving import rank
 from liverseg.errors import LiversegError
@@ -21,10 +21,14 @@ from liverseg.race.records.facts import Arm
 from liverseg.race.records.lease import RENEW_SECONDS
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.race.records.study import Study, load_study
+from liverseg.steps.race.billing import Billing
 from liverseg.storage.caching import CachingStore
 from liverseg.storage.port import ObjectStore
 from liverseg.telemetry import progress
 from liverseg.telemetry.study_state import controller_state, is_alive
+
+if TYPE_CHECKING:
+    from liverseg.telemetry.measured_controller import ControllerMetrics
 
 
 def run(
@@ -41,6 +45,8 @@ def run(
     poll_seconds: float = 0.5,
     on_event: Listener = lambda _: None,
     status_store: ObjectStore | None = None,
+    billing: Billing | None = None,
+    metrics: "ControllerMetrics | None" = None,
 ) -> dict[str, Any]:
     """Run the race until rung `until` is decided, or to its "end", or to the baseline's end.
 
@@ -59,6 +65,8 @@ def run(
         on_event: Told what happens, see race/controller.py.
         status_store: Where the returned status is read: a view of `store` that repeats its
             requests as long as the controller repeats its own. None: `store`.
+        billing: Who pays, which is recorded once the lease is held; None: nothing is recorded.
+        metrics: Where the controller notes how it does (telemetry/measured_controller.py).
 
     Returns:
         What `status` returns, and "started": how many trainers this call started; 0 where
@@ -74,16 +82,23 @@ def run(
         KeyboardInterrupt: On SIGINT or SIGTERM, after trainers that are processes of this machine
             were asked to save and end.
     """
-    controller = Controller(
+    capacity = replace(capacity, compare_baseline=capacity.compare_baseline or until == "baseline")
+
+    def listen(event: Mapping[str, Any]) -> None:
+        if billing is not None and event["event"] == "acquired":
+            billing.record(store, study, capacity, event["generation"], clock())
+        on_event(event)
+
+    controller = (Controller if metrics is None else metrics.controller)(
         store,
         executor,
         study,
-        replace(capacity, compare_baseline=capacity.compare_baseline or until == "baseline"),
+        capacity,
         clock=clock,
         monotonic=monotonic,
         sleep=sleep,
         poll_seconds=poll_seconds,
-        listener=on_event,
+        listener=listen,
     )
     with _terminated_as_interrupted(), beating(controller.lease.beat):
         controller.run(until, take_over)

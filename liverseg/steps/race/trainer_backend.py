@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from liverseg.errors import SettingsError
-from liverseg.platform.pod_settings import PodSettings
+from liverseg.platform.pod_settings import METRICS_PORT, PodSettings
 from liverseg.race.executors.port import Executor
 from liverseg.race.executors.process import ProcessExecutor
 from liverseg.race.records.study import Study
@@ -65,6 +65,18 @@ class TrainerBackend:
         owner = api.workflow_of(pod) if pod else None
         executor = KubernetesExecutor(api, store.url, study, self.pods, owner)
         return executor, self.pods.poll_seconds
+
+
+def metrics_address(
+    port: int | None, environment: Mapping[str, str] = os.environ
+) -> tuple[str, int]:
+    """Return host and port of a process's metrics; None is METRICS_PORT in a pod and else 0: off.
+
+    A pod serves them at its own address, any other process to this machine only.
+    """
+    if port is None:
+        port = METRICS_PORT if environment.get("KUBERNETES_SERVICE_HOST") else 0
+    return environment.get("POD_IP") or "127.0.0.1", port
 
 
 LOCAL = TrainerBackend()

@@ -23,7 +23,8 @@ from liverseg.errors import (
     StudyError,
 )
 from liverseg.exit_codes import ExitCode
-from liverseg.network.device import best_device
+from liverseg.network.device import best_device, gpu_uuid
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.study import Study, load_study, require_current
 from liverseg.settings import BASELINE_SEED
 from liverseg.steps.training.orphan_check import OrphanCheck
@@ -32,6 +33,9 @@ from liverseg.steps.training.waiting import Stop, Waiting
 from liverseg.storage.folder import FolderStore
 from liverseg.storage.outbox import Outage, Outbox
 from liverseg.storage.port import ObjectStore
+from liverseg.telemetry.gpu_device import GpuCollector
+from liverseg.telemetry.metrics_server import serving
+from liverseg.telemetry.trainer_metrics import TrainerMetrics
 
 log = logging.getLogger("liverseg")
 # For how long the store itself may repeat a request: the GPU waits for it.
@@ -52,6 +56,7 @@ def run(
     scratch: Path | None = None,
     device_index: int = 0,
     pod: str = "",
+    metrics_at: tuple[str, int] = ("", 0),
     progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Train a seed up to a rung and return the exit code; at 0 the report is committed.
@@ -73,6 +78,7 @@ def run(
         device_index: Number among the trainers of this machine; chooses the GPU.
         pod: What tells this process from others that were given the same attempt: a Job may make
             another pod. The first one is the attempt, a later one ends with 75.
+        metrics_at: Host and port where Prometheus scrapes this process; port 0: nowhere.
         progress: Called with ("iterations", done, total).
 
     Raises:
@@ -80,6 +86,8 @@ def run(
         IntegrityError: A checkpoint differs from its manifest.
     """
     waiting = Waiting(Outage(now), orphan_grace, sleep)
+    metrics = TrainerMetrics(study_id, Attempt(rung, seed, attempt), now)
+    store = metrics.measured(store)
     try:
         study = waiting.ask(lambda: load_study(store, study_id))
         if nonce not in ("", study.nonce):
@@ -95,6 +103,10 @@ def run(
         except StudyError as error:
             raise SettingsDiffer(str(error)) from error
         target = _target(study, seed, rung)
+        metrics.set("target_iterations", target)
+        device = best_device(device_index)
+        if (uuid := gpu_uuid(device)) is not None:
+            metrics.registry.register(GpuCollector(uuid, metrics.labels))
         orphan_check = OrphanCheck(store, study.id, study.nonce, seed, rung, attempt, orphan_grace)
         # The nonce: a study that was opened anew in an emptied store is another one.
         folder = (scratch or _scratch()) / f"{study.id}-{study.nonce}" / f"{seed:04d}"
@@ -108,10 +120,11 @@ def run(
             orphan_check=orphan_check,
             now=now,
             progress=progress,
-            device=best_device(device_index),
+            device=device,
             waiting=waiting,
             outbox=Outbox(store, FolderStore(folder), waiting.outage),
             folder=folder,
+            metrics=metrics,
         )
         if not waiting.ask(lambda: trainer.begin(pod)):
             return ExitCode.INTERRUPTED
@@ -120,7 +133,8 @@ def run(
     # That of a crash; written as the end of a span that had none of its own.
     code: int = ExitCode.DEFECT
     try:
-        code = trainer.run()
+        with serving(metrics.registry, *metrics_at):
+            code = trainer.run()
     except LiversegError as error:
         code = error.exit_code
         raise

@@ -33,6 +33,7 @@ from liverseg.steps.training.waiting import Stop, Waiting
 from liverseg.storage import bundle
 from liverseg.storage.outbox import Outbox
 from liverseg.storage.port import ObjectStore
+from liverseg.telemetry.trainer_metrics import TrainerMetrics
 
 log = logging.getLogger("liverseg")
 ORPHAN_CHECK_SECONDS = 10.0
@@ -57,6 +58,7 @@ class Trainer:
     waiting: Waiting
     outbox: Outbox
     folder: Path
+    metrics: TrainerMetrics
     iteration: int = 0
     checked: float = 0.0
     started: float = field(init=False)
@@ -85,7 +87,7 @@ class Trainer:
                         training,
                         self.target,
                         lambda validation: self._validated(training, validation),
-                        self._after,
+                        lambda iteration: self._after(training, iteration),
                     )
                 except Stop:
                     self._save(training)
@@ -175,6 +177,7 @@ class Trainer:
 
     def _validated(self, training: Training, validation: Validation) -> None:
         """Record the validation; the curve first, since a checkpoint would skip what it lacks."""
+        self.metrics.validated(validation)
         self.iteration = validation.iteration
         now = self.now()
         point = facts.CurvePoint(
@@ -194,9 +197,10 @@ class Trainer:
         self._write(self._record(spans.sample(validation.iteration, now)))
         self._write(self._commit(training))
 
-    def _after(self, iteration: int) -> None:
+    def _after(self, training: Training, iteration: int) -> None:
         """Look up from the work: was the process asked to stop, is it alone?"""
         self.iteration = iteration
+        self.metrics.iterated(training.pace)
         self.progress("iterations", iteration, self.target)
         if iteration == self.target:
             return
@@ -222,7 +226,8 @@ class Trainer:
         files = checkpoint.encode(training)
 
         def commit(store: ObjectStore) -> None:
-            bundle.commit(store, prefix, files, extra)
+            with self.metrics.saving(sum(map(len, files.values()))):
+                bundle.commit(store, prefix, files, extra)
             lineage.remove_superseded(store, self.study, self.seed, training.iteration)
 
         return commit
