@@ -176,10 +176,11 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure prediction, training, controller and evaluation against the bounds in bench/ (PANOPTICA=)
+bench: $(STAMP) ## measure prediction, training, controller, metrics and evaluation against the bounds in bench/ (PANOPTICA=)
 	$(BIN)/python bench/prediction.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/controller.py
+	$(BIN)/python bench/telemetry.py
 	$(BIN)/python bench/evaluation.py --panoptica "$(PANOPTICA)"
 
 lock: $(STAMP) ## re-resolve package versions and write them with their hashes

@@ -23,7 +23,7 @@ from liverseg.cli.options import (
     take_over_option,
 )
 from liverseg.cli.race.status import show
-from liverseg.cli.results.results import report_path, show_dice
+from liverseg.cli.results.results import metrics_path, report_path, show_dice
 from liverseg.settings import from_mapping, preset
 from liverseg.storage.port import ObjectStore
 
@@ -75,13 +75,14 @@ def run(
     """Run the pipeline on this machine: preprocess, scan, race, predict, evaluate, report.
 
     Everything goes into the store; the report is STORE/studies/ID/report.html, the winner's
-    network STORE/studies/ID/model, and STORE/.local/kfp/log.txt has every line of every task; for
-    a store s3://... it is kfp/log.txt below ~/.cache/liverseg/work (or $XDG_CACHE_HOME).
+    network STORE/studies/ID/model, and what it has cost STORE/studies/ID/metrics.prom.
+    STORE/.local/kfp/log.txt has every line of every task; for a store s3://... it is kfp/log.txt
+    below ~/.cache/liverseg/work (or $XDG_CACHE_HOME).
     Killed at any point and started again with the same command it continues, and ends with the same
     weights. A second run on unchanged data prepares and trains nothing.
 
-    JSON: what `liverseg study status --json` gives, and `evaluation`, `report` (its path),
-    `prepared`, `reused` and `trained`; the log then goes to standard error.
+    JSON: what `liverseg study status --json` gives, and `evaluation`, `report` and `metrics` (their
+    paths), `prepared`, `reused` and `trained`; the log then goes to standard error.
     """
     from liverseg.steps.outputs import check_apart
     from liverseg.steps.race.billing import Billing
@@ -115,17 +116,21 @@ def run(
     # Another run may work on another study in the same store.
     study_status = status(opened, latest_study(opened, chosen))
     evaluation = load_evaluation(opened, study_status["study"])
-    report, work = (
-        report_path(opened, study_status["study"]),
-        work_done(opened, study_status["study"], before),
-    )
+    report = report_path(opened, study_status["study"])
+    metrics = metrics_path(opened, study_status["study"])
+    work = work_done(opened, study_status["study"], before)
     if as_json:
-        print_json(study_status | {"evaluation": evaluation, "report": str(report)} | work)
+        paths = {"report": str(report), "metrics": str(metrics)}
+        print_json(study_status | {"evaluation": evaluation} | paths | work)
         return
     console.print()
     show(study_status)
     show_dice(evaluation)
     console.print(f"report: {report}", soft_wrap=True)
+    console.print(
+        f"GPU-hours: {metrics}; `liverseg metrics --store {store}` serves them to Prometheus",
+        soft_wrap=True,
+    )
     for line in work_lines(work):
         console.print(line)
 

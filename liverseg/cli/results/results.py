@@ -58,7 +58,19 @@ def show_dice(evaluation: Mapping[str, Any]) -> None:
 
 def report_path(store: LocatedStore, study: str) -> Path:
     """Return where a browser finds the report; out of a bucket it is brought here first."""
-    key = result_keys.report_page_key(study)
+    return _path(store, result_keys.report_page_key(study))
+
+
+def metrics_path(store: LocatedStore, study: str) -> Path:
+    """Write what a study has cost, as Prometheus reads it, beside its report; return where."""
+    from liverseg.telemetry.study_collector import openmetrics
+
+    key = result_keys.metrics_key(study)
+    store.put(key, openmetrics(store, study))
+    return _path(store, key)
+
+
+def _path(store: LocatedStore, key: str) -> Path:
     if isinstance(store, FolderStore):
         return store.root / key
     path = store.work / key

@@ -23,6 +23,11 @@ def report_page_key(study: str) -> str:
     return study_prefix(study) + "report.html"
 
 
+def metrics_key(study: str) -> str:
+    """What the study has cost, as OpenMetrics text."""
+    return study_prefix(study) + "metrics.prom"
+
+
 def publication_key(study: str, name: str) -> str:
     """A file that a paper takes from the report: a table or a figure."""
     return f"{study_prefix(study)}publication/{name}"
