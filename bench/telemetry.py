@@ -52,7 +52,10 @@ def scrape(store: ObjectStore, name: str) -> dict[str, bool]:
         time.sleep(FRESH_SECONDS)
     series = sum(not line.startswith(b"#") for line in text.splitlines())
     first, *warm = (1000 * value for value in seconds)
-    print(f"{name}: first scrape {first:.0f} ms, then {max(warm):.0f} ms; {series:,} series")
+    print(
+        f"{name}: first scrape {first:.0f} ms, then {max(warm):.0f} ms; {series:,} series",
+        flush=True,
+    )
     return {f"{name}: warm below {SCRAPE_SECONDS} s": max(warm) < 1000 * SCRAPE_SECONDS}
 
 
@@ -104,7 +107,7 @@ def main() -> int:
         bounds |= scrape(store, f"{chosen.studies} studies")
     bounds |= scrape(Race(1000, 16).run(0).store, "1,000 seeds after rung 0")
     plain, measured = reconciles(False), reconciles(True)
-    print(f"a reconcile: {1000 * plain:.1f} ms, measured {1000 * measured:.1f} ms")
+    print(f"a reconcile: {1000 * plain:.1f} ms, measured {1000 * measured:.1f} ms", flush=True)
     bounds[f"a reconcile: at most {RECONCILE_SECONDS} s more"] = (
         measured - plain < RECONCILE_SECONDS
     )

@@ -22,7 +22,6 @@ STORE_OUTAGE_SECONDS = 5.0
 @click.command(
     epilog=example(
         "liverseg metrics --store build/store",
-        "curl http://127.0.0.1:9464/metrics",
         "liverseg metrics --store build/store --once | grep gpu_seconds",
     )
 )
@@ -54,8 +53,8 @@ def metrics(store: str, port: int, host: str, once: bool, out: Path | None) -> N
 
     It only reads, and needs no race that runs: what is counted is computed from the facts in the
     store, so that nothing is lost or counted twice, however often this command or a controller is
-    started. It runs until it is interrupted. /metrics gives text or OpenMetrics; /healthz says
-    that it lives, /readyz that it can read the store.
+    started. It runs until it is interrupted; http://127.0.0.1:9464/metrics shows what Prometheus
+    gets, /healthz says that it lives, /readyz that it can read the store.
 
     liverseg_gpu_seconds_total has the GPU seconds by study, rung and outcome (useful, repeated,
     startup, pruned); divide by 3600 for GPU-hours.

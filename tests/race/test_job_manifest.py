@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from liverseg.platform.pod_settings import PodSettings
+from liverseg.platform.pod_settings import METRICS_PORT, PodSettings
 from liverseg.race.executors import job_manifest
 from liverseg.race.records.job import Job
 from liverseg.settings import BASELINE_SEED
@@ -33,6 +33,15 @@ def test_a_job_is_what_kubernetes_must_not_do_again() -> None:
     assert args[0] == "train"
     assert {f"--nonce={NONCE}", "--seed=7", "--rung=2", "--attempt=0"} <= set(args)
     assert f"--store={STORE}" in args
+
+
+def test_a_trainer_serves_its_metrics_at_the_address_of_its_pod() -> None:
+    (container,) = manifest()["spec"]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    assert port == {"name": "metrics", "containerPort": METRICS_PORT}
+    assert f"--metrics-port={METRICS_PORT}" in container["args"]
+    address = {"fieldRef": {"fieldPath": "status.podIP"}}
+    assert {"name": "POD_IP", "valueFrom": address} in container["env"]
 
 
 def test_with_a_queue_kueue_decides_when_a_job_starts() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from liverseg.errors import StudyError
 from liverseg.race.records.job import Job, JobState
-from liverseg.steps.race.trainer_backend import TrainerBackend
+from liverseg.steps.race.trainer_backend import TrainerBackend, metrics_address
 from liverseg.storage.folder import FolderStore
 from tests.steps.tiny_study import study_in
 
@@ -46,3 +46,18 @@ def test_a_file_in_the_working_directory_hides_no_module_from_a_trainer(
     state = ended(store, job)
     assert state.exit_code == StudyError.exit_code, state.message
     assert "from PYTHONPATH" in (store.work / "jobs" / job.name / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("port", "environment", "address"),
+    [
+        (None, {}, ("127.0.0.1", 0)),
+        (9000, {}, ("127.0.0.1", 9000)),
+        (None, {"KUBERNETES_SERVICE_HOST": "a", "POD_IP": "10.1.2.3"}, ("10.1.2.3", 9464)),
+        (0, {"KUBERNETES_SERVICE_HOST": "a", "POD_IP": "10.1.2.3"}, ("10.1.2.3", 0)),
+    ],
+)
+def test_metrics_are_served_by_pods_and_elsewhere_where_they_are_asked_for(
+    port: int | None, environment: dict[str, str], address: tuple[str, int]
+) -> None:
+    assert metrics_address(port, environment) == address
