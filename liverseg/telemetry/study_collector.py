@@ -15,7 +15,7 @@ from liverseg.telemetry.gpu_time import gpu_time
 from liverseg.telemetry.metrics import Sample, families
 from liverseg.telemetry.race_progress import race_progress
 from liverseg.telemetry.study_facts import StudyFacts
-from liverseg.telemetry.study_reader import StudyReader
+from liverseg.telemetry.study_reader import RESTING_SECONDS, StudyReader
 
 log = logging.getLogger("liverseg")
 # For how long a result is given to whoever asks again, and how many ask at the same time.
@@ -102,12 +102,16 @@ class StudyCollector(Collector):
     def _of(self, study: str, now: float) -> list[Sample]:
         """Return the samples of a study, or where it cannot be read the last known ones."""
         if study not in self._readers:
-            self._readers[study] = StudyReader(self._store, study, self._monotonic)
+            # Whoever asks for one study only runs it.
+            seconds = RESTING_SECONDS if self._study is None else 0.0
+            self._readers[study] = StudyReader(
+                self._store, study, self._clock, self._monotonic, seconds
+            )
         before, samples = self._last.get(study, (None, []))
         try:
             read = self._readers[study].read()
             # Of a study that rests, what was computed once stays true.
-            if read is not before or not read.rests:
+            if read is not before:
                 samples = [*gpu_time(read, now), *race_progress(read, now)]
         except NotFound:
             raise

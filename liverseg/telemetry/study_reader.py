@@ -1,5 +1,6 @@
 """Reads the facts of a study again and again, and asks the store for as little as it can."""
 
+import time
 from collections.abc import Callable
 
 from liverseg.race.records import facts
@@ -11,27 +12,35 @@ from liverseg.storage.caching import CachingStore
 from liverseg.storage.port import ObjectStore
 from liverseg.telemetry.study_facts import StudyFacts
 
-# How often a study that has ended is looked at: somebody may train its baseline, or delete it.
+# How often a study is looked at that rests: somebody may run it again, or delete it.
 RESTING_SECONDS = 60.0
 
 
 class StudyReader:
-    """Reads one study. `monotonic` gives seconds."""
+    """Reads one study, one that rests once in so many `seconds`. `clock` gives unix time."""
 
-    def __init__(self, store: ObjectStore, study: str, monotonic: Callable[[], float]) -> None:
-        self._store, self._id, self._monotonic = store, study, monotonic
+    def __init__(
+        self,
+        store: ObjectStore,
+        study: str,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        seconds: float = RESTING_SECONDS,
+    ) -> None:
+        self._store, self._id, self._seconds = store, study, seconds
+        self._clock, self._monotonic = clock, monotonic
         self._opened: _Opened | None = None
-        self._at = 0.0
+        self._at, self._rests = 0.0, False
         self.last: StudyFacts | None = None
         """What was read last; None before the first time, and once another study has this id."""
 
     def read(self) -> StudyFacts:
-        """Return the facts as they are; of a study that has ended as they were up to 60 s ago.
+        """Return the facts as they are; of a study that rests as they were up to a minute ago.
 
         Raises NotFound where it was deleted, and what else the store raises.
         """
         now = self._monotonic()
-        if self.last is not None and self.last.rests and now - self._at < RESTING_SECONDS:
+        if self.last is not None and now - self._at < self._seconds and self._rests:
             return self.last
         spec = self._store.get(facts.spec_key(self._id))
         if self._opened is None or self._opened.spec != spec:
@@ -49,7 +58,7 @@ class StudyReader:
             failures=tuple(opened.reader.failures()),
             controller=record.read(opened.store, newest, ControllerStart) if newest else None,
         )
-        self._at = now
+        self._at, self._rests = now, self.last.rests(self._clock())
         return self.last
 
 

@@ -19,6 +19,7 @@ from liverseg.steps.task_errors import ERROR_FILE
 from liverseg.storage.folder import FolderStore
 from pipelines.local import LOG_FILE, OurLines, failure
 from tests.file_opens import counted_opens
+from tests.telemetry.test_study_collector import by_label, parsed
 
 # The smallest study that still has rungs, resumed seeds and a network that runs.
 TINY = {
@@ -81,6 +82,12 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     report = store / "studies" / race_status["study"] / "report.html"
     assert f"report: {report}" in first.stdout
     assert report.stat().st_size > 10_000
+    metrics = report.with_name("metrics.prom")
+    assert f"GPU-hours: {metrics}; `liverseg metrics --store" in first.stdout
+    spent = by_label(parsed(metrics.read_bytes()), "gpu_seconds_total", "outcome")
+    for outcome, seconds in spent.items():
+        parts = race_status["ledger"], race_status["ledger"]["baseline"]
+        assert seconds == pytest.approx(sum(part[outcome]["seconds"] for part in parts))
     assert "cases preprocessed: 5, reused: 0" in first.stdout
     assert "trainings from rung to rung: 8" in first.stdout
     assert "executor_input" not in first.stdout
@@ -89,7 +96,7 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     assert second.returncode == 0, second.stdout + second.stderr
     summary = json.loads(second.stdout)
     assert (summary["prepared"], summary["reused"], summary["trained"]) == (0, 5, 0)
-    assert summary["report"] == str(report)
+    assert (summary["report"], summary["metrics"]) == (str(report), str(metrics))
     assert summary["evaluation"]["arms"]["threshold"]["mean_dice"] == pytest.approx(
         0.6125, abs=1e-3
     )

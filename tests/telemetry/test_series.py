@@ -105,7 +105,7 @@ def test_every_end_of_an_attempt_has_its_cause():
 
 def test_a_failure_says_more_than_that_the_job_was_closed_and_a_report_less():
     rehearsal = Rehearsal()
-    facts = StudyReader(rehearsal.store, rehearsal.study.id, float).read()
+    facts = StudyReader(rehearsal.store, rehearsal.study.id).read()
     ends = [Attempt(0, 0, number) for number in range(4)]
     failures = (
         Failure(0, 0, 0, None, "", "stalled"),

@@ -11,9 +11,11 @@ from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
 from liverseg.storage.memory import MemoryStore
+from liverseg.telemetry.gpu_device import GpuCollector
 from liverseg.telemetry.metrics import METRICS
 from liverseg.telemetry.study_collector import StudyCollector, openmetrics
-from liverseg.telemetry.study_reader import RESTING_SECONDS
+from liverseg.telemetry.study_facts import QUIET_SECONDS
+from liverseg.telemetry.study_reader import RESTING_SECONDS, StudyReader
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
@@ -129,7 +131,7 @@ def test_a_deleted_study_is_gone_at_the_next_look():
     assert collector.collect() == []
 
 
-def test_a_study_that_has_ended_is_asked_for_nothing_within_a_minute():
+def test_a_study_that_rests_is_asked_for_nothing_within_a_minute():
     class Counting(MemoryStore):
         calls = 0
 
@@ -166,3 +168,21 @@ def test_every_name_is_one_that_promtool_accepts():
         assert name.startswith("liverseg_")
         assert name.endswith("_total") == (kind == "counter")
         assert text.endswith(".")
+
+
+def test_a_study_rests_before_it_runs_and_an_hour_after_its_controller_died():
+    rehearsal = Rehearsal()
+    executor = rehearsal.executor
+    reader = StudyReader(rehearsal.store, rehearsal.study.id, clock=lambda: 0.0, seconds=0.0)
+    assert reader.read().rests(executor.now)
+    controller = rehearsal.controller()
+    controller.lease.acquire(executor.sleep)
+    controller.reconcile("end")
+    assert not reader.read().rests(executor.now)
+    # Its trainers work on for a while.
+    assert not reader.read().rests(executor.now + QUIET_SECONDS - 60)
+    assert reader.read().rests(executor.now + QUIET_SECONDS + 60)
+
+
+def test_nothing_is_said_of_a_gpu_where_there_is_no_driver():
+    assert list(GpuCollector("8f2c", {"study": "s"}).collect()) == []
