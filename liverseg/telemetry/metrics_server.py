@@ -29,6 +29,7 @@ QUEUE_SECONDS, IDLE_SECONDS = 2.0, 0.5
 STALL_SECONDS, LIFE_SECONDS = 5.0, 15.0
 # What was rendered is given to whoever asks again.
 FRESH_SECONDS = 1.0
+_OPENMETRICS = "application/openmetrics-text"
 _TEXT = "text/plain; charset=utf-8"
 _TOO_MANY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -174,13 +175,14 @@ class _Pages:
 
     def page(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the bytes for an Accept header."""
-        encode, content_type = choose_encoder(accept)
+        # One of two pages, whatever versions and escapings are asked for: each costs time to make.
+        asked = choose_encoder(accept)[1].partition(";")[0]
+        encode, content_type = choose_encoder(asked if asked == _OPENMETRICS else "")
         with self._lock:
             made, page = self._pages.get(content_type, (-FRESH_SECONDS, b""))
             if time.monotonic() - made >= FRESH_SECONDS:
                 page = encode(self._collector)
-                # Only these: a header's spelling may be any.
-                self._pages = {content_type: (time.monotonic(), page)}
+                self._pages[content_type] = time.monotonic(), page
             return content_type, page
 
 

@@ -84,6 +84,16 @@ def test_a_hundred_scrapes_at_once_share_one_look(
     assert counting.asked <= 4
 
 
+def test_versions_and_escapings_that_a_client_makes_up_cost_nothing(
+    server: MetricsServer, counting: Counting
+) -> None:
+    openmetrics = "application/openmetrics-text"
+    for number in range(20):
+        for accept in (f"{openmetrics};version=1.0.{number}", f"text/plain;version=1.0.{number}"):
+            assert get(server, accept=accept)[0] == 200
+    assert counting.asked <= 6
+
+
 def half_open(server: MetricsServer, number: int, sent: bytes) -> list[socket.socket]:
     connections = []
     for _ in range(number):
