@@ -187,7 +187,11 @@ def _stretch(
     new = [stretch]
     for earlier in done:
         new = [part for whole in new for part in _without(whole, earlier)]
-    done.update(new)
+    for part in new:
+        # What follows another stretch makes one of both: few are left to compare with.
+        before = next((earlier for earlier in done if earlier.stop == part.start), part)
+        done.discard(before)
+        done.add(range(before.start, part.stop))
     first = sum(map(len, new))
     useful = sum(len(range(part.start, min(part.stop, covered + 1))) for part in new)
     parts: list[tuple[Outcome, int]] = [
