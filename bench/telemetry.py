@@ -31,7 +31,7 @@ STEP_SECONDS = 0.07
 
 
 def many_studies(root: Path, studies: int) -> tuple[FolderStore, float]:
-    """Write copies of a race that has ended and, the last two, of one that runs; return its time."""
+    """Write copies of an ended race and, the last two, of one that runs; return its time."""
     ended, running = Race(16, 4, 80_000).run("end"), Race(16, 4, 80_000).run(1)
     objects: dict[str, bytes] = {}
     for number in range(studies):

@@ -19,8 +19,9 @@ from liverseg.storage.folder import FolderStore
 from liverseg.telemetry.metrics_server import MetricsServer
 from liverseg.telemetry.study_collector import StudyCollector
 from tests.race.rehearsal import Rehearsal
-from tests.steps.test_second_controller import Runs, runs, until  # noqa: F401 - a fixture
+from tests.steps.test_second_controller import Runs, runs  # noqa: F401 - a fixture
 from tests.telemetry.test_study_collector import Series, by_label, parsed, value
+from tests.waiting import until
 
 
 @pytest.fixture
