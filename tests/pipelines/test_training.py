@@ -153,6 +153,7 @@ def test_every_task_has_the_stores_credentials_and_may_run_where_it_was_said(
 ) -> None:
     assert set(pods) == set(compiled["deploymentSpec"]["executors"])
     for name, pod in pods.items():
+        assert pod["fieldPathAsEnv"] == [{"name": "POD_IP", "fieldPath": "status.podIP"}]
         secrets = {
             e["envVar"]: (e["secretKey"], s["secretName"], s["optional"])
             for s in pod["secretAsEnv"]
