@@ -1,0 +1,122 @@
+"""What Prometheus scrapes in each overlay, and what its operator reads."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.manifests.overlays import OVERLAYS, Object, build, of_kind, overlay, selects, templates
+from tests.monitoring.names import ROOT
+
+OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
+TRAINER = {"app.kubernetes.io/name": "liverseg", "app.kubernetes.io/component": "trainer"}
+
+
+def exporter(name: str) -> Object:
+    return dict(templates(overlay(name)))["Deployment/liverseg-exporter"]
+
+
+@pytest.fixture(params=OVERLAYS)
+def with_operator(manifests_copy: Path, request: pytest.FixtureRequest) -> list[Object]:
+    """An overlay with the component that is commented out in it."""
+    folder = manifests_copy / "overlays" / request.param
+    file = folder / "kustomization.yaml"
+    chosen = yaml.safe_load(file.read_text())
+    chosen.setdefault("components", []).append("../../components/monitoring-operator")
+    file.write_text(yaml.safe_dump(chosen))
+    return build(folder)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_exporter_has_no_rights_and_the_store_s_key_in_a_place_to_patch(name):
+    spec = exporter(name)["spec"]
+    service_account = spec["serviceAccountName"]
+    assert (
+        of_kind(overlay(name), "ServiceAccount")[service_account]["automountServiceAccountToken"]
+        is False
+    )
+    bindings = of_kind(overlay(name), "RoleBinding").values()
+    assert service_account not in {s["name"] for binding in bindings for s in binding["subjects"]}
+    (container,) = spec["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "liverseg-store"}}]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_exporter_reads_the_store_of_the_overlay(name):
+    (container,) = exporter(name)["spec"]["containers"]
+    (source,) = [
+        v["valueFrom"]["configMapKeyRef"] for v in container["env"] if v["name"] == "LIVERSEG_STORE"
+    ]
+    values = of_kind(overlay(name), "ConfigMap")[source["name"]]["data"]
+    assert values[source["key"]].startswith("s3://")
+    assert "--store=$(LIVERSEG_STORE)" in container["args"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_probes_and_the_service_of_the_exporter_ask_its_port(name):
+    (container,) = exporter(name)["spec"]["containers"]
+    (port,) = container["ports"]
+    assert f"--port={port['containerPort']}" in container["args"]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    service = of_kind(overlay(name), "Service")["liverseg-exporter"]["spec"]
+    assert selects({"matchLabels": service["selector"]}, exporter(name)["metadata"]["labels"])
+    assert service["ports"][0]["targetPort"] == port["name"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_needs_no_operator_but_says_how_to_use_one(name):
+    assert not any(of_kind(overlay(name), kind) for kind in OPERATOR)
+    text = (ROOT / "manifests" / "overlays" / name / "kustomization.yaml").read_text()
+    assert name in ("test", "standalone-kueue") or "components/monitoring-operator" in text
+
+
+def test_the_operator_finds_services_and_trainers_by_their_labels(with_operator):
+    monitor = of_kind(with_operator, "ServiceMonitor")["liverseg"]["spec"]
+    selected = {
+        name
+        for name, service in of_kind(with_operator, "Service").items()
+        if selects(monitor["selector"], service["metadata"]["labels"])
+    }
+    assert selected == {"liverseg-exporter", "liverseg-controller"}
+    pods = of_kind(with_operator, "PodMonitor")["liverseg-trainers"]["spec"]
+    assert selects(pods["selector"], TRAINER)
+    endpoints = [*monitor["endpoints"], *pods["podMetricsEndpoints"]]
+    assert {endpoint["port"] for endpoint in endpoints} == {"metrics"}
+    # By default true; without it pods that have ended are asked for ever.
+    assert all("filterRunning" not in endpoint for endpoint in endpoints)
+
+
+def test_all_the_operator_reads_carries_the_release(with_operator):
+    labels = [o["metadata"]["labels"] for o in with_operator if o["kind"] in OPERATOR]
+    assert [label["release"] for label in labels] == ["kube-prometheus-stack"] * len(OPERATOR)
+
+
+def test_another_release_is_one_patch(manifests_copy):
+    file = manifests_copy / "components" / "monitoring-operator" / "kustomization.yaml"
+    assert file.read_text().count("kube-prometheus-stack") == 2  # a comment, and the label
+    folder = manifests_copy / "overlays" / "standalone"
+    chosen = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    chosen["components"].append("../../components/monitoring-operator")
+    patch = [{"op": "replace", "path": "/metadata/labels/release", "value": "mine"}]
+    target = {"group": "monitoring.coreos.com"}
+    chosen["patches"] = [{"target": target, "patch": yaml.safe_dump(patch)}]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(chosen))
+    labels = [o["metadata"]["labels"] for o in build(folder) if o["kind"] in OPERATOR]
+    assert {label["release"] for label in labels} == {"mine"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_grafanas_sidecar_finds_the_dashboards(name):
+    dashboards = of_kind(overlay(name), "ConfigMap")["liverseg-dashboards"]
+    assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert dashboards["metadata"]["annotations"]["grafana_folder"] == "liverseg"
+    assert len(dashboards["data"]) == 4
+    assert sum(len(text) for text in dashboards["data"].values()) < 1_000_000
+
+
+def test_monitoring_can_be_left_out(manifests_copy):
+    folder = manifests_copy / "overlays" / "standalone"
+    file = folder / "kustomization.yaml"
+    file.write_text(file.read_text().replace("  - ../../components/monitoring\n", ""))
+    assert "Deployment" not in {o["kind"] for o in build(folder)}
