@@ -158,6 +158,20 @@ DASHBOARD = Dashboard(
             unit="percentunit",
         ),
         Panel(
+            "Difference by pod",
+            "Of pods that have ended.",
+            (
+                Query(
+                    'pod:liverseg_gpu_seconds:max{study=~"$study"}'
+                    " / on (pod_uid) pod:kube_gpu_seconds:max - 1",
+                    "seed {{seed}} rung {{rung}} attempt {{attempt}}",
+                    absent=NO_KUBE,
+                ),
+            ),
+            kind="bargauge",
+            unit="percentunit",
+        ),
+        Panel(
             "Pods that only the ledger knows",
             "GPU seconds of pods that were deleted.",
             (

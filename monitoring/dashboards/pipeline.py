@@ -17,6 +17,7 @@ DASHBOARD = Dashboard(
                 Query(
                     'max by (study, dataset, step) (liverseg_step_seconds{study=~"$study|"})',
                     "{{step}} {{study}}{{dataset}}",
+                    absent="no step has recorded its time",
                 ),
             ),
             kind="bargauge",
