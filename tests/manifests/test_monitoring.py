@@ -1,12 +1,14 @@
 """What Prometheus scrapes in each overlay, and what its operator reads."""
 
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from tests.manifests.overlays import OVERLAYS, Object, build, of_kind, overlay, selects, templates
-from tests.monitoring.names import ROOT
+from tests.monitoring.names import ROOT, TOOLS
 
 OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 TRAINER = {"app.kubernetes.io/name": "liverseg", "app.kubernetes.io/component": "trainer"}
@@ -85,6 +87,41 @@ def test_the_operator_finds_services_and_trainers_by_their_labels(with_operator)
     assert {endpoint["port"] for endpoint in endpoints} == {"metrics"}
     # By default true; without it pods that have ended are asked for ever.
     assert all("filterRunning" not in endpoint for endpoint in endpoints)
+
+
+def strict(schema: Any) -> Any:
+    """Return an OpenAPI schema in which an unknown field is an error, as to `--validate=strict`."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {name: strict(part) for name, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        result.setdefault("additionalProperties", False)
+    return result
+
+
+def complaints(manifest: Object) -> list[str]:
+    """Return what the operator's own definition says against an object."""
+    path = TOOLS / "prometheus-operator" / f"monitoring.coreos.com_{manifest['kind'].lower()}s.yaml"
+    if not path.exists():
+        pytest.skip(f"there is no {path}; `make metrics-servers` installs it")
+    (version,) = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["versions"]
+    spec = strict(version["schema"]["openAPIV3Schema"]["properties"]["spec"])
+    validator = jsonschema.Draft202012Validator(spec)
+    return [error.message for error in validator.iter_errors(manifest["spec"])]
+
+
+def test_the_operators_own_definitions_take_all_of_it(with_operator):
+    ours = [o for o in with_operator if o["kind"] in OPERATOR]
+    assert len(ours) == len(OPERATOR)
+    assert [complaints(manifest) for manifest in ours] == [[]] * len(ours)
+
+
+def test_a_field_that_the_operator_does_not_know_is_found():
+    endpoint = {"port": "metrics", "intervall": "15s"}
+    wrong = {"kind": "PodMonitor", "spec": {"selector": {}, "podMetricsEndpoints": [endpoint]}}
+    assert any("intervall" in text for text in complaints(wrong))
 
 
 def test_all_the_operator_reads_carries_the_release(with_operator):
