@@ -88,7 +88,7 @@ DASHBOARD = Dashboard(
         Panel(
             "Scraped",
             "1: answers.",
-            (Query('max by (job, instance) (up{job=~"liverseg-.*"})', "{{job}} {{instance}}"),),
+            (Query('max by (job, instance) (up{job=~".*liverseg-.*"})', "{{job}} {{instance}}"),),
             kind="stat",
         ),
         Panel(

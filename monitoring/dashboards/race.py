@@ -151,8 +151,9 @@ DASHBOARD = Dashboard(
             "An attempt is one start of a trainer.",
             (
                 Query(
-                    'max by (study, cause) (liverseg_attempts_total{study=~"$study"})',
+                    'max by (study, cause) (liverseg_attempts_total{study=~"$study"}) > 0',
                     "{{study}} {{cause}}",
+                    absent="no attempt has ended",
                 ),
             ),
             kind="bargauge",
