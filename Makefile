@@ -170,8 +170,7 @@ $(TOOLS)/kustomize@%:
 # Without the clouds' service discoveries, and without the pages, which are no part of the module.
 $(TOOLS)/prometheus@%: TAGS := netgo,remove_all_sd,enable_kubernetes_sd
 $(TOOLS)/prometheus@%:
-	$(call go_install,github.com/prometheus/prometheus/cmd/promtool@$*)
-	$(call go_install,github.com/prometheus/prometheus/cmd/prometheus@$*)
+	$(call go_install,$(foreach name,promtool prometheus,github.com/prometheus/prometheus/cmd/$(name)@$*))
 
 $(TOOLS)/kube-state-metrics@%:
 	$(call go_install,k8s.io/kube-state-metrics/v2@$*)
