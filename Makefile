@@ -27,7 +27,15 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 KUBE_SCORE_VERSION := v1.20.0
 KUSTOMIZE_VERSION := v5.7.1
 KUEUE_VERSION := v0.19.0
+# Prometheus 3.16; its Go module counts as 0.316.
+PROMETHEUS_VERSION := v0.316.0
+KUBE_STATE_METRICS_VERSION := v2.20.0
+PROMETHEUS_OPERATOR_VERSION := v0.85.0
 S3_SERVERS := $(TOOLS)/versitygw@$(VERSITYGW_VERSION) $(TOOLS)/minio@$(MINIO_VERSION)
+METRICS_SERVERS := $(TOOLS)/prometheus@$(PROMETHEUS_VERSION) $(TOOLS)/prometheus-debian \
+  $(TOOLS)/kube-state-metrics@$(KUBE_STATE_METRICS_VERSION) \
+  $(TOOLS)/prometheus-operator@$(PROMETHEUS_OPERATOR_VERSION)
+GRAFANA_TYPES := monitoring/dashboards/types
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,7 +52,7 @@ IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev
 export TEST_DATA TOOLS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline compile test test-fast crash-sweep mutants images push test-cluster lint format bench lock clean s3-server manifests-check
+.PHONY: help setup pipeline compile test test-fast crash-sweep mutants images push test-cluster lint format bench lock clean s3-server metrics-servers manifests-check monitoring grafana-schema
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -131,6 +139,21 @@ mutants: $(STAMP) ## try wrong programs, each of which some test has to notice (
 
 s3-server: $(S3_SERVERS) ## build the S3 servers that the tests of s3:// run against (Go needed)
 
+metrics-servers: $(METRICS_SERVERS) ## build or unpack what reads metrics: Prometheus 3.16, Debian's, kube-state-metrics (Go needed; minutes)
+
+monitoring: $(STAMP) ## write the dashboards and the PrometheusRule again
+	$(BIN)/python -m monitoring
+
+grafana-schema: $(TOOLS)/grafana-schema/package.json ## install Grafana's types, which a test compiles the dashboards against (npm needed)
+
+$(TOOLS)/grafana-schema/package.json: $(GRAFANA_TYPES)/package.json $(GRAFANA_TYPES)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: apt-get install npm"; exit 1; }
+	mkdir -p $(@D)
+	cp $(GRAFANA_TYPES)/package-lock.json $(@D)
+	cp $(GRAFANA_TYPES)/package.json $(@D)/
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund || { rm $@; exit 1; }
+	touch $@
+
 # A stamp a version: another version is another file, and half a build leaves none.
 $(TOOLS)/versitygw@%:
 	$(call go_install,github.com/versity/versitygw/cmd/versitygw@$*)
@@ -144,14 +167,38 @@ $(TOOLS)/kube-score@%:
 $(TOOLS)/kustomize@%:
 	$(call go_install,sigs.k8s.io/kustomize/kustomize/v5@$*)
 
+# Without the clouds' service discoveries, and without the pages, which are no part of the module.
+$(TOOLS)/prometheus@%: TAGS := netgo,remove_all_sd,enable_kubernetes_sd
+$(TOOLS)/prometheus@%:
+	$(call go_install,$(foreach name,promtool prometheus,github.com/prometheus/prometheus/cmd/$(name)@$*))
+
+$(TOOLS)/kube-state-metrics@%:
+	$(call go_install,k8s.io/kube-state-metrics/v2@$*)
+
+# Only the definitions of its kinds, against which a test checks ours.
+$(TOOLS)/prometheus-operator@%:
+	@command -v go >/dev/null || { echo "Go is missing: install Go 1.24 or newer"; exit 1; }
+	mkdir -p "$(TOOLS)/prometheus-operator"
+	folder=$$(go mod download -json github.com/prometheus-operator/prometheus-operator@$* | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	  install -m 644 "$$folder"/example/prometheus-operator-crd/*.yaml "$(TOOLS)/prometheus-operator"
+	touch "$@"
+
+# The version that distributions carry: unpacked only, since installed it would run as a service.
+$(TOOLS)/prometheus-debian:
+	mkdir -p "$@.part"
+	cd "$@.part" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; }
+	dpkg-deb --extract "$@.part"/prometheus_*.deb "$@.part"
+	rm "$@.part"/*.deb
+	mv "$@.part" "$@"
+
 # Go's own instructions put it into /usr/local/go, which is not on every PATH.
-s3-server manifests-check test: export PATH := $(PATH):/usr/local/go/bin
+s3-server metrics-servers manifests-check test: export PATH := $(PATH):/usr/local/go/bin
 
 # One package at a time: the linker alone takes a gigabyte.
 define go_install
 	@command -v go >/dev/null || { echo "Go is missing: install Go 1.24 or newer"; exit 1; }
 	mkdir -p "$(TOOLS)"
-	GOBIN="$(TOOLS)" GOFLAGS=-p=1 nice go install $(1)
+	GOBIN="$(TOOLS)" GOFLAGS="-p=1 $(if $(TAGS),-tags=$(TAGS))" nice go install $(1)
 	touch "$@"
 endef
 

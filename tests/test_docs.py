@@ -27,7 +27,10 @@ TOPICS = {
     name: values for name, values in to_mapping(Settings()).items() if isinstance(values, dict)
 }
 SETTINGS = [f"{topic}.{name}" for topic, values in TOPICS.items() for name in values]
-FOLDERS = ("bench", "components", "docs", "images", "liverseg", "manifests", "pipelines", "tests")
+FOLDERS = (
+    "bench", "components", "docs", "images", "liverseg", "manifests", "monitoring", "pipelines",
+    "tests",
+)  # fmt: skip
 # Any white space, comment signs and a comma may stand between the file and the number.
 CITATION = re.compile(
     r"docs/(method|architecture)\.md[\s#,(\[\])]+sections?\s+#?\s*(\d+)(?:\s+and\s+(\d+))?"

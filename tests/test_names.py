@@ -11,7 +11,7 @@ import pytest
 from liverseg.settings import BASELINE_SEED
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("bench", "components", "liverseg", "pipelines", "tests")
+FOLDERS = ("bench", "components", "liverseg", "monitoring", "pipelines", "tests")
 # Each with the names that replaced it; docs/architecture.md section 8 is the glossary.
 REPLACED = {
     "there": "what it holds",

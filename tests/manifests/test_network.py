@@ -18,6 +18,7 @@ NAMES = {"kube-system:53/UDP", "kube-system:53/TCP", "169.254.20.10/32:53/UDP"} 
 NODE_NAMES = {"172.30.0.1/32:53/UDP", "172.30.0.1/32:53/TCP"}
 API_SERVER = {"anywhere:443/TCP", "anywhere:6443/TCP"}
 MINIO = {"store:9000/TCP"}
+SCRAPED = {"monitoring:9464/TCP"}
 KUBEFLOW = {"kubeflow seaweedfs|minio:8333/TCP", "kubeflow seaweedfs|minio:9000/TCP"}
 # DNS, the store, the API server.
 REACHED = {
@@ -34,17 +35,25 @@ CONTROLLER = {
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_a_trainer_reaches_the_store_and_dns_and_nobody_reaches_it(name):
+def test_a_trainer_reaches_the_store_and_dns_and_is_reached_by_prometheus_alone(name):
     dns, store, _ = REACHED[name]
     assert allowed(overlay(name), TRAINER, "egress") == dns | store
-    assert allowed(overlay(name), TRAINER, "ingress") == set()
+    assert allowed(overlay(name), TRAINER, "ingress") == SCRAPED
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_controller_reaches_the_api_server_as_well(name):
     dns, store, api_server = REACHED[name]
     assert allowed(overlay(name), CONTROLLER, "egress") == dns | store | api_server
-    assert allowed(overlay(name), CONTROLLER, "ingress") == set()
+    assert allowed(overlay(name), CONTROLLER, "ingress") == SCRAPED
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_exporter_reaches_no_more_than_a_trainer(name):
+    dns, store, _ = REACHED[name]
+    exporter = CONTROLLER | {"app.kubernetes.io/component": "exporter"}
+    assert allowed(overlay(name), exporter, "egress") == dns | store
+    assert allowed(overlay(name), exporter, "ingress") == SCRAPED
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -67,7 +76,7 @@ def test_minio_is_reached_by_those_who_use_it_and_the_keys_are_made_without_it()
     objects = overlay("standalone")
     labels = {what: t["metadata"]["labels"] for what, t in templates(objects)}
     minio = allowed(objects, labels["StatefulSet/liverseg-minio"], "ingress")
-    assert minio == {"controller|trainer|buckets:9000/TCP"}
+    assert minio == {"controller|exporter|trainer|buckets:9000/TCP"}
     assert allowed(objects, labels["StatefulSet/liverseg-minio"], "egress") == NAMES
     assert allowed(objects, labels["Job/liverseg-buckets"], "egress") == NAMES | MINIO
     assert allowed(objects, labels["Job/liverseg-store-keys"], "egress") == NAMES | API_SERVER

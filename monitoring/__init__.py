@@ -1,0 +1,1 @@
+"""What reads our metrics: rules for Prometheus, dashboards for Grafana. liverseg imports none."""
