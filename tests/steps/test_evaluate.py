@@ -187,7 +187,7 @@ def test_the_segmentation_is_read_back_voxel_by_voxel(store, study) -> None:
 def test_a_segmentation_of_coronal_slices_is_read_as_its_study_s_slices_lie() -> None:
     mask = np.random.default_rng(0).random((4, 5, 6)) > 0.5
     geometry = Geometry(
-        mask.shape, (7.0, 1.0, 2.0), (3.0, -4.0, 5.0), (1, 0, 0, 0, 0, 1, 0, -1, 0), "RAS"
+        mask.shape, (7.0, 1.0, 2.0), (3.0, -4.0, 5.0), (1, 0, 0, 0, 0, 1, 0, -1, 0), (-1, -2, 3)
     )
     store = MemoryStore()
     data = nifti_bytes(Volume(mask, geometry))
