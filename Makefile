@@ -29,11 +29,9 @@ KUSTOMIZE_VERSION := v5.7.1
 KUEUE_VERSION := v0.19.0
 # Prometheus 3.16; its Go module counts as 0.316.
 PROMETHEUS_VERSION := v0.316.0
-KUBE_STATE_METRICS_VERSION := v2.20.0
 PROMETHEUS_OPERATOR_VERSION := v0.85.0
 S3_SERVERS := $(TOOLS)/versitygw@$(VERSITYGW_VERSION) $(TOOLS)/minio@$(MINIO_VERSION)
 METRICS_SERVERS := $(TOOLS)/prometheus@$(PROMETHEUS_VERSION) $(TOOLS)/prometheus-debian \
-  $(TOOLS)/kube-state-metrics@$(KUBE_STATE_METRICS_VERSION) \
   $(TOOLS)/prometheus-operator@$(PROMETHEUS_OPERATOR_VERSION)
 GRAFANA_TYPES := monitoring/dashboards/types
 
@@ -139,7 +137,7 @@ mutants: $(STAMP) ## try wrong programs, each of which some test has to notice (
 
 s3-server: $(S3_SERVERS) ## build the S3 servers that the tests of s3:// run against (Go needed)
 
-metrics-servers: $(METRICS_SERVERS) ## build or unpack what reads metrics: Prometheus 3.16, Debian's, kube-state-metrics (Go needed; minutes)
+metrics-servers: $(METRICS_SERVERS) ## build or unpack what reads metrics: Prometheus 3.16 and Debian's (Go needed; minutes)
 
 monitoring: $(STAMP) ## write the dashboards and the PrometheusRule again
 	$(BIN)/python -m monitoring
@@ -171,9 +169,6 @@ $(TOOLS)/kustomize@%:
 $(TOOLS)/prometheus@%: TAGS := netgo,remove_all_sd,enable_kubernetes_sd
 $(TOOLS)/prometheus@%:
 	$(call go_install,$(foreach name,promtool prometheus,github.com/prometheus/prometheus/cmd/$(name)@$*))
-
-$(TOOLS)/kube-state-metrics@%:
-	$(call go_install,k8s.io/kube-state-metrics/v2@$*)
 
 # Only the definitions of its kinds, against which a test checks ours.
 $(TOOLS)/prometheus-operator@%:

@@ -56,7 +56,7 @@ def metrics(store: str, port: int, host: str, once: bool, out: Path | None) -> N
     started. It runs until it is interrupted; http://127.0.0.1:9464/metrics shows what Prometheus
     gets, /healthz says that it lives, /readyz that it can read the store.
 
-    liverseg_gpu_seconds_total has the GPU seconds by study, rung and outcome (useful, repeated,
+    liverseg_gpu_seconds has the GPU seconds by study, rung and outcome (useful, repeated,
     startup, pruned); divide by 3600 for GPU-hours.
     """
     from liverseg.steps.outputs import Output, check_outputs, check_outside

@@ -25,7 +25,7 @@ def gpu_time(facts: StudyFacts, now: float) -> Iterator[Sample]:
                 spent = (cost["baseline"],) if rung == "baseline" else rows
                 labels = {"study": study, "rung": str(rung), "outcome": outcome}
                 value = sum(row[outcome][unit] for row in spent)
-                yield Sample(f"liverseg_{name}_total", labels, value)
+                yield Sample(f"liverseg_{name}", labels, value)
     if snapshot.decisions and cost["spent_iterations"]:
         yield Sample("liverseg_saved_gpu_seconds", {"study": study}, _saved_seconds(facts, cost))
     yield from _limits(facts)

@@ -17,12 +17,13 @@ class Sample(NamedTuple):
 
 
 METRICS: dict[str, tuple[Kind, str]] = {
-    "liverseg_gpu_seconds_total": (
-        "counter",
+    # Gauges: what is startup becomes useful once a report covers it, and a counter must not fall.
+    "liverseg_gpu_seconds": (
+        "gauge",
         "GPU (or CPU) seconds by rung and outcome, as in the ledger, up to the last recorded event."
         " What is startup becomes useful once a report covers it.",
     ),
-    "liverseg_iterations_total": ("counter", "Iterations by rung and outcome, as in the ledger."),
+    "liverseg_iterations": ("gauge", "Iterations by rung and outcome, as in the ledger."),
     "liverseg_study_info": (
         "gauge",
         "1; who pays for the study, the version that runs it, its data set.",

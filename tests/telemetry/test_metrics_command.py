@@ -101,7 +101,7 @@ def test_gpu_seconds_are_the_ledgers_also_where_controllers_were_killed(runs: Ru
         time.sleep(1.1)
         series = scraped(exporter.port)
     cost = ledger(runs.study, SnapshotReader(runs.store, runs.study.id).read())
-    seconds = by_label(series, "gpu_seconds_total", "outcome")
+    seconds = by_label(series, "gpu_seconds", "outcome")
     for outcome, number in seconds.items():
         assert number == pytest.approx(cost[outcome]["seconds"], rel=0.01, abs=0.01)
     assert sum(seconds.values()) == pytest.approx(cost["seconds"], rel=0.01)
