@@ -84,7 +84,7 @@ def test_a_study_runs_once_reuses_everything_and_prepares_only_an_added_case(
     assert report.stat().st_size > 10_000
     metrics = report.with_name("metrics.prom")
     assert f"GPU-hours: {metrics}; `liverseg metrics --store" in first.stdout
-    spent = by_label(parsed(metrics.read_bytes()), "gpu_seconds_total", "outcome")
+    spent = by_label(parsed(metrics.read_bytes()), "gpu_seconds", "outcome")
     for outcome, seconds in spent.items():
         parts = race_status["ledger"], race_status["ledger"]["baseline"]
         assert seconds == pytest.approx(sum(part[outcome]["seconds"] for part in parts))
