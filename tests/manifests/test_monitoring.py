@@ -7,10 +7,23 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.manifests.overlays import OVERLAYS, Object, build, of_kind, overlay, selects, templates
+from liverseg.cli.metrics import STORE_OUTAGE_SECONDS
+from liverseg.platform.pod_settings import METRICS_PORT
+from tests.manifests.overlays import (
+    OVERLAYS,
+    Object,
+    build,
+    of_kind,
+    overlay,
+    selects,
+    templates,
+    trainer,
+)
 from tests.monitoring.names import ROOT, TOOLS
 
 OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
+COMPONENT = "app.kubernetes.io/component"
+SCRAPED = ("controller", "exporter", "trainer")
 TRAINER = {"app.kubernetes.io/name": "liverseg", "app.kubernetes.io/component": "trainer"}
 
 
@@ -61,9 +74,33 @@ def test_the_probes_and_the_service_of_the_exporter_ask_its_port(name):
     assert f"--port={port['containerPort']}" in container["args"]
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    assert container["readinessProbe"]["timeoutSeconds"] > STORE_OUTAGE_SECONDS
     service = of_kind(overlay(name), "Service")["liverseg-exporter"]["spec"]
     assert selects({"matchLabels": service["selector"]}, exporter(name)["metadata"]["labels"])
     assert service["ports"][0]["targetPort"] == port["name"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_whatever_is_scraped_listens_at_its_pods_address_and_names_its_port(name):
+    pods = [trainer(), *(template for _, template in templates(overlay(name)))]
+    scraped = [p for p in pods if p["metadata"]["labels"].get(COMPONENT) in SCRAPED]
+    services = of_kind(overlay(name), "Service").values()
+    selected = [p for p in pods for s in services if "metrics" in targets(s) and matches(s, p)]
+    # A Service that selects nothing, or a port that no pod names, would be scraped by nobody.
+    assert len(selected) == len([s for s in services if "metrics" in targets(s)])
+    for pod in scraped:
+        (container,) = pod["spec"]["containers"]
+        assert container["ports"] == [{"name": "metrics", "containerPort": METRICS_PORT}]
+        address = {"fieldRef": {"fieldPath": "status.podIP"}}
+        assert {"name": "POD_IP", "valueFrom": address} in container["env"]
+
+
+def targets(service: Object) -> set[str]:
+    return {port.get("targetPort") for port in service["spec"]["ports"]}
+
+
+def matches(service: Object, pod: Object) -> bool:
+    return selects({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
