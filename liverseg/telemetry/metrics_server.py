@@ -25,6 +25,8 @@ MOST_CONNECTIONS = 16
 # A new connection waits so long for another one to end, and one that has not sent its request for
 # so long makes room.
 QUEUE_SECONDS, IDLE_SECONDS = 2.0, 0.5
+# Who asks while the metrics are being computed waits so long for them: as long as Prometheus does.
+SHARE_SECONDS = 10.0
 # A client that sends or takes nothing for so long is let go of, and any client after so long.
 STALL_SECONDS, LIFE_SECONDS = 5.0, 15.0
 # What was rendered is given to whoever asks again.
@@ -129,7 +131,11 @@ class _Server(HTTPServer):
         with self._lock:
             self._open[request] = self._idle[request] = time.monotonic()
         arguments = request, client_address
-        threading.Thread(target=self._answer, args=arguments, name="scrape", daemon=True).start()
+        thread = threading.Thread(target=self._answer, args=arguments, name="scrape", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the process may have no more threads
+            self._end(request)
 
     def service_actions(self) -> None:
         """End connections that have lived for too long; called twice a second."""
@@ -149,11 +155,14 @@ class _Server(HTTPServer):
         except OSError:
             pass  # it went away
         finally:
-            with self._lock:
-                self._open.pop(request, None)
-                self._idle.pop(request, None)
-            self.shutdown_request(request)
-            self._slots.release()
+            self._end(request)
+
+    def _end(self, request: socket.socket) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+            self._idle.pop(request, None)
+        self.shutdown_request(request)
+        self._slots.release()
 
     def _end_older(self, connections: dict[socket.socket, float], seconds: float) -> None:
         """Shut connections of that age, whose threads then end."""
@@ -178,12 +187,17 @@ class _Pages:
         # One of two pages, whatever versions and escapings are asked for: each costs time to make.
         asked = choose_encoder(accept)[1].partition(";")[0]
         encode, content_type = choose_encoder(asked if asked == _OPENMETRICS else "")
-        with self._lock:
+        # Else a look that takes minutes would in the end hold all connections, /healthz's too.
+        if not self._lock.acquire(timeout=SHARE_SECONDS):
+            raise TimeoutError(f"the look before takes longer than {SHARE_SECONDS:g} s")
+        try:
             made, page = self._pages.get(content_type, (-FRESH_SECONDS, b""))
             if time.monotonic() - made >= FRESH_SECONDS:
                 page = encode(self._collector)
                 self._pages[content_type] = time.monotonic(), page
             return content_type, page
+        finally:
+            self._lock.release()
 
 
 class _Handler(BaseHTTPRequestHandler):

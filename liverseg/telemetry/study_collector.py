@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from liverseg.errors import LiversegError, NotFound, reason
+from liverseg.errors import LiversegError, NotFound, StoreAway, reason
 from liverseg.storage.port import ObjectStore
 from liverseg.telemetry.gpu_time import gpu_time
 from liverseg.telemetry.metrics import Sample, families
@@ -18,8 +18,10 @@ from liverseg.telemetry.study_facts import StudyFacts
 from liverseg.telemetry.study_reader import RESTING_SECONDS, StudyReader
 
 log = logging.getLogger("liverseg")
-# For how long a result is given to whoever asks again, and how many ask at the same time.
+# For how long a result is given to whoever asks again.
 FRESH_SECONDS = 1.0
+# For how long whoever asks whether it is ready waits for somebody else's look.
+READY_SECONDS = 1.0
 
 
 class StudyCollector(Collector):
@@ -49,6 +51,7 @@ class StudyCollector(Collector):
         self._readers: dict[str, StudyReader] = {}
         self._last: dict[str, tuple[StudyFacts, list[Sample]]] = {}
         self._errors: dict[str, str] = {}
+        self._away = ""
         self._families: list[Metric] = []
         self._at: float | None = None
 
@@ -59,18 +62,30 @@ class StudyCollector(Collector):
     def collect(self) -> list[Metric]:
         """Return the families as they were at most a second ago."""
         with self._lock:
-            if self._at is None or self._monotonic() - self._at >= FRESH_SECONDS:
-                self._families = families(self._samples())
-                self._at = self._monotonic()
-            return self._families
+            return self._collected()
 
     @property
     def ready(self) -> bool:
-        """Whether the store could be listed when it was read last, which happens here."""
-        self.collect()
-        return "" not in self._errors
+        """Whether the store could be listed when it was read last, which happens here.
+
+        Not while it is being read for somebody else, and takes its time.
+        """
+        if not self._lock.acquire(timeout=READY_SECONDS):
+            return False
+        try:
+            self._collected()
+            return "" not in self._errors
+        finally:
+            self._lock.release()
+
+    def _collected(self) -> list[Metric]:
+        if self._at is None or self._monotonic() - self._at >= FRESH_SECONDS:
+            self._families = families(self._samples())
+            self._at = self._monotonic()
+        return self._families
 
     def _samples(self) -> Iterator[Sample]:
+        self._away = ""
         ids = self._listed()
         for study in [known for known in self._readers if known not in ids]:
             self._forget(study)
@@ -95,6 +110,7 @@ class StudyCollector(Collector):
             listed = self._store.folders("studies/")
         except LiversegError as error:
             self._note("", error)
+            self._away = reason(error)
             return sorted(self._readers)
         self._errors.pop("", None)
         return listed
@@ -108,6 +124,10 @@ class StudyCollector(Collector):
                 self._store, study, self._clock, self._monotonic, seconds
             )
         before, samples = self._last.get(study, (None, []))
+        if self._away:
+            # It is waited for once a look, not once a study.
+            self._errors[study] = self._away
+            return samples
         try:
             read = self._readers[study].read()
             # Of a study that rests, what was computed once stays true.
@@ -117,6 +137,7 @@ class StudyCollector(Collector):
             raise
         except Exception as error:  # noqa: BLE001 - facts that fit nothing may hide no other study
             self._note(study, error)
+            self._away = reason(error) if isinstance(error, StoreAway) else ""
             return samples
         self._errors.pop(study, None)
         self._last[study] = read, samples

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -82,6 +83,43 @@ def test_a_hundred_scrapes_at_once_share_one_look(
     assert {status for status, *_ in answers} == {200}
     # Of one second each.
     assert counting.asked <= 4
+
+
+def test_a_look_that_takes_minutes_leaves_connections_for_the_probes(
+    server: MetricsServer, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_server, "SHARE_SECONDS", 0.2)
+    may_end = threading.Event()
+    monkeypatch.setattr(
+        counting, "collect", lambda: [*Counting.collect(counting), may_end.wait(30)][:1]
+    )
+    with ThreadPoolExecutor(MOST_CONNECTIONS) as pool:
+        first = pool.submit(get, server)
+        while not counting.asked:
+            time.sleep(0.01)
+        others = [pool.submit(get, server) for _ in range(MOST_CONNECTIONS - 1)]
+        assert {other.result()[0] for other in others} == {500}
+        assert not first.done()
+        assert get(server, "/healthz")[0] == 200
+        may_end.set()
+        assert first.result()[0] == 200
+
+
+def test_a_process_without_threads_to_spare_serves_again_once_it_has_some(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            if self.name == "scrape":
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics_server.threading, "Thread", NoThread)
+        for _ in range(MOST_CONNECTIONS + 1):
+            with pytest.raises((OSError, HTTPException)):
+                get(server, "/healthz")
+    assert get(server, "/healthz")[0] == 200
 
 
 def test_versions_and_escapings_that_a_client_makes_up_cost_nothing(

@@ -1,16 +1,19 @@
 """What the exporter says of a store is what the ledger says, for every study that can be read."""
 
-from typing import Any
+import threading
+from typing import Any, ClassVar
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from liverseg.core.race.ledger import OUTCOMES
+from liverseg.errors import StoreAway
 from liverseg.race.decide.cost import ledger
 from liverseg.race.records import facts
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
 from liverseg.storage.memory import MemoryStore
+from liverseg.telemetry import study_collector
 from liverseg.telemetry.gpu_device import GpuCollector
 from liverseg.telemetry.metrics import METRICS
 from liverseg.telemetry.study_collector import StudyCollector, openmetrics
@@ -119,6 +122,70 @@ def test_a_damaged_study_hides_no_other_and_keeps_its_last_values():
     assert values["liverseg_decisions_total", first.study.id] == 3
     assert values["liverseg_decisions_total", second.study.id] == 1
     assert ("liverseg_decisions_total", "unreadable") not in values
+
+
+def test_a_store_that_is_away_is_waited_for_once_a_look_not_once_a_study():
+    class Away(MemoryStore):
+        asked: ClassVar[list[str]] = []
+        begins: str | None = None
+
+        def folders(self, prefix: str) -> list[str]:
+            self._ask("list")
+            return super().folders(prefix)
+
+        def get(self, key: str) -> bytes:
+            self._ask("get")
+            return super().get(key)
+
+        def _ask(self, verb: str) -> None:
+            self.asked.append(verb)
+            if self.begins in (verb, "list"):
+                raise StoreAway("away")
+
+    store = Away()
+    for seeds in (2, 3, 4):
+        Rehearsal(store, settings=from_mapping({"race": {"seeds": seeds}}, SETTINGS)).run(0)
+    now = [0.0]
+    collector = StudyCollector(store, monotonic=lambda: now[0])
+
+    def errors() -> dict[str, float]:
+        now[0] += RESTING_SECONDS + 1
+        store.asked.clear()
+        samples = [s for family in collector.collect() for s in family.samples]
+        assert sum(s.value for s in samples if s.name == "liverseg_decisions_total") == 3
+        named = [s for s in samples if s.name == "liverseg_exporter_scrape_errors"]
+        return {s.labels["study"]: s.value for s in named}
+
+    assert sum(errors().values()) == 0
+    store.begins = "get"  # the store answers a listing, and then no more
+    assert (sum(errors().values()), store.asked) == (3, ["list", "get"])
+    assert collector.ready
+    store.begins = "list"
+    assert (sum(errors().values()), store.asked) == (4, ["list"])
+    assert not collector.ready
+    store.begins = None
+    assert sum(errors().values()) == 0
+    assert collector.ready
+
+
+def test_a_look_that_takes_long_keeps_nobody_who_asks_whether_it_is_ready(monkeypatch):
+    monkeypatch.setattr(study_collector, "READY_SECONDS", 0.01)
+    looks, may_end = threading.Event(), threading.Event()
+
+    class Slow(MemoryStore):
+        def folders(self, prefix: str) -> list[str]:
+            looks.set()
+            assert may_end.wait(30)
+            return super().folders(prefix)
+
+    collector = StudyCollector(Slow())
+    look = threading.Thread(target=collector.collect)
+    look.start()
+    assert looks.wait(30)
+    assert not collector.ready
+    may_end.set()
+    look.join()
+    assert collector.ready
 
 
 def test_a_deleted_study_is_gone_at_the_next_look():
