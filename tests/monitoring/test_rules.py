@@ -73,7 +73,7 @@ def test_the_rules_do_what_their_tests_say(promtool, path):
         ("== 1) > 30 * 86400", "== 1) > 20 * 86400"),
         ('state=~"running|not_running"', 'state=~"running|ended"'),
         ("> 0.02\n", "> 0.01\n"),
-        ("offset 1h) >= 3", "offset 1h) >= 1"),
+        ("offset 1h)) >= 3", "offset 1h)) >= 1"),
     ],
 )
 def test_a_wrong_alert_fails_its_test(tmp_path, right, wrong):
