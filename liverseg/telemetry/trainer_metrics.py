@@ -27,6 +27,7 @@ GAUGES = {
     "loss": "Mean training loss since the last validation.",
     "validation_jaccard": "Mean Jaccard of the last validation, 0 to 1.",
     "last_checkpoint_timestamp_seconds": "Unix time of the last committed checkpoint.",
+    "reached_iterations": "Iterations trained so far, counted from the start of the training.",
     "target_iterations": "Iterations to train to, counted from the start of the training.",
 }
 

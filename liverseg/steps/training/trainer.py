@@ -147,9 +147,13 @@ class Trainer:
         saved = self.waiting.ask(self._newest)
         if saved is not None:
             checkpoint.restore(training, saved)
-        self.iteration = training.iteration
+        self._reached(training.iteration)
         self._write(self._record(spans.sample(self.iteration, self.now())))
         return training
+
+    def _reached(self, iteration: int) -> None:
+        self.iteration = iteration
+        self.metrics.set("reached_iterations", iteration)
 
     def _newest(self) -> dict[str, bytes] | None:
         """Return the seed's newest checkpoint up to the target, or None before the first.
@@ -178,7 +182,7 @@ class Trainer:
     def _validated(self, training: Training, validation: Validation) -> None:
         """Record the validation; the curve first, since a checkpoint would skip what it lacks."""
         self.metrics.validated(validation)
-        self.iteration = validation.iteration
+        self._reached(validation.iteration)
         now = self.now()
         point = facts.CurvePoint(
             seed=self.seed,
@@ -199,7 +203,7 @@ class Trainer:
 
     def _after(self, training: Training, iteration: int) -> None:
         """Look up from the work: was the process asked to stop, is it alone?"""
-        self.iteration = iteration
+        self._reached(iteration)
         self.metrics.iterated(training.pace)
         self.progress("iterations", iteration, self.target)
         if iteration == self.target:
