@@ -1,4 +1,4 @@
-"""Steps, cases, the store, and the controller's own work."""
+"""Cases, the store, and the controller's own work."""
 
 from monitoring.dashboards.panels import Dashboard, Panel, Query
 
@@ -8,29 +8,15 @@ NO_ERRORS = "nothing has failed"
 DASHBOARD = Dashboard(
     "pipeline",
     "pipeline",
-    "Steps and cases, from the facts; the store and reconciling, from running controllers.",
+    "Cases, from the facts; the store and reconciling, from running controllers.",
     (
-        Panel(
-            "Seconds by step",
-            "How long each step took.",
-            (
-                Query(
-                    'max by (study, dataset, step) (liverseg_step_seconds{study=~"$study|"})',
-                    "{{step}} {{study}}{{dataset}}",
-                    absent="no step has recorded its time",
-                ),
-            ),
-            kind="bargauge",
-            unit="s",
-        ),
         Panel(
             "Cases by step",
             "Processed and refused.",
             (
                 Query(
-                    "max by (study, dataset, step, outcome) "
-                    '(liverseg_step_cases{study=~"$study|"})',
-                    "{{step}} {{outcome}} {{study}}{{dataset}}",
+                    'max by (study, step, outcome) (liverseg_step_cases{study=~"$study"})',
+                    "{{step}} {{outcome}} {{study}}",
                 ),
             ),
             kind="bargauge",

@@ -34,8 +34,8 @@ DASHBOARD = Dashboard(
         ),
         _each(
             "Progress to the rung",
-            "Iterations of this attempt, and what the rung asks for, since the training began.",
-            'liverseg_trainer_iterations_total{study=~"$study"}'
+            "Iterations since the training began, of those that the rung asks for.",
+            'liverseg_trainer_reached_iterations{study=~"$study"}'
             ' / liverseg_trainer_target_iterations{study=~"$study"}',
             "percentunit",
         ),
