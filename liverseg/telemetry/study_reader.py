@@ -1,6 +1,7 @@
 """Reads the facts of a study again and again, and asks the store for as little as it can."""
 
 import time
+import zlib
 from collections.abc import Callable
 
 from liverseg.race.records import facts
@@ -14,6 +15,9 @@ from liverseg.telemetry.study_facts import StudyFacts
 
 # How often a study is looked at that rests: somebody may run it again, or delete it.
 RESTING_SECONDS = 60.0
+# How often all rungs are listed: a trainer that was cut off may have worked on after its rung was
+# decided, and says so once it reaches the store again. Not all studies in the same look.
+LISTING_SECONDS = 3600.0
 
 
 class StudyReader:
@@ -30,6 +34,8 @@ class StudyReader:
         self._store, self._id, self._seconds = store, study, seconds
         self._clock, self._monotonic = clock, monotonic
         self._opened: _Opened | None = None
+        self._shift = zlib.crc32(study.encode()) % LISTING_SECONDS
+        self._listed = 0
         self._at, self._rests = 0.0, False
         self.last: StudyFacts | None = None
         """What was read last; None before the first time, and once another study has this id."""
@@ -47,6 +53,8 @@ class StudyReader:
             # A store that was emptied may have another study of the same id.
             self._opened, self.last = _Opened(self._store, self._id, spec), None
         opened = self._opened
+        if (listed := int((now + self._shift) // LISTING_SECONDS)) != self._listed:
+            self._listed, opened.reader = listed, SnapshotReader(opened.store, self._id)
         snapshot = opened.reader.read()
         starts = opened.store.keys(facts.controllers_prefix(self._id))
         # In order of generations, which is not that of the keys' texts.

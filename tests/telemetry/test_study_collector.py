@@ -9,7 +9,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from liverseg.core.race.ledger import OUTCOMES
 from liverseg.errors import StoreAway
 from liverseg.race.decide.cost import ledger
-from liverseg.race.records import facts
+from liverseg.race.records import facts, spans
+from liverseg.race.records.job import Attempt
 from liverseg.race.records.snapshot import SnapshotReader
 from liverseg.settings import from_mapping
 from liverseg.storage.memory import MemoryStore
@@ -18,10 +19,11 @@ from liverseg.telemetry.gpu_device import GpuCollector
 from liverseg.telemetry.metrics import METRICS
 from liverseg.telemetry.study_collector import StudyCollector, openmetrics
 from liverseg.telemetry.study_facts import QUIET_SECONDS
-from liverseg.telemetry.study_reader import RESTING_SECONDS, StudyReader
+from liverseg.telemetry.study_reader import LISTING_SECONDS, RESTING_SECONDS, StudyReader
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
+KILLED = Attempt(0, 2, 0)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -237,6 +239,29 @@ def test_every_name_is_one_that_promtool_accepts():
         assert name.startswith("liverseg_")
         assert name.endswith("_total") == (kind == "counter")
         assert text.endswith(".")
+
+
+def test_what_a_trainer_did_after_its_rung_was_decided_counts_within_the_hour():
+    rehearsal, now = Rehearsal(faults=(Killed(2, 0, 1, -9),)), [0.0]
+    store, study = rehearsal.store, rehearsal.study
+    collector = StudyCollector(store, monotonic=lambda: now[0])
+
+    def used() -> float:
+        samples = [s for family in collector.collect() for s in family.samples]
+        return sum(s.value for s in samples if s.name == "liverseg_gpu_seconds")
+
+    rehearsal.run(0)
+    used()
+    rehearsal.run()
+    now[0] = RESTING_SECONDS + 1
+    before = used()
+    # Its job was lost, and its process had only been cut off from the store.
+    late = spans.sample(
+        2, SnapshotReader(store, study.id).read().spans[KILLED].samples[-1].time + 500
+    )
+    spans.write(store, study, KILLED, late)
+    now[0] += LISTING_SECONDS
+    assert used() == pytest.approx(before + 500) == pytest.approx(sum(spent(rehearsal).values()))
 
 
 def test_a_study_rests_before_it_runs_and_an_hour_after_its_controller_died():
