@@ -36,7 +36,7 @@ class StudyReader:
         self._opened: _Opened | None = None
         self._shift = zlib.crc32(study.encode()) % LISTING_SECONDS
         self._listed = 0
-        self._at, self._rests = 0.0, False
+        self._minute, self._rests = 0, False
         self.last: StudyFacts | None = None
         """What was read last; None before the first time, and once another study has this id."""
 
@@ -45,15 +45,17 @@ class StudyReader:
 
         Raises NotFound where it was deleted, and what else the store raises.
         """
-        now = self._monotonic()
-        if self.last is not None and now - self._at < self._seconds and self._rests:
+        # Each study has its own moment: a hundred that rest are not read in the same look.
+        now = self._monotonic() + self._shift
+        minute = int(now // self._seconds) if self._seconds else self._minute + 1
+        if self.last is not None and minute == self._minute and self._rests:
             return self.last
         spec = self._store.get(facts.spec_key(self._id))
         if self._opened is None or self._opened.spec != spec:
             # A store that was emptied may have another study of the same id.
             self._opened, self.last = _Opened(self._store, self._id, spec), None
         opened = self._opened
-        if (listed := int((now + self._shift) // LISTING_SECONDS)) != self._listed:
+        if (listed := int(now // LISTING_SECONDS)) != self._listed:
             self._listed, opened.reader = listed, SnapshotReader(opened.store, self._id)
         snapshot = opened.reader.read()
         starts = opened.store.keys(facts.controllers_prefix(self._id))
@@ -66,7 +68,7 @@ class StudyReader:
             failures=tuple(opened.reader.failures()),
             controller=record.read(opened.store, newest, ControllerStart) if newest else None,
         )
-        self._at, self._rests = now, self.last.rests(self._clock())
+        self._minute, self._rests = minute, self.last.rests(self._clock())
         return self.last
 
 

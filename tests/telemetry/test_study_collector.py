@@ -3,6 +3,7 @@
 import threading
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -202,7 +203,7 @@ def test_a_deleted_study_is_gone_at_the_next_look():
     assert collector.collect() == []
 
 
-def test_a_study_that_rests_is_asked_for_nothing_within_a_minute():
+def test_a_study_that_rests_is_asked_for_once_a_minute():
     class Counting(MemoryStore):
         calls = 0
 
@@ -219,16 +220,21 @@ def test_a_study_that_rests_is_asked_for_nothing_within_a_minute():
     rehearsal.run()
     now = [0.0]
     collector = StudyCollector(store, monotonic=lambda: now[0])
-    collector.collect()
-    store.calls = 0
-    for now[0] in (2.0, 20.0, RESTING_SECONDS - 1):
+    calls = []
+    for now[0] in range(0, 3 * int(RESTING_SECONDS), 2):
+        store.calls = 0
         collector.collect()
+        calls.append(store.calls)
     # One listing of the folders, which this store answers from its keys.
-    assert store.calls == 3
+    read = [number * 2 for number, asked in enumerate(calls) if asked > 1]
+    assert {asked for asked in calls if asked <= 1} == {1}
+    assert read[0] == 0
+    assert len(read) == 4
+    assert set(np.diff(read[1:])) == {RESTING_SECONDS}
     # Somebody trains the baseline after all.
     rehearsal.capacity = type(rehearsal.capacity)(2, True)
     rehearsal.run("baseline")
-    now[0] = 2 * RESTING_SECONDS
+    now[0] = 4 * RESTING_SECONDS
     samples = [s for f in collector.collect() for s in f.samples]
     named = [s.value for s in samples if s.labels.get("rung") == "baseline"]
     assert sum(named) > 0
@@ -239,6 +245,26 @@ def test_every_name_is_one_that_promtool_accepts():
         assert name.startswith("liverseg_")
         assert name.endswith("_total") == (kind == "counter")
         assert text.endswith(".")
+
+
+def test_a_hundred_studies_that_rest_are_not_read_in_the_same_look():
+    class Counting(MemoryStore):
+        specs = 0
+
+        def get(self, key: str) -> bytes:
+            self.specs += key.endswith("/spec.json")
+            return super().get(key)
+
+    rehearsal, store, now = Rehearsal(), Counting(), [0.0]
+    for number in range(100):
+        for key, data in rehearsal.store.objects.items():
+            store.put(key.replace(rehearsal.study.id, f"{number:012x}"), data)
+    collector = StudyCollector(store, monotonic=lambda: now[0])
+    collector.collect()
+    for now[0] in (15.0, 30.0, 45.0, 60.0):
+        store.specs = 0
+        collector.collect()
+        assert 10 <= store.specs <= 40
 
 
 def test_what_a_trainer_did_after_its_rung_was_decided_counts_within_the_hour():
