@@ -13,15 +13,16 @@ from pipelines.pod_options import parse_config_map_key
 from tests.steps.tiny_study import study_in
 
 LIMITS = (1, 0.0, True, False)
+BILL = ("", 0.0, "EUR")
 Task = Callable[[str, str, tuple[str, str, str, str], Path], object]
 
 
 def rung(store: str, study: str, where: tuple[str, str, str, str], page: Path) -> object:
-    return tasks.rung(store, study, "0", LIMITS, where, str(page))
+    return tasks.rung(store, study, "0", LIMITS, where, BILL, str(page))
 
 
 def baseline(store: str, study: str, where: tuple[str, str, str, str], page: Path) -> object:
-    return tasks.baseline(store, study, LIMITS, where)
+    return tasks.baseline(store, study, LIMITS, where, BILL)
 
 
 @pytest.mark.parametrize("task", [rung, baseline])

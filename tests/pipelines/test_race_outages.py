@@ -10,7 +10,7 @@ import pytest
 
 from liverseg.race.decide.reconcile import Capacity
 from liverseg.steps import tasks
-from liverseg.steps.race import race
+from liverseg.steps.race import logged_race, race
 from liverseg.steps.race.race_logger import RaceLogger
 from liverseg.storage.memory import MemoryStore
 from liverseg.storage.port import LocatedStore
@@ -23,6 +23,7 @@ from tests.storage.faulty_proxy import Fault, FaultyProxy
 SHORT_SECONDS = 0.3
 AWAY_SECONDS = 1.5
 WHERE = ("process", "", "{}", "{}")
+BILL = ("", 0.0, "EUR")
 
 
 @dataclass
@@ -78,7 +79,7 @@ def test_an_outage_is_waited_for_before_during_and_after_the_race(
     store = server.store()
     study = raced(store)
     monkeypatch.setattr(s3_store, "OUTAGE_SECONDS", SHORT_SECONDS)
-    monkeypatch.setattr(tasks, "RaceLogger", Heard)
+    monkeypatch.setattr(logged_race, "RaceLogger", Heard)
     with FaultyProxy(server.endpoint).running() as proxy:
 
         def fail() -> None:
@@ -96,10 +97,10 @@ def test_an_outage_is_waited_for_before_during_and_after_the_race(
         if task == "rung":
             page = tmp_path / "page.html"
             limits = (1, 0.0, False, False)
-            assert tasks.rung(store.url, study, "end", limits, WHERE, str(page))
+            assert tasks.rung(store.url, study, "end", limits, WHERE, BILL, str(page))
             assert page.exists()
         else:
-            assert tasks.baseline(store.url, study, (1, 0.0, True, False), WHERE)
+            assert tasks.baseline(store.url, study, (1, 0.0, True, False), WHERE, BILL)
         assert proxy.faults == []
     # The controller's own store gives up early, so that it can tell and look at its trainers.
     assert heard.count("away store") == heard.count("back store") == (when == "during")
