@@ -91,5 +91,5 @@ class SampledCase:
     lesion: PackedMask
     loss_mask: PackedMask
     lesion_voxels: Voxels
-    """Lesion voxels inside the loss mask; none in a case without lesions."""
+    """Lesion voxels inside the loss mask; empty for a case without lesions."""
     liver_voxels: Voxels

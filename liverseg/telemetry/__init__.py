@@ -1,5 +1,5 @@
-"""What a race has used and where it stands, as Prometheus metrics; the facts are the only source.
+"""Prometheus metrics of a race: the resources that it has used, and its progress.
 
-Whatever is counted is computed from the store at scrape time, so that a restarted controller, or a
-second one, neither loses nor doubles anything.
+All counts are computed from the facts in the store at scrape time, so that a restarted controller,
+or a second one, neither loses nor double-counts anything.
 """

@@ -8,6 +8,7 @@ from liverseg.settings import Settings, preset
 from liverseg.steps.study.study_choice import latest_study, study_to_change
 from liverseg.storage import record
 from liverseg.storage.memory import MemoryStore
+from tests.counting_store import CountingStore
 from tests.race.rehearsal import DATASET, NONCE, SETTINGS
 
 
@@ -21,27 +22,6 @@ def test_the_latest_study_is_the_one_that_was_opened_or_run_last():
     beat = Heartbeat(1, "someone", NONCE, 3.0)
     record.write(store, facts.heartbeat_key(old.id), beat.to_mapping())
     assert latest_study(store) == old.id
-
-
-class CountingStore(MemoryStore):
-    """Counts requests as S3 has them: a LIST returns a thousand keys or folders."""
-
-    calls = 0
-
-    def get(self, key: str) -> bytes:
-        self.calls += 1
-        return super().get(key)
-
-    def keys(self, prefix: str) -> list[str]:
-        return self._counted(super().keys(prefix))
-
-    def folders(self, prefix: str) -> list[str]:
-        parts = (key.removeprefix(prefix).partition("/") for key in super().keys(prefix))
-        return self._counted(sorted({part for part, slash, _ in parts if slash}))
-
-    def _counted(self, listed: list[str]) -> list[str]:
-        self.calls += max(1, -(-len(listed) // 1000))
-        return listed
 
 
 def test_a_study_is_chosen_with_few_requests_however_much_the_store_has():

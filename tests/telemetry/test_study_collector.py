@@ -21,6 +21,7 @@ from liverseg.telemetry.metrics import METRICS
 from liverseg.telemetry.study_collector import StudyCollector, openmetrics
 from liverseg.telemetry.study_facts import QUIET_SECONDS
 from liverseg.telemetry.study_reader import LISTING_SECONDS, RESTING_SECONDS, StudyReader
+from tests.counting_store import CountingStore
 from tests.race.fault_script import Killed
 from tests.race.rehearsal import SETTINGS, Rehearsal
 
@@ -204,18 +205,7 @@ def test_a_deleted_study_is_gone_at_the_next_look():
 
 
 def test_a_study_that_rests_is_asked_for_once_a_minute():
-    class Counting(MemoryStore):
-        calls = 0
-
-        def get(self, key: str) -> bytes:
-            self.calls += 1
-            return super().get(key)
-
-        def keys(self, prefix: str) -> list[str]:
-            self.calls += 1
-            return super().keys(prefix)
-
-    store = Counting()
+    store = CountingStore()
     rehearsal = Rehearsal(store)
     rehearsal.run()
     now = [0.0]
@@ -225,7 +215,7 @@ def test_a_study_that_rests_is_asked_for_once_a_minute():
         store.calls = 0
         collector.collect()
         calls.append(store.calls)
-    # One listing of the folders, which this store answers from its keys.
+    # One listing of the folders.
     read = [number * 2 for number, asked in enumerate(calls) if asked > 1]
     assert {asked for asked in calls if asked <= 1} == {1}
     assert read[0] == 0

@@ -90,7 +90,7 @@ def test_a_real_training_says_what_its_curve_says(monkeypatch: pytest.MonkeyPatc
     assert said["checkpoint_bytes_total"] > written / 2
     assert said["liverseg_store_errors_total"] == 0
     assert said["liverseg_store_request_duration_seconds_count"] > 10
-    # The next rung goes on where this one ended.
+    # The next rung continues from the end of this one.
     assert said["reached_iterations"] == 3
     assert train.run(store, study.id, 0, 1, 0, orphan_grace=3600, now=lambda: 9.0) == 0
     said = values(made[1])

@@ -37,7 +37,8 @@ def race_to(
 ) -> dict[str, Any]:
     """Run the race, logging its events and serving its metrics; return its status.
 
-    `store` is from `open_race_store`; `metrics_port` None: the usual one in a pod, elsewhere off.
+    `store` must come from `open_race_store`. If `metrics_port` is None, metrics are served at
+    METRICS_PORT in a pod and not at all elsewhere.
 
     Raises StudyError where a case is not prepared: else every trainer would wait for a GPU
     only to find that out.

@@ -63,9 +63,8 @@ def find(patterns: Patterns, folder: Path | None) -> tuple[list[CaseFiles], list
     """Return the cases, sorted by name, and those that lack files.
 
     A rater may be absent in a case; a case without any rater, without one of the algorithms or
-    without its liver is left out. Where all that a pattern has found of one is a file of another
-    case, as "c1_pred.nii.gz" is of c1 if "{case}.nii.gz" and "{case}_pred.nii.gz" lie in one
-    folder, it is no case at all.
+    without its liver is left out. A name whose files all belong to another case is no case: with
+    "{case}.nii.gz" and "{case}_pred.nii.gz" in one folder, "c1_pred.nii.gz" belongs to c1.
 
     Raises:
         SettingsError: The folder does not exist, or a pattern has no {case} for the case's name.
